@@ -1,0 +1,53 @@
+/** Every error of the package: a stable code, what it means, and what to do about it. */
+export const errorCodes = {
+    POLICY_INVALID: "The policy has mistakes; each is listed with its JSON pointer, the value and what is allowed.",
+    POLICY_NOT_FOUND: "The policy file can't be read. Check the path in `policy` or DELTASTORE_POLICY.",
+    TIER_UNKNOWN: "No tier has this name. Use a built-in tier, one of the policy's, or \"stock\".",
+    OPTION_INVALID: "An option has a value that isn't allowed.",
+    RUNTIME_UNSUPPORTED: "This node-llama-cpp or llama.cpp release is not one this build was tested with. Install the listed version.",
+    PLATFORM_UNSUPPORTED: "There is no engine for this platform. Use `onUnsupported: \"stock\"` to keep the stock cache.",
+    BINARY_MISSING: "The native engine is neither prebuilt nor built, and can't be built here. The message says what to install.",
+    MODEL_NOT_FOUND: "The model file can't be found.",
+    MODEL_DAMAGED: "The model file is not a whole GGUF file.",
+    MODEL_DOWNLOAD_FAILED: "No source gave the model. The message lists each source and its answer.",
+    MODEL_UNSUPPORTED: "The package can't serve this model's kind of memory. Use `onUnsupported: \"stock\"` to keep the stock cache.",
+    GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, which has no backend yet. Load it with `gpuLayers: 0`.",
+    FLASH_ATTENTION_REQUIRED: "The packed cache lives inside flash attention. Don't turn `flashAttention` off for this context.",
+    KV_CACHE_TYPE_CONFLICT: "`kvCache` and `experimentalKvCacheKeyType`/`ValueType` exclude each other. Set one of them.",
+    POOL_LIMIT_REACHED: "The request needs more pages than the policy's pool limit allows. The sequences keep what they had.",
+    CONTEXT_FULL: "The batch doesn't fit in what is left of the context.",
+    OUT_OF_MEMORY: "The system gave no memory for pages. The sequences keep what they had.",
+    SHIFT_UNSUPPORTED: "This model's positions can't be shifted. Evaluate the tokens again instead.",
+    STATE_DAMAGED: "The state file is cut short or changed. The sequence is empty; evaluate its tokens again.",
+    STATE_FOREIGN: "The file is not a state of this package. The sequence is empty; evaluate its tokens again.",
+    STATE_MODEL_MISMATCH: "The state file is another model's. The sequence is empty; evaluate its tokens again.",
+    STATE_FORMAT_MISMATCH: "The state file was written with another page format than this context's tier.",
+    STATE_TOO_LARGE: "The state holds more tokens than this sequence can.",
+    STATE_NOT_FOUND: "The state file can't be read or written.",
+    DISPOSED: "The store or context was disposed.",
+    NATIVE_FAILURE: "The engine failed in an unexpected way; the message has the details."
+} as const satisfies Record<string, string>;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+export class DeltaStoreError extends Error {
+    readonly code: ErrorCode;
+    /** For POLICY_INVALID: every problem found. */
+    readonly problems: readonly string[];
+
+    constructor(code: ErrorCode, message: string, options: {cause?: unknown; problems?: readonly string[]} = {}) {
+        super(message, options.cause === undefined ? undefined : {cause: options.cause});
+        this.name = "DeltaStoreError";
+        this.code = code;
+        this.problems = options.problems ?? [];
+    }
+}
+
+/** Turns an error that carries one of our codes (thrown by the addon) into a DeltaStoreError. */
+export function toDeltaStoreError(error: unknown): unknown {
+    if (error instanceof DeltaStoreError) return error;
+    const code = (error as {code?: unknown} | null)?.code;
+    if (typeof code === "string" && code in errorCodes)
+        return new DeltaStoreError(code as ErrorCode, (error as Error).message, {cause: error});
+    return error;
+}

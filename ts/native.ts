@@ -1,0 +1,73 @@
+/**
+ * The addon's whole surface, one to one with `plugin/addon.cc`. Plain values and handles; policy and ergonomics live in
+ * TypeScript. Every function throws (or rejects with) an Error whose `code` is one of `ts/errors.ts`.
+ */
+
+/** How rows are stored once they leave the exact window. Codes live on Hadamard-rotated vectors. */
+export type PageFormat = "f16" | "k4v4" | "k4v2";
+
+export interface NativeCacheConfig {
+    /** Name of the tier, reported back by `stats`. */
+    tier: string;
+    format: PageFormat;
+    /** Newest tokens of a sequence that stay F16, at least. */
+    window: number;
+    /** First tokens of a sequence that stay F16. */
+    sinks: number;
+    /** Most bytes that the page pool may hold; 0 is no limit. */
+    poolLimitBytes: number;
+    /** Cells of the whole context (contextSize x sequences), as node-llama-cpp asked for them. */
+    contextCells: number;
+    /** Tokens of one llama_decode call at most. */
+    batchSize: number;
+}
+
+export interface NativeSequenceStats {
+    id: number;
+    tier: string;
+    tokens: number;
+    residentBytes: number;
+}
+
+export interface NativeStats {
+    tokens: number;
+    /** Bytes the pool holds from the system, slack and bookkeeping counted. */
+    residentBytes: number;
+    /** What a stock F16 cache would hold for the same tokens. */
+    stockBytes: number;
+    pages: number;
+    peakResidentBytes: number;
+    sequences: NativeSequenceStats[];
+}
+
+export interface NativeFailure {
+    code: string;
+    message: string;
+}
+
+/** Node-llama-cpp's own `AddonContext` instance (`context._ctx`); opaque here. */
+export type AddonContextHandle = object;
+
+export interface NativeBinding {
+    /** Kernels that this processor can run, best first, and the one in use (`DELTASTORE_KERNEL` overrides). */
+    kernels(): {available: string[]; selected: string};
+    /** Registers the buffer type with the loaded ggml CPU backend. Once a process; later calls do nothing. */
+    install(): {llamaLibrary: string; cpuLibrary: string};
+    /** Before `init()`: makes llama.cpp allocate next to nothing for its own cache. */
+    prepareContext(context: AddonContextHandle): void;
+    /** After `init()`: checks that the model can be served and replaces the context's memory. Off the event loop. */
+    adoptContext(context: AddonContextHandle, config: NativeCacheConfig): Promise<void>;
+    /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */
+    takeFailure(context: AddonContextHandle): NativeFailure | null;
+    stats(context: AddonContextHandle): NativeStats;
+    /**
+     * Evaluates tokens and returns the logits of those from `firstLogit` on, row by row (rows x vocabulary size).
+     * For the quality harness; serves stock contexts too. `threads` 0 keeps the context's.
+     */
+    evaluateLogits(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: Uint32Array,
+                   firstLogit: number): Promise<Float32Array>;
+    /** Drops a sequence's rows, for the harness. */
+    clearSequence(context: AddonContextHandle, sequenceId: number): void;
+    /** Re-encodes a GGUF file's weights as F16 (`llama_model_quantize` with allow_requantize). */
+    convertWeightsToF16(source: string, target: string): Promise<void>;
+}
