@@ -1,0 +1,48 @@
+import {printParseErrorCode, visit, type ParseErrorCode} from "jsonc-parser";
+
+const strict = {disallowComments: true, allowTrailingComma: false, allowEmptyContent: false};
+
+/** A mistake in JSON text, with its place: line and column from 1. */
+export interface JsonTextProblem {
+    message: string;
+    line: number;
+    column: number;
+}
+
+/**
+ * The value of JSON text, or its mistakes: syntax errors, and fields given twice (of which `JSON.parse` would silently
+ * take the last).
+ */
+export function parseJsonText(text: string): {value: unknown; problems: JsonTextProblem[]} {
+    const body = text.replace(/^\uFEFF/, "");
+    const problems: JsonTextProblem[] = [];
+    const add = (message: string, line: number, character: number): void => {
+        problems.push({message, line: line + 1, column: character + 1});
+    };
+    const openObjects: Set<string>[] = [];
+    visit(body, {
+        onObjectBegin: () => { openObjects.push(new Set()); },
+        onObjectEnd: () => { openObjects.pop(); },
+        onObjectProperty: (name, _offset, _length, line, character) => {
+            const names = openObjects.at(-1);
+            if (names?.has(name)) add(`the field ${JSON.stringify(name)} is given twice`, line, character);
+            names?.add(name);
+        },
+        onError: (code, _offset, _length, line, character) => add(describe(code), line, character)
+    }, strict);
+    return problems.length === 0 ? parseBody(body) : {value: undefined, problems};
+}
+
+/** Not jsonc-parser's own `parse`, which takes a field named `__proto__` for the prototype. */
+function parseBody(body: string): {value: unknown; problems: JsonTextProblem[]} {
+    try {
+        return {value: JSON.parse(body), problems: []};
+    } catch (error) {
+        return {value: undefined, problems: [{message: (error as Error).message, line: 1, column: 1}]};
+    }
+}
+
+/** `PropertyNameExpected` becomes `property name expected`. */
+function describe(code: ParseErrorCode): string {
+    return printParseErrorCode(code).replace(/(?<!^)([A-Z])/g, " $1").toLowerCase();
+}

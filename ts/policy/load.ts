@@ -1,0 +1,137 @@
+import {existsSync, readFileSync} from "node:fs";
+import {Ajv, type ValidateFunction} from "ajv";
+import {DeltaStoreError} from "../errors.js";
+import {parseBytes} from "./bytes.js";
+import {parseJsonText} from "./json-text.js";
+import {didYouMean, quoteList} from "./nearest.js";
+import type {PolicyFile, PolicyTier} from "./policy-file.js";
+import {describeSchemaErrors, pointerTo, problem} from "./problems.js";
+import {
+    builtInTiers, defaultSinks, defaultTierName, defaultWindow, stockCacheName, unknownTier, type Policy, type Tier
+} from "./tiers.js";
+
+const tierNamePattern = /^[a-z][a-z0-9-]*$/;
+
+/**
+ * Checks a policy and fills in what it leaves out.
+ * @param input a tier's name, the path of a JSON file, the policy itself, or undefined for the defaults.
+ * @throws DeltaStoreError POLICY_INVALID with every mistake in `problems`; POLICY_NOT_FOUND for a file that can't be
+ *     read; TIER_UNKNOWN for a word that is neither a built-in tier nor a file.
+ */
+export function loadPolicy(input: string | PolicyFile | undefined): Policy {
+    if (input === undefined) return checkPolicy({}, "The policy");
+    if (typeof input !== "string") return checkPolicy(input, "The policy");
+    if (builtInTiers.has(input)) return checkPolicy({default: input}, "The policy");
+    if (tierNamePattern.test(input) && !existsSync(input))
+        throw unknownTier(input, [...builtInTiers.keys()], " and no file has this path");
+    return checkPolicy(readPolicyFile(input), `The policy file ${input}`);
+}
+
+/** What DELTASTORE_POLICY says: a path or a built-in tier's name; undefined when it is unset or empty. */
+export function policyFromEnvironment(env: NodeJS.ProcessEnv): string | undefined {
+    return env["DELTASTORE_POLICY"]?.trim() || undefined;
+}
+
+let validate: ValidateFunction<PolicyFile> | undefined;
+
+function schemaCheck(): ValidateFunction<PolicyFile> {
+    if (validate === undefined) {
+        const schemaUrl = new URL("../../config-schema/policy.schema.json", import.meta.url);
+        const ajv = new Ajv({allErrors: true, verbose: true, allowUnionTypes: true, strictRequired: false});
+        validate = ajv.compile<PolicyFile>(JSON.parse(readFileSync(schemaUrl, "utf8")));
+    }
+    return validate;
+}
+
+function readPolicyFile(path: string): unknown {
+    let text: string;
+    try {
+        text = readFileSync(path, "utf8");
+    } catch (error) {
+        throw new DeltaStoreError(
+            "POLICY_NOT_FOUND", `The policy file ${path} can't be read: ${(error as Error).message}`, {cause: error});
+    }
+    const {value, problems} = parseJsonText(text);
+    if (problems.length > 0)
+        throw invalid(`The policy file ${path}`, problems.map(
+            ({message, line, column}) => `Line ${line}, column ${column}: ${message}.`));
+    return value;
+}
+
+function checkPolicy(input: unknown, what: string): Policy {
+    const check = schemaCheck();
+    const valid = check(input);
+    const file = asRecord(input) as PolicyFile;
+    const names = allTierNames(file);
+    const problems = [
+        ...valid ? [] : describeSchemaErrors(check.errors ?? [], names),
+        ...contradictions(file, names)
+    ];
+    if (problems.length > 0) throw invalid(what, problems);
+
+    const tiers = new Map(builtInTiers);
+    for (const [name, tier] of Object.entries(file.tiers ?? {})) tiers.set(name, completeTier(name, tier));
+    const limit = file.pool?.limit;
+    return {
+        tiers,
+        defaultTier: file.default ?? defaultTierName,
+        poolLimitBytes: typeof limit === "string" ? parseBytes(limit)! : limit ?? 0,
+        onUnsupported: file.onUnsupported ?? "error"
+    };
+}
+
+/**
+ * What the schema can't say. The input may be anything that failed the schema, so that both kinds of mistake are
+ * reported at once; what the schema already refuses is left to it.
+ */
+function contradictions(file: PolicyFile, tierNames: readonly string[]): string[] {
+    const problems: string[] = [];
+    const {default: chosen} = file;
+    if (typeof chosen === "string" && tierNamePattern.test(chosen) && chosen !== stockCacheName &&
+        !tierNames.includes(chosen))
+        problems.push(problem("/default", chosen,
+            `is no tier; allowed are ${quoteList(tierNames)}${didYouMean(chosen, tierNames)}`));
+
+    for (const [name, value] of Object.entries(asRecord(file.tiers))) {
+        const tier = asRecord(value) as PolicyTier;
+        const format = tier.format ?? builtInTiers.get(tier.extends ?? "")?.format;
+        if (format !== "f16") continue;
+        for (const field of ["window", "sinks"] as const) {
+            if (typeof tier[field] === "number")
+                problems.push(problem(pointerTo(pointerTo("/tiers", name), field), tier[field],
+                    'contradicts the format "f16", which keeps every row at F16; leave it out or choose "k4v4" or "k4v2"'));
+        }
+    }
+
+    const limit = asRecord(file.pool)["limit"];
+    const bytes = typeof limit === "string" ? parseBytes(limit) : null;
+    if (bytes !== null && (bytes < 1 || !Number.isSafeInteger(bytes)))
+        problems.push(problem("/pool/limit", limit,
+            `comes to ${bytes} bytes; give from 1 to ${Number.MAX_SAFE_INTEGER} bytes, or leave it out for no limit`));
+    return problems;
+}
+
+function completeTier(name: string, tier: PolicyTier): Tier {
+    const base = builtInTiers.get(tier.extends ?? "");
+    return {
+        name,
+        format: tier.format ?? base!.format,
+        window: tier.window ?? base?.window ?? defaultWindow,
+        sinks: tier.sinks ?? base?.sinks ?? defaultSinks
+    };
+}
+
+function allTierNames(file: PolicyFile): string[] {
+    const own = Object.keys(asRecord(file.tiers)).filter(
+        (name) => tierNamePattern.test(name) && name !== stockCacheName);
+    return [...new Set([...builtInTiers.keys(), ...own])];
+}
+
+function asRecord(value: unknown): Record<string, unknown> {
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
+}
+
+function invalid(what: string, problems: readonly string[]): DeltaStoreError {
+    const count = problems.length === 1 ? "a mistake" : `${problems.length} mistakes`;
+    return new DeltaStoreError("POLICY_INVALID", `${what} has ${count}:\n${problems.join("\n")}`, {problems});
+}

@@ -1,0 +1,59 @@
+// Generated from config-schema/policy.schema.json by scripts/generate-policy-types.mjs.
+
+/**
+ * How llama-deltastore keeps the KV cache: the tiers, which one is the default, and the limits.
+ */
+export interface PolicyFile {
+    /**
+     * Where an editor finds this schema. The package doesn't read it.
+     */
+    $schema?: string;
+    /**
+     * Version of this file's format. 1 if absent.
+     */
+    version?: 1;
+    /**
+     * Name of the tier of a context that asks for none: a built-in tier (`exact`, `high`, `conservative`) or one of `tiers`. `high` if absent.
+     */
+    default?: string;
+    /**
+     * More tiers by name. A tier with a built-in tier's name takes its place.
+     */
+    tiers?: {
+        [k: string]: PolicyTier;
+    };
+    /**
+     * Limits of the memory that holds the pages.
+     */
+    pool?: {
+        /**
+         * Most memory that the pages of a context may take: bytes, or a string with a unit such as "512MiB" or "2GB" (KB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB powers of 1024). Unlimited if absent.
+         */
+        limit?: number | string;
+    };
+    /**
+     * What to do with a model, runtime or platform that the package can't serve: `error` throws a typed error, `stock` warns once and keeps node-llama-cpp's own cache. `error` if absent.
+     */
+    onUnsupported?: "error" | "stock";
+}
+/**
+ * How the rows of one sequence are stored. Needs `format`, or `extends` to take what isn't given from a built-in tier.
+ */
+export interface PolicyTier {
+    /**
+     * Built-in tier that gives the fields left out here.
+     */
+    extends?: "exact" | "high" | "conservative";
+    /**
+     * How rows are stored once they leave the exact window: `f16` as they are, `k4v4` keys and values in 4 bits, `k4v2` keys in 4 bits and values in 2.
+     */
+    format?: "f16" | "k4v4" | "k4v2";
+    /**
+     * Newest tokens of a sequence that stay F16, at least. In tokens; 64 if absent. Without effect on `f16`.
+     */
+    window?: number;
+    /**
+     * First tokens of a sequence that stay F16. In tokens; 4 if absent. Without effect on `f16`.
+     */
+    sinks?: number;
+}

@@ -1,0 +1,79 @@
+import type {ErrorObject} from "ajv";
+import {byteUnits} from "./bytes.js";
+import {didYouMean, quoteList} from "./nearest.js";
+import {builtInTiers} from "./tiers.js";
+
+const sizeExamples = `a whole number of bytes from 1 on, or a size such as "512MiB" or "2GB" (units: ${byteUnits.join(", ")})`;
+const tierNameRule = 'lower-case letters, digits and hyphens with a letter first, and not "stock"';
+
+/** The sentences for ajv's errors (run with `allErrors` and `verbose`), each mistake once. */
+export function describeSchemaErrors(errors: readonly ErrorObject[], defaultTierNames: readonly string[]): string[] {
+    const sentences = errors.map((error) => describeSchemaError(error, defaultTierNames));
+    return [...new Set(sentences.filter((sentence) => sentence !== null))];
+}
+
+/** One sentence for a mistake; `pointer` is the JSON pointer of the value, "" (shown as `(root)`) being the whole policy. */
+export function problem(pointer: string, value: unknown, wrong: string): string {
+    return `${pointer === "" ? "(root)" : pointer}: ${shortJson(value)} ${wrong}.`;
+}
+
+/** JSON of a value, cut so that a sentence stays readable. */
+export function shortJson(value: unknown): string {
+    const json = JSON.stringify(value) ?? String(value);
+    return json.length > 60 ? `${json.slice(0, 57)}...` : json;
+}
+
+/** A field's JSON pointer. */
+export function pointerTo(parent: string, field: string): string {
+    return `${parent}/${field.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+}
+
+function describeSchemaError(error: ErrorObject, defaultTierNames: readonly string[]): string | null {
+    const {instancePath: pointer, data, parentSchema} = error;
+    switch (error.keyword) {
+        // Both only repeat what the errors inside them say.
+        case "if":
+        case "propertyNames":
+            return null;
+        case "additionalProperties": {
+            const field = String(error.params["additionalProperty"]);
+            const known = Object.keys((parentSchema?.["properties"] ?? {}) as object);
+            const value = shortJson((data as Record<string, unknown>)[field]);
+            return `${pointerTo(pointer, field)}: ${value} is in an unknown field; ` +
+                `allowed fields are ${quoteList(known)}${didYouMean(field, known)}.`;
+        }
+        case "required":
+            return problem(pointer, data, 'has neither "format" nor "extends"; give one of them');
+        case "enum": {
+            const allowed = error.params["allowedValues"] as readonly string[];
+            const hint = typeof data === "string" ? didYouMean(data, allowed) : "";
+            return problem(pointer, data, `is not allowed; allowed are ${quoteList(allowed)}${hint}`);
+        }
+        case "const":
+            return problem(pointer, data, `is not allowed; allowed is ${shortJson(error.params["allowedValue"])}`);
+    }
+    if (pointer === "/pool/limit")
+        return problem(pointer, data, `is not allowed; give ${sizeExamples}${unitHint(data)}`);
+    if (error.propertyName !== undefined)
+        return `${pointerTo(pointer, error.propertyName)}: ${shortJson(error.propertyName)} can't name a tier; ` +
+            `use ${tierNameRule}${didYouMean(error.propertyName, builtInTiers.keys())}.`;
+    if (pointer === "/default")
+        return problem(pointer, data, `is no tier; allowed are ${quoteList(defaultTierNames)}` +
+            (typeof data === "string" ? didYouMean(data, defaultTierNames) : ""));
+    return problem(pointer, data, `is not allowed; give ${describeAllowed(parentSchema ?? {})}`);
+}
+
+function describeAllowed(schema: Record<string, unknown>): string {
+    const {type, minimum, maximum} = schema;
+    if (type === "integer") return `a whole number from ${String(minimum)} to ${String(maximum)}`;
+    if (type === "string") return "a string";
+    const {properties} = schema;
+    return typeof properties === "object" && properties !== null
+        ? `an object with the fields ${quoteList(Object.keys(properties))}`
+        : "an object with a tier for each name";
+}
+
+function unitHint(value: unknown): string {
+    const unit = typeof value === "string" ? /[A-Za-z]+$/.exec(value)?.[0] : undefined;
+    return unit === undefined || byteUnits.includes(unit) ? "" : didYouMean(unit, byteUnits);
+}

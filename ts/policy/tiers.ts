@@ -1,0 +1,60 @@
+import {DeltaStoreError} from "../errors.js";
+import type {PageFormat} from "../native.js";
+import {didYouMean, quoteList} from "./nearest.js";
+
+/** How the rows of one sequence are stored. */
+export interface Tier {
+    readonly name: string;
+    readonly format: PageFormat;
+    /** Newest tokens of a sequence that stay F16, at least. */
+    readonly window: number;
+    /** First tokens of a sequence that stay F16. */
+    readonly sinks: number;
+}
+
+/** A checked policy with everything filled in. */
+export interface Policy {
+    /** The built-in tiers and the policy's own, by name. */
+    readonly tiers: ReadonlyMap<string, Tier>;
+    /** Tier of a context that asks for none. */
+    readonly defaultTier: string;
+    /** Most bytes that the page pool may hold; 0 is no limit. */
+    readonly poolLimitBytes: number;
+    /** What to do with a model, runtime or platform that can't be served. */
+    readonly onUnsupported: "error" | "stock";
+}
+
+export const defaultTierName = "high";
+
+/** The `kvCache` value that leaves a context to node-llama-cpp; no tier may have this name. */
+export const stockCacheName = "stock";
+
+/** In tokens; why these: QUALITY.md. */
+export const defaultWindow = 64;
+export const defaultSinks = 4;
+
+const exactRows = {window: defaultWindow, sinks: defaultSinks};
+
+export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
+    ["exact", {name: "exact", format: "f16", ...exactRows}],
+    ["high", {name: "high", format: "k4v4", ...exactRows}],
+    ["conservative", {name: "conservative", format: "k4v2", ...exactRows}]
+]);
+
+/**
+ * The policy's tier of this name.
+ * @throws DeltaStoreError TIER_UNKNOWN, with the allowed names and the nearest one.
+ */
+export function resolveTier(policy: Policy, name: string): Tier {
+    const tier = policy.tiers.get(name);
+    if (tier !== undefined) return tier;
+    throw unknownTier(name, [...policy.tiers.keys(), stockCacheName]);
+}
+
+/** The error for a name that is no tier's; `allowed` are the names to offer. */
+export function unknownTier(name: string, allowed: readonly string[], note = ""): DeltaStoreError {
+    return new DeltaStoreError(
+        "TIER_UNKNOWN",
+        `No tier is named ${JSON.stringify(name)}${note}; allowed are ${quoteList(allowed)}${didYouMean(name, allowed)}.`
+    );
+}
