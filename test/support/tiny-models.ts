@@ -1,0 +1,166 @@
+import {createHash, randomUUID} from "node:crypto";
+import {existsSync, readdirSync, readFileSync} from "node:fs";
+import {mkdir, rename} from "node:fs/promises";
+import {dirname, join} from "node:path";
+import {
+    bloom, deepseek2, dflash, gemma2, gptneox, gptOss, graniteScales, grok, llama, mamba, minicpm3, phi2, ropeFactors, ropeSections, yarn,
+    type Architecture
+} from "./tiny-architectures.js";
+import {TinyModelWriter, type TinyShape} from "./tiny-model-writer.js";
+
+export interface TinyModel {
+    name: string;
+    /** `general.architecture` */
+    architecture: string;
+    /** What this model has that the others have not. */
+    why: string;
+    /** Whether the packed cache must serve it; the others must be refused, or left to the stock cache. */
+    supported: boolean;
+    write(path: string): Promise<void>;
+}
+
+export const tinyModels: readonly TinyModel[] = [
+    supported("llama-multi-head", "llama", "as many KV heads as query heads, tied output", {heads: 4, kvHeads: 4}, llama({tied: true})),
+    supported("llama-wide-group", "llama", "16 query heads on one KV head, untied output", {heads: 16, kvHeads: 1}, llama()),
+    supported("llama-head-128", "llama", "head size 128, grouped", {heads: 4, kvHeads: 2, headLength: 128}, llama()),
+    supported("gemma-head-256", "gemma", "head size 256, the query scaled before the op, whose own scale is 1, tied output", {
+        heads: 4, kvHeads: 2, headLength: 256, layers: 2
+    }, llama({tied: true, residual: 5})),
+    supported("llama-experts", "llama", "mixture of 4 experts", {feedForward: 128}, llama({expertCount: 4})),
+    supported("bloom-alibi", "bloom", "ALiBi slopes instead of rotation, values strided in one QKV matrix", {
+        embed: 256, kvHeads: 4
+    }, bloom),
+    supported("dflash-sinks", "dflash", "attention sink logits; of all architectures that have them, the one whose cache is plain", {
+        heads: 8
+    }, dflash),
+    supported("minicpm3-key-128-value-64", "minicpm3", "keys longer than values, the last dimensions of a key rotated", {
+        embed: 256, kvHeads: 4, keyLength: 128, valueLength: 64, rotated: 64
+    }, minicpm3),
+    supported("minicpm3-key-192-value-128", "minicpm3", "head sizes divisible by 64 of which one is no power of two", {
+        embed: 256, kvHeads: 4, keyLength: 192, valueLength: 128, rotated: 64
+    }, minicpm3),
+    supported("qwen3-norms", "qwen3", "query and key norms, NEOX rotation", {headLength: 128}, llama({queryKeyNorm: true})),
+    supported("qwen2-biases", "qwen2", "biases that give keys a mean, NEOX rotation, tied output", {
+        embed: 256
+    }, llama({tied: true, attentionBias: 1})),
+    supported("gptneox-partial-rotation", "gptneox", "16 of 64 dimensions rotate, NEOX; attention beside the feed-forward block", {
+        embed: 256, kvHeads: 4, rotated: 16
+    }, gptneox),
+    supported("phi2-partial-rotation", "phi2", "32 of 64 dimensions rotate, NEOX; the op's scale is 1", {
+        embed: 256, kvHeads: 4, rotated: 32
+    }, phi2),
+    supported("llama-rope-factors", "llama", "rotation frequencies divided by a tensor of factors", {}, llama({more: ropeFactors})),
+    supported("llama-yarn", "llama", "YaRN scaled rotation", {}, llama({more: yarn})),
+    supported("granite-scale", "granite", "the op's scale comes from metadata", {}, llama({more: graniteScales})),
+    supported("qwen2vl-sections", "qwen2vl", "rotation by sections (M-RoPE), which llama.cpp doesn't shift", {
+        embed: 256
+    }, llama({attentionBias: 0.3, more: ropeSections})),
+    supported("deci-uneven-heads", "deci", "another number of KV heads in each layer", {heads: 4, kvHeads: [4, 1, 2]}, llama()),
+    supported("deci-layer-without-attention", "deci", "a layer that has neither heads nor cache", {
+        heads: [4, 0, 4], kvHeads: [2, 0, 2]
+    }, llama()),
+
+    // The attention op carries a soft cap for gemma2 only (attn_soft_cap, src/models/gemma2.cpp:7), which always slides (line 4),
+    // and grok's cap lives outside of it: llama.cpp turns flash attention off there (src/llama-context.cpp:3757).
+    refused("gemma2-soft-cap", "gemma2", "soft cap in the attention op, sliding window", {}, gemma2),
+    refused("grok-soft-cap", "grok", "soft cap outside of the attention op, flash attention forced off", {
+        embed: 256, feedForward: 128
+    }, grok),
+    refused("gpt-oss-sinks", "gpt-oss", "attention sink logits, sliding window", {feedForward: 128}, gptOss),
+    refused("mamba", "mamba", "recurrent memory", {heads: 0, kvHeads: 0}, mamba),
+    refused("deepseek2-latent", "deepseek2", "a plain cache of latent keys, whose first dimensions are the values (MLA)", {
+        kvHeads: 1, keyLength: 192, valueLength: 128, rotated: 64
+    }, deepseek2),
+    refused("llama-head-80", "llama", "head size not divisible by 64", {headLength: 80}, llama()),
+    refused("llama-head-32", "llama", "head size below 64", {heads: 8, kvHeads: 2, headLength: 32}, llama())
+];
+
+export function tinyModel(name: string): TinyModel {
+    const model = tinyModels.find((one) => one.name === name);
+    if (model === undefined)
+        throw new Error(`no tiny model "${name}"; there are: ${tinyModels.map((one) => one.name).join(", ")}`);
+
+    return model;
+}
+
+/** Path of the model's file, written on first use and kept as long as the code that describes the models stays as it is. */
+export async function tinyModelPath(model: TinyModel): Promise<string> {
+    const path = join(packageRoot(), "build", "models", contentVersion(), `${model.name}.gguf`);
+    if (existsSync(path))
+        return path;
+
+    // Tests run in processes of their own: none may find another's half written file.
+    const unfinished = `${path}.${randomUUID()}`;
+    await mkdir(dirname(path), {recursive: true});
+    await model.write(unfinished);
+    await rename(unfinished, path);
+    return path;
+}
+
+interface ShapeOptions extends Partial<Omit<TinyShape, "keyLength" | "valueLength">> {
+    headLength?: number;
+    keyLength?: number;
+    valueLength?: number;
+}
+
+function shape({headLength = 64, keyLength = headLength, valueLength = headLength, ...options}: ShapeOptions): TinyShape {
+    return {
+        layers: 3,
+        embed: 128,
+        feedForward: 256,
+        heads: 4,
+        kvHeads: 2,
+        keyLength,
+        valueLength,
+        rotated: keyLength,
+        ...options
+    };
+}
+
+function supported(name: string, architecture: string, why: string, options: ShapeOptions, build: Architecture): TinyModel {
+    return define(name, architecture, why, options, build, true);
+}
+
+function refused(name: string, architecture: string, why: string, options: ShapeOptions, build: Architecture): TinyModel {
+    return define(name, architecture, why, options, build, false);
+}
+
+function define(
+    name: string, architecture: string, why: string, options: ShapeOptions, build: Architecture, isSupported: boolean
+): TinyModel {
+    return {
+        name,
+        architecture,
+        why,
+        supported: isSupported,
+        async write(path) {
+            const model = new TinyModelWriter(architecture, shape(options), createHash("sha256").update(name).digest().readUInt32LE());
+            build(model);
+            await model.gguf.write(path);
+        }
+    };
+}
+
+let version: string | undefined;
+
+function contentVersion(): string {
+    if (version === undefined) {
+        const hash = createHash("sha256");
+        for (const file of readdirSync(import.meta.dirname).sort()) {
+            if (/^(tiny-(?!models\.check)|gaussian|gguf-writer).*\.[jt]s$/.test(file))
+                hash.update(readFileSync(join(import.meta.dirname, file)));
+        }
+
+        version = hash.digest("hex").slice(0, 12);
+    }
+
+    return version;
+}
+
+function packageRoot(): string {
+    let folder = import.meta.dirname;
+    while (!existsSync(join(folder, "package.json")))
+        folder = dirname(folder);
+
+    return folder;
+}
