@@ -3,7 +3,8 @@ import {byteUnits} from "./bytes.js";
 import {didYouMean, quoteList} from "./nearest.js";
 import {builtInTiers} from "./tiers.js";
 
-const sizeExamples = `a whole number of bytes from 1 on, or a size such as "512MiB" or "2GB" (units: ${byteUnits.join(", ")})`;
+const sizeRule = "a whole number of bytes from 1 on, or a size such as " +
+    `"512MiB" or "2GB" (units: ${byteUnits.join(", ")})`;
 const tierNameRule = 'lower-case letters, digits and hyphens with a letter first, and not "stock"';
 
 /** The sentences for ajv's errors (run with `allErrors` and `verbose`), each mistake once. */
@@ -12,7 +13,7 @@ export function describeSchemaErrors(errors: readonly ErrorObject[], defaultTier
     return [...new Set(sentences.filter((sentence) => sentence !== null))];
 }
 
-/** One sentence for a mistake; `pointer` is the JSON pointer of the value, "" (shown as `(root)`) being the whole policy. */
+/** One sentence for a mistake; `pointer` is the value's JSON pointer, "" (shown as `(root)`) for the whole policy. */
 export function problem(pointer: string, value: unknown, wrong: string): string {
     return `${pointer === "" ? "(root)" : pointer}: ${shortJson(value)} ${wrong}.`;
 }
@@ -53,7 +54,7 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
             return problem(pointer, data, `is not allowed; allowed is ${shortJson(error.params["allowedValue"])}`);
     }
     if (pointer === "/pool/limit")
-        return problem(pointer, data, `is not allowed; give ${sizeExamples}${unitHint(data)}`);
+        return problem(pointer, data, `is not allowed; give ${sizeRule}${unitHint(data)}`);
     if (error.propertyName !== undefined)
         return `${pointerTo(pointer, error.propertyName)}: ${shortJson(error.propertyName)} can't name a tier; ` +
             `use ${tierNameRule}${didYouMean(error.propertyName, builtInTiers.keys())}.`;

@@ -48,13 +48,14 @@ export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
 export function resolveTier(policy: Policy, name: string): Tier {
     const tier = policy.tiers.get(name);
     if (tier !== undefined) return tier;
-    throw unknownTier(name, [...policy.tiers.keys(), stockCacheName]);
+    const names = [...policy.tiers.keys()];
+    throw name === stockCacheName ? unknownTier(name, names, " (it is node-llama-cpp's own cache)")
+        : unknownTier(name, [...names, stockCacheName]);
 }
 
 /** The error for a name that is no tier's; `allowed` are the names to offer. */
 export function unknownTier(name: string, allowed: readonly string[], note = ""): DeltaStoreError {
-    return new DeltaStoreError(
-        "TIER_UNKNOWN",
-        `No tier is named ${JSON.stringify(name)}${note}; allowed are ${quoteList(allowed)}${didYouMean(name, allowed)}.`
-    );
+    const hint = didYouMean(name, allowed);
+    return new DeltaStoreError("TIER_UNKNOWN",
+        `No tier is named ${JSON.stringify(name)}${note}; allowed are ${quoteList(allowed)}${hint}.`);
 }

@@ -1,0 +1,137 @@
+import {createInterface, type Interface} from "node:readline";
+import type {Command} from "commander";
+import type {LlamaChatSession, LlamaContext} from "node-llama-cpp";
+import {toDeltaStoreError} from "../errors.js";
+import {formatBytes} from "../policy/bytes.js";
+import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
+import {resolveTier} from "../policy/tiers.js";
+import {wholeNumber} from "./options.js";
+import {printLine, printNote, reportError} from "./output.js";
+import {createContext, openRuntime, type Runtime} from "./runtime.js";
+
+interface ChatOptions {
+    model?: string;
+    tier?: string;
+    policy?: string;
+    contextSize: number;
+    threads?: number;
+}
+
+const help = "/stats shows the cache's memory, /help this line, /quit ends. Ctrl+C stops an answer, twice ends.";
+
+/** Adds `chat`. */
+export function addChatCommand(program: Command): void {
+    program.command("chat")
+        .description("chat with a model on a packed cache; reads questions from a pipe too, one a line")
+        .option("--model <path>", "GGUF file to use instead of fetching SmolLM2 135M (98 MB)")
+        .option("--tier <name>", "tier of the cache, or stock (default: the policy's default tier)")
+        .option("--policy <file>", "policy file (JSON) or built-in tier (default: DELTASTORE_POLICY)")
+        .option("--context-size <tokens>", "tokens that the conversation may have", wholeNumber(64, 2 ** 24), 8192)
+        .option("--threads <n>", "threads to compute with", wholeNumber(1, 1024))
+        .addHelpText("after", `\nIn the chat: ${help}`)
+        .action(chat);
+}
+
+async function chat({model, tier: chosen, policy = policyFromEnvironment(process.env), contextSize, threads}:
+                    ChatOptions): Promise<void> {
+    const loaded = loadPolicy(policy);
+    const cache = chosen ?? loaded.defaultTier;
+    if (cache !== "stock") resolveTier(loaded, cache);
+
+    const runtime = await openRuntime({model, policy, threads});
+    try {
+        const {LlamaChatSession} = await import("node-llama-cpp");
+        const context = await createContext(runtime, cache, contextSize);
+        const session = new LlamaChatSession({contextSequence: context.getSequence()});
+        await converse(session, () => printStats(runtime, context, cache));
+    } finally {
+        await runtime.close();
+    }
+}
+
+async function converse(session: LlamaChatSession, onStats: () => void): Promise<void> {
+    const terminal = process.stdin.isTTY === true;
+    const lines = createInterface({
+        input: process.stdin, terminal, ...terminal ? {output: process.stdout, prompt: "> "} : {}
+    });
+    const interrupts = watchInterrupts(lines, terminal);
+    if (terminal) printNote(help);
+    lines.prompt();
+    for await (const line of lines) {
+        const text = line.trim();
+        interrupts.beginLine();
+        if (text === "/quit") break;
+        if (text === "/stats") onStats();
+        else if (text === "/help") printLine(help);
+        else if (text !== "") await answer(session, text, interrupts.beginAnswer());
+        interrupts.endAnswer();
+        if (interrupts.ended) break;
+        lines.prompt();
+    }
+    interrupts.stop();
+    lines.close();
+}
+
+async function answer(session: LlamaChatSession, question: string, signal: AbortSignal): Promise<void> {
+    try {
+        await session.prompt(question, {
+            signal, stopOnAbortSignal: true, onTextChunk: (chunk) => { process.stdout.write(chunk); }
+        });
+        printLine();
+    } catch (error) {
+        printLine();
+        if (signal.aborted) return;
+        // The conversation goes on; one that is piped in must still end with a failure.
+        process.exitCode = reportError(toDeltaStoreError(error), false);
+    }
+}
+
+interface Interrupts {
+    /** Whether Ctrl+C was pressed twice. */
+    readonly ended: boolean;
+    /** Forgets what was pressed before. */
+    beginLine(): void;
+    /** The signal that the next Ctrl+C aborts. */
+    beginAnswer(): AbortSignal;
+    endAnswer(): void;
+    stop(): void;
+}
+
+/** The first Ctrl+C stops the answer being written, if any; a second one without a line between ends the chat. */
+function watchInterrupts(lines: Interface, terminal: boolean): Interrupts {
+    let answering: AbortController | null = null;
+    let pressed = 0;
+    let ended = false;
+    const onInterrupt = (): void => {
+        pressed++;
+        answering?.abort();
+        if (pressed > 1) {
+            ended = true;
+            lines.close();
+        } else if (answering === null) {
+            printNote("\n(Ctrl+C once more, or /quit, ends the chat.)");
+            lines.prompt();
+        }
+    };
+    // A terminal in raw mode gives Ctrl+C to readline; otherwise it arrives as a signal.
+    const source: NodeJS.EventEmitter = terminal ? lines : process;
+    source.on("SIGINT", onInterrupt);
+    return {
+        get ended() { return ended; },
+        beginLine() { pressed = 0; },
+        beginAnswer() {
+            answering = new AbortController();
+            return answering.signal;
+        },
+        endAnswer() { answering = null; },
+        stop() { source.off("SIGINT", onInterrupt); }
+    };
+}
+
+function printStats({store}: Runtime, context: LlamaContext, cache: string): void {
+    if (cache === "stock") return printLine("The stock cache; the store doesn't measure it.");
+    const {tokens, residentBytes, stockBytes, pages} = store.stats(context);
+    const ratio = residentBytes === 0 ? "" : `, ${(stockBytes / residentBytes).toFixed(2)}x less`;
+    printLine(`${tokens} tokens on the tier ${cache}: ${formatBytes(residentBytes)} in ${pages} pages; ` +
+        `stock F16 would hold ${formatBytes(stockBytes)}${ratio}.`);
+}

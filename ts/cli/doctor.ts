@@ -1,0 +1,72 @@
+import type {Command} from "commander";
+import type {RuntimeReport} from "../doctor.js";
+import {DeltaStoreError} from "../errors.js";
+import {verifyGguf} from "../models/fetch.js";
+import {exitCodes, printJson, printLine} from "./output.js";
+
+interface DoctorOptions {
+    model?: string;
+    json?: boolean;
+}
+
+interface ModelReport {
+    path: string;
+    supported: boolean;
+    reason: string | null;
+    code: string | null;
+}
+
+/** Adds `doctor`. */
+export function addDoctorCommand(program: Command): void {
+    program.command("doctor")
+        .description("say whether this machine, its node-llama-cpp and a model can use the packed cache, or why not")
+        .option("--model <path>", "also check this GGUF file")
+        .option("--json", "print JSON")
+        .action(doctor);
+}
+
+async function doctor({model: modelPath, json}: DoctorOptions): Promise<void> {
+    const {runtimeReport} = await import("../doctor.js");
+    const runtime = await runtimeReport();
+    const model = modelPath === undefined ? null : await examineModel(modelPath);
+    const healthy = runtime.supported && runtime.binary !== null && model?.supported !== false;
+    if (json) printJson({healthy, runtime, model});
+    else printReport(runtime, model);
+    if (!healthy) process.exitCode = exitCodes.failure;
+}
+
+/** Any failure with a code is the model's report, not the command's end. */
+async function examineModel(path: string): Promise<ModelReport> {
+    const {describeModel} = await import("../doctor.js");
+    try {
+        await verifyGguf(path);
+        const {openRuntime} = await import("./runtime.js");
+        const runtime = await openRuntime({model: path});
+        try {
+            return {path, ...await describeModel(runtime.store, runtime.model)};
+        } finally {
+            await runtime.close();
+        }
+    } catch (error) {
+        if (!(error instanceof DeltaStoreError)) throw error;
+        return {path, supported: false, reason: error.message, code: error.code};
+    }
+}
+
+function printReport(runtime: RuntimeReport, model: ModelReport | null): void {
+    const {nodeLlamaCppVersion, llamaCppRelease, supported, supportedVersions, binary, kernels, libraries} = runtime;
+    printItem("node-llama-cpp", nodeLlamaCppVersion ?? "not found");
+    printItem("llama.cpp", llamaCppRelease ?? "unknown");
+    printItem("supported", supported ? "yes" : `no; this build was tested with ${supportedVersions.join(", ")}`);
+    printItem("engine", binary ?? "neither prebuilt nor built");
+    printItem("kernels", kernels === null ? "unknown, the engine isn't loaded"
+        : kernels.available.map((name) => name === kernels.selected ? `${name} (in use)` : name).join(", "));
+    printItem("libraries", libraries === null ? "none loaded" : Object.values(libraries).join("\n"));
+    if (model === null) return;
+    printItem("model", model.path);
+    printItem("", model.supported ? "supported" : `not supported (${model.code ?? "no code"}): ${model.reason ?? ""}`);
+}
+
+function printItem(label: string, text: string): void {
+    printLine(text.split("\n").map((line, index) => `${(index === 0 ? label : "").padEnd(16)}${line}`).join("\n"));
+}

