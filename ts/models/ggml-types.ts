@@ -16,9 +16,9 @@ const blocks: ReadonlyMap<number, readonly [values: number, bytes: number]> = ne
 ]);
 
 /** Bytes of a tensor's data; a type that isn't known counts as 0, so that newer files aren't called damaged. */
-export function tensorBytes(type: number, dimensions: readonly (number | bigint)[]): number {
+export function tensorBytes(type: number, dimensions: readonly number[]): number {
     const block = blocks.get(type);
     if (block === undefined) return 0;
-    const values = dimensions.reduce<number>((product, size) => product * Number(size), 1);
+    const values = dimensions.reduce((product, size) => product * size, 1);
     return Math.ceil(values / block[0]) * block[1];
 }

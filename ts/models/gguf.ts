@@ -1,6 +1,7 @@
-import {open} from "node:fs/promises";
+import {open, type FileHandle} from "node:fs/promises";
 import {DeltaStoreError} from "../errors.js";
 import {tensorBytes} from "./ggml-types.js";
+import {readTensors} from "./gguf-header.js";
 
 /**
  * Checks that a file is a whole GGUF file: its header can be read and the data of every tensor lies inside it. The
@@ -8,42 +9,35 @@ import {tensorBytes} from "./ggml-types.js";
  * @throws DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED.
  */
 export async function verifyGguf(path: string): Promise<void> {
-    const bytes = await readMagic(path);
-    const {readGgufFileInfo} = await import("node-llama-cpp");
-    let info;
-    try {
-        info = await readGgufFileInfo(path, {sourceType: "filesystem", logWarnings: false, spliceSplitFiles: false});
-    } catch (error) {
-        throw damaged(path, `its header can't be read: ${(error as Error).message}`, error);
-    }
-    if (!((info.infoEndOffset ?? 0) <= bytes)) throw damaged(path, `it ends in its header, at byte ${bytes}`);
-    const tensors = info.tensorInfo ?? [];
-    if (tensors.length !== Number(info.tensorCount))
-        throw damaged(path, `its header promises ${info.tensorCount} tensors and describes ${tensors.length}`);
-    for (const {name, ggmlType, dimensions, fileOffset} of tensors) {
-        const end = Number(fileOffset) + tensorBytes(ggmlType, dimensions);
-        if (!(end <= bytes))
-            throw damaged(path, `the tensor ${name} ends at byte ${end}, but the file has ${bytes} bytes`);
-    }
-}
-
-/** The file's size in bytes, once it is known to begin as GGUF files do. */
-async function readMagic(path: string): Promise<number> {
-    let file;
-    try {
-        file = await open(path, "r");
-    } catch (error) {
-        throw notFound(path, (error as Error).message, error);
-    }
+    const file = await openFile(path);
     try {
         const status = await file.stat();
         if (!status.isFile()) throw notFound(path, "it is not a file");
-        const {bytesRead, buffer} = await file.read(Buffer.alloc(4), 0, 4, 0);
-        if (bytesRead < 4 || buffer.toString("latin1") !== "GGUF")
-            throw damaged(path, 'it does not begin with "GGUF"');
-        return status.size;
+        checkTensors(path, file.fd, status.size);
     } finally {
         await file.close();
+    }
+}
+
+async function openFile(path: string): Promise<FileHandle> {
+    try {
+        return await open(path, "r");
+    } catch (error) {
+        throw notFound(path, (error as Error).message, error);
+    }
+}
+
+function checkTensors(path: string, descriptor: number, fileBytes: number): void {
+    let tensors;
+    try {
+        tensors = readTensors(descriptor, fileBytes);
+    } catch (error) {
+        throw damaged(path, (error as Error).message, error);
+    }
+    for (const {name, type, dimensions, offset} of tensors) {
+        const end = offset + tensorBytes(type, dimensions);
+        if (!(end <= fileBytes))
+            throw damaged(path, `the tensor ${name} ends at byte ${end}, but the file has ${fileBytes} bytes`);
     }
 }
 

@@ -1,0 +1,71 @@
+import {join} from "node:path";
+import t from "tap";
+import {deltastore} from "../support/command.js";
+
+const policies = t.testdir({
+    "good.json": JSON.stringify({default: "fast", tiers: {fast: {format: "k4v2", window: 128}}, pool: {limit: "1GiB"}}),
+    "bad.json": JSON.stringify({default: "fsat", tiers: {fast: {format: "k5v5"}}, pol: {}}),
+    "broken.json": '{"default": "exact"\n"tiers": {}}'
+});
+const file = (name: string): string => join(policies, name);
+
+t.test("policy check of a valid file", async (t) => {
+    const text = await deltastore(["policy", "check", file("good.json")]);
+    t.equal(text.code, 0);
+    t.match(text.stdout, /fast +k4v2 +128 +4 +default/);
+    t.match(text.stdout, "pool limit: 1.00 GiB");
+    t.equal(text.stderr, "");
+
+    const json = await deltastore(["policy", "check", file("good.json"), "--json"]);
+    t.equal(json.code, 0);
+    t.match(JSON.parse(json.stdout), {
+        valid: true,
+        policy: {
+            defaultTier: "fast", poolLimitBytes: 2 ** 30, onUnsupported: "error",
+            tiers: {exact: {format: "f16"}, fast: {name: "fast", format: "k4v2", window: 128, sinks: 4}}
+        }
+    });
+});
+
+t.test("policy check of an invalid file", async (t) => {
+    const text = await deltastore(["policy", "check", file("bad.json")]);
+    t.equal(text.code, 1);
+    t.equal(text.stdout, "");
+    t.match(text.stderr, /^error POLICY_INVALID: .*bad\.json has 3 mistakes:/);
+    t.match(text.stderr, /^\/default: "fsat" .*did you mean "fast"/m);
+    t.match(text.stderr, /^\/tiers\/fast\/format: "k5v5" /m);
+    t.match(text.stderr, /^\/pol: .*did you mean "pool"/m);
+
+    const json = await deltastore(["policy", "check", file("bad.json"), "--json"]);
+    t.equal(json.code, 1);
+    t.equal(json.stdout, "");
+    const {error} = JSON.parse(json.stderr) as {error: {code: string; problems: string[]}};
+    t.equal(error.code, "POLICY_INVALID");
+    t.equal(error.problems.length, 3);
+});
+
+t.test("policy check of what isn't JSON or isn't there", async (t) => {
+    const broken = await deltastore(["policy", "check", file("broken.json")]);
+    t.equal(broken.code, 1);
+    t.match(broken.stderr, "Line 2, column 1: comma expected.");
+
+    const missing = await deltastore(["policy", "check", file("none.json")]);
+    t.equal(missing.code, 1);
+    t.match(missing.stderr, /^error POLICY_NOT_FOUND: /);
+
+    const tierName = await deltastore(["policy", "check", "high"]);
+    t.match(tierName.stderr, /^error POLICY_NOT_FOUND: /, "a built-in tier's name is no file");
+});
+
+t.test("policy show", async (t) => {
+    const text = await deltastore(["policy", "show", "high"]);
+    t.equal(text.code, 0);
+    t.match(text.stdout, /tier +high \(default\)\nformat +k4v4: .*\nwindow .* 64 .*\nsinks .* 4 /);
+
+    const json = await deltastore(["policy", "show", "fast", "--policy", file("good.json"), "--json"]);
+    t.strictSame(JSON.parse(json.stdout), {name: "fast", format: "k4v2", window: 128, sinks: 4, default: true});
+
+    const unknown = await deltastore(["policy", "show", "hihg"]);
+    t.equal(unknown.code, 1);
+    t.match(unknown.stderr, /^error TIER_UNKNOWN: .*did you mean "high"/);
+});

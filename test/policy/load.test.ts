@@ -1,0 +1,181 @@
+import {writeFileSync} from "node:fs";
+import {join} from "node:path";
+import t from "tap";
+import {dist} from "../support/paths.js";
+
+const {loadPolicy, policyFromEnvironment} =
+    await import(dist("policy/load.js")) as typeof import("../../dist/policy/load.js");
+const {resolveTier} = await import(dist("policy/tiers.js")) as typeof import("../../dist/policy/tiers.js");
+
+interface Failure {
+    code: string;
+    message: string;
+    problems: readonly string[];
+}
+
+function failureOf(input: unknown): Failure {
+    try {
+        loadPolicy(input as string);
+    } catch (error) {
+        return error as Failure;
+    }
+    throw new Error("the policy was accepted");
+}
+
+t.test("no policy gives the built-in tiers and high", async (t) => {
+    const policy = loadPolicy(undefined);
+    t.equal(policy.defaultTier, "high");
+    t.equal(policy.onUnsupported, "error");
+    t.equal(policy.poolLimitBytes, 0);
+    t.strictSame([...policy.tiers.values()], [
+        {name: "exact", format: "f16", window: 64, sinks: 4},
+        {name: "high", format: "k4v4", window: 64, sinks: 4},
+        {name: "conservative", format: "k4v2", window: 64, sinks: 4}
+    ]);
+});
+
+t.test("a whole policy is filled in", async (t) => {
+    const policy = loadPolicy({
+        $schema: "x", version: 1, default: "fast",
+        tiers: {
+            fast: {format: "k4v2", window: 0},
+            wide: {extends: "conservative", window: 4096, sinks: 64},
+            mixed: {extends: "exact", format: "k4v4"},
+            high: {extends: "high", sinks: 8}
+        },
+        pool: {limit: "1.5GiB"}, onUnsupported: "stock"
+    });
+    t.equal(policy.defaultTier, "fast");
+    t.equal(policy.poolLimitBytes, 1.5 * 2 ** 30);
+    t.equal(policy.onUnsupported, "stock");
+    t.strictSame(policy.tiers.get("fast"), {name: "fast", format: "k4v2", window: 0, sinks: 4});
+    t.strictSame(policy.tiers.get("wide"), {name: "wide", format: "k4v2", window: 4096, sinks: 64});
+    t.strictSame(policy.tiers.get("mixed"), {name: "mixed", format: "k4v4", window: 64, sinks: 4});
+    t.strictSame(policy.tiers.get("high"), {name: "high", format: "k4v4", window: 64, sinks: 8},
+        "a tier takes the place of the built-in one of its name");
+    t.strictSame(loadPolicy(undefined).tiers.get("high"), {name: "high", format: "k4v4", window: 64, sinks: 4},
+        "and only in its own policy");
+});
+
+t.test("pool limits", async (t) => {
+    const limits: [number | string, number][] = [
+        [1, 1], [123456, 123456], ["1B", 1], ["2GB", 2e9], ["512MiB", 512 * 2 ** 20], ["3 KB", 3000], ["1TiB", 2 ** 40]
+    ];
+    for (const [limit, bytes] of limits) t.equal(loadPolicy({pool: {limit}}).poolLimitBytes, bytes, String(limit));
+    for (const limit of [0, -1, 1.5, "0MB", "0.1B", "512MIB", "512", "12 parsecs", "", true, null, "9999999TB"]) {
+        const {code, problems} = failureOf({pool: {limit}});
+        t.equal(code, "POLICY_INVALID");
+        t.equal(problems.length, 1, `${JSON.stringify(limit)} is one problem`);
+        t.match(problems[0], /^\/pool\/limit: /);
+    }
+    t.match(failureOf({pool: {limit: "512MIB"}}).problems[0], 'did you mean "MiB"?');
+});
+
+t.test("every mistake is reported at once", async (t) => {
+    const {code, message, problems} = failureOf({
+        teirs: 1,
+        version: 2,
+        default: "hihg",
+        tiers: {
+            Fast: {format: "k4v2"},
+            stock: {format: "f16"},
+            still: {extends: "exact", window: 3},
+            "empty-one": {},
+            wrong: {format: "k4v3", window: 9999, sinks: -1, windwo: 3},
+            "not-a-tier": 5,
+            child: {extends: "hihg"}
+        },
+        pool: {limti: 5},
+        onUnsupported: "stcok"
+    });
+    t.equal(code, "POLICY_INVALID");
+    const expected: [RegExp, string | null][] = [
+        [/^\/teirs: 1 .*"tiers"/, "tiers"],
+        [/^\/version: 2 .*1/, null],
+        [/^\/default: "hihg" .*"conservative"/, "high"],
+        [/^\/tiers\/Fast: "Fast" /, null],
+        [/^\/tiers\/stock: "stock" /, null],
+        [/^\/tiers\/still\/window: 3 contradicts .*"f16"/, null],
+        [/^\/tiers\/empty-one: \{\} .*"format".*"extends"/, null],
+        [/^\/tiers\/wrong\/format: "k4v3" .*"f16", "k4v4" and "k4v2"/, "k4v4"],
+        [/^\/tiers\/wrong\/window: 9999 .*0 to 4096/, null],
+        [/^\/tiers\/wrong\/sinks: -1 .*0 to 64/, null],
+        [/^\/tiers\/wrong\/windwo: 3 .*"window"/, "window"],
+        [/^\/tiers\/not-a-tier: 5 .*object/, null],
+        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high" and "conservative"/, "high"],
+        [/^\/pool\/limti: 5 .*"limit"/, "limit"],
+        [/^\/onUnsupported: "stcok" .*"error" and "stock"/, "stock"]
+    ];
+    for (const [pattern, nearest] of expected) {
+        const found = problems.filter((problem) => pattern.test(problem));
+        t.equal(found.length, 1, `${pattern} is reported once`);
+        if (nearest !== null) t.match(found[0], `(did you mean "${nearest}"?)`);
+    }
+    t.equal(problems.length, expected.length, "nothing else is reported");
+    for (const problem of problems) t.ok(message.includes(problem), "the message has every problem");
+});
+
+t.test("contradictions", async (t) => {
+    t.match(failureOf({tiers: {a: {format: "f16", window: 1, sinks: 1}}}).problems,
+        [/^\/tiers\/a\/window: 1 contradicts/, /^\/tiers\/a\/sinks: 1 contradicts/]);
+    t.doesNotThrow(() => loadPolicy({tiers: {a: {extends: "exact", format: "k4v4", window: 1}}}));
+    t.match(failureOf({default: "fast", tiers: {slow: {format: "f16"}}}).problems,
+        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative" and "slow"/]);
+    t.match(failureOf({default: "stock"}).problems, [/^\/default: "stock" is no tier/]);
+});
+
+t.test("things that are no policy", async (t) => {
+    for (const input of [null, [], 5, true]) t.match(failureOf(input).problems, [/^\(root\): /]);
+    t.match(failureOf({tiers: []}).problems, [/^\/tiers: \[\] is not allowed/]);
+    t.match(failureOf(JSON.parse('{"__proto__": {"default": "exact"}}')).problems, [/^\/__proto__: /]);
+});
+
+t.test("a string is a tier's name or a file", async (t) => {
+    const folder = t.testdir({
+        "good.json": '\uFEFF{"default": "conservative"}',
+        "bad.json": '{"default": "exact",\n  "tiers": {"a": {"format": "f16"}},\n  "pool": {"limit": 1,}\n}',
+        "twice.json": '{"default": "exact",\n "default": "high"}',
+        "commented.json": '{/* no */}',
+        "empty.json": "",
+        "invalid.json": '{"default": 5, "tier": {}}'
+    });
+    t.equal(loadPolicy("exact").defaultTier, "exact");
+    t.equal(loadPolicy(join(folder, "good.json")).defaultTier, "conservative");
+
+    t.match(failureOf("consevrative"), {code: "TIER_UNKNOWN", message: '(did you mean "conservative"?)'});
+    t.match(failureOf(join(folder, "none.json")), {code: "POLICY_NOT_FOUND", message: "none.json"});
+    t.match(failureOf(folder), {code: "POLICY_NOT_FOUND", message: folder});
+    t.match(failureOf(join(folder, "bad.json")), {
+        code: "POLICY_INVALID", message: "bad.json", problems: [/^Line 3, column 23: /]});
+    t.match(failureOf(join(folder, "twice.json")), {
+        code: "POLICY_INVALID", problems: [/^Line 2, column 2: the field "default" is given twice/]});
+    t.match(failureOf(join(folder, "commented.json")), {code: "POLICY_INVALID", problems: [/^Line 1, column 2: /]});
+    t.match(failureOf(join(folder, "empty.json")), {code: "POLICY_INVALID", problems: [/^Line 1, column 1: /]});
+    t.match(failureOf(join(folder, "invalid.json")), {
+        code: "POLICY_INVALID", problems: [/^\/tier: .*\(did you mean "tiers"\?\)/, /^\/default: 5 /]});
+
+    const here = process.cwd();
+    process.chdir(folder);
+    t.teardown(() => process.chdir(here));
+    writeFileSync("named", '{"default": "exact"}');
+    t.equal(loadPolicy("named").defaultTier, "exact", "a bare word that is a file is read");
+});
+
+t.test("tiers are found by name", async (t) => {
+    const policy = loadPolicy({tiers: {fast: {format: "k4v2"}}});
+    t.equal(resolveTier(policy, "fast").format, "k4v2");
+    t.equal(resolveTier(policy, "high").format, "k4v4");
+    t.throws(() => resolveTier(policy, "fats"), {
+        code: "TIER_UNKNOWN",
+        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "fast" and "stock" ' +
+            '(did you mean "fast"?).'
+    });
+    t.throws(() => resolveTier(policy, "constructor"), {code: "TIER_UNKNOWN"});
+    t.throws(() => resolveTier(policy, ""), {code: "TIER_UNKNOWN"});
+});
+
+t.test("the environment's policy", async (t) => {
+    t.equal(policyFromEnvironment({}), undefined);
+    t.equal(policyFromEnvironment({DELTASTORE_POLICY: " "}), undefined);
+    t.equal(policyFromEnvironment({DELTASTORE_POLICY: "tiers.json"}), "tiers.json");
+});
