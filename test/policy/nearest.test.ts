@@ -1,7 +1,8 @@
 import t from "tap";
 import {dist} from "../support/paths.js";
 
-const {editDistance, nearestName} = await import(dist("policy/nearest.js")) as typeof import("../../dist/policy/nearest.js");
+const {editDistance, nearestName} =
+    await import(dist("policy/nearest.js")) as typeof import("../../dist/policy/nearest.js");
 
 t.test("edit distances", async (t) => {
     const distances: [string, string, number][] = [

@@ -29,7 +29,8 @@ const windowBytes = 1 << 20;
  */
 export function readTensors(descriptor: number, fileBytes: number): GgufTensor[] {
     const reader = new HeaderReader(descriptor, fileBytes);
-    if (fileBytes < 4 || reader.bytes(4).toString("latin1") !== "GGUF") throw new Error('it does not begin with "GGUF"');
+    if (fileBytes < 4 || reader.bytes(4).toString("latin1") !== "GGUF")
+        throw new Error('it does not begin with "GGUF"');
     const version = reader.uint32();
     if (!knownVersions.includes(version)) throw new Error(`its version ${version} isn't known`);
     const tensorCount = reader.uint64();

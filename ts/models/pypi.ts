@@ -91,22 +91,28 @@ async function runPip(options: string[], temporary: string, signal: AbortSignal 
     throw new Error("there is no python3 to run pip with");
 }
 
-/** Resolves when the program ends well; else rejects with the last lines it wrote, and only once it is gone. */
+/**
+ * Resolves when the program ends well; else rejects with the last lines it wrote, and only once it is gone. It gets a
+ * process group of its own, so that stopping it reaches what it started: `python3` may be a script that runs another.
+ */
 function run(program: string, options: string[], env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-        const child = spawn(program, options, {
-            env, stdio: ["ignore", "ignore", "pipe"], ...signal === undefined ? {} : {signal}
-        });
-        let failure: Error | null = null;
+        const child = spawn(program, options, {env, detached: true, stdio: ["ignore", "ignore", "pipe"]});
+        const stop = (): void => {
+            try {
+                if (child.pid !== undefined) process.kill(-child.pid, "SIGTERM");
+            } catch {
+                // It has just ended by itself.
+            }
+        };
+        signal?.addEventListener("abort", stop, {once: true});
+        if (signal?.aborted) stop();
         let output = "";
         child.stderr.setEncoding("utf8").on("data", (text: string) => { output = (output + text).slice(-4000); });
-        child.on("error", (error) => {
-            failure = error;
-            if (child.pid === undefined) reject(error);
-        });
+        child.on("error", reject);
         child.on("close", (code) => {
+            signal?.removeEventListener("abort", stop);
             if (signal?.aborted) return reject(signal.reason);
-            if (failure !== null) return reject(failure);
             if (code === 0) return resolve();
             reject(new Error(`pip ended with ${code ?? "a signal"}: ${lastWords(output)}`));
         });
