@@ -131,7 +131,7 @@ function watchInterrupts(lines: Interface, terminal: boolean): Interrupts {
 function printStats({store}: Runtime, context: LlamaContext, cache: string): void {
     if (cache === "stock") return printLine("The stock cache; the store doesn't measure it.");
     const {tokens, residentBytes, stockBytes, pages} = store.stats(context);
-    const ratio = residentBytes === 0 ? "" : `, ${(stockBytes / residentBytes).toFixed(2)}x less`;
+    const ratio = residentBytes === 0 ? "" : `, ${(stockBytes / residentBytes).toFixed(2)} times as much`;
     printLine(`${tokens} tokens on the tier ${cache}: ${formatBytes(residentBytes)} in ${pages} pages; ` +
         `stock F16 would hold ${formatBytes(stockBytes)}${ratio}.`);
 }

@@ -54,14 +54,16 @@ async function examineModel(path: string): Promise<ModelReport> {
 }
 
 function printReport(runtime: RuntimeReport, model: ModelReport | null): void {
-    const {nodeLlamaCppVersion, llamaCppRelease, supported, supportedVersions, binary, kernels, libraries} = runtime;
-    printItem("node-llama-cpp", nodeLlamaCppVersion ?? "not found");
-    printItem("llama.cpp", llamaCppRelease ?? "unknown");
-    printItem("supported", supported ? "yes" : `no; this build was tested with ${supportedVersions.join(", ")}`);
+    const {problem, binary, kernels, libraries} = runtime;
+    const tested = runtime.supportedVersions.map(({nodeLlamaCpp, llamaCpp}) => `${nodeLlamaCpp} (llama.cpp ${llamaCpp})`);
+    printItem("node-llama-cpp", runtime.nodeLlamaCppVersion);
+    printItem("llama.cpp", runtime.llamaCppRelease);
+    printItem("supported", runtime.supported ? "yes" : `no; this build was tested with ${tested.join(", ")}`);
+    if (problem !== null) printItem("problem", `${problem.code}: ${problem.message}`);
     printItem("engine", binary ?? "neither prebuilt nor built");
     printItem("kernels", kernels === null ? "unknown, the engine isn't loaded"
         : kernels.available.map((name) => name === kernels.selected ? `${name} (in use)` : name).join(", "));
-    printItem("libraries", libraries === null ? "none loaded" : Object.values(libraries).join("\n"));
+    printItem("libraries", libraries.length === 0 ? "none loaded" : libraries.join("\n"));
     if (model === null) return;
     printItem("model", model.path);
     printItem("", model.supported ? "supported" : `not supported (${model.code ?? "no code"}): ${model.reason ?? ""}`);
