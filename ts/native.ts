@@ -55,8 +55,16 @@ export interface NativeBinding {
     install(): {llamaLibrary: string; cpuLibrary: string};
     /** Before `init()`: makes llama.cpp allocate next to nothing for its own cache. */
     prepareContext(context: AddonContextHandle): void;
+    /** Undoes `prepareContext` and frees what `init()` made; `init()` then makes a stock context of `contextCells` cells. */
+    restoreContext(context: AddonContextHandle, contextCells: number): void;
     /** After `init()`: checks that the model can be served and replaces the context's memory. Off the event loop. */
     adoptContext(context: AddonContextHandle, config: NativeCacheConfig): Promise<void>;
+    /** Forgets what `admit` has counted. */
+    beginAdmission(context: AddonContextHandle): void;
+    /** Whether the pool has room for these tokens besides those admitted before them; if not, `takeFailure` says why. */
+    admit(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: number): boolean;
+    /** Whether the model's positions can be shifted. */
+    canShift(context: AddonContextHandle): boolean;
     /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */
     takeFailure(context: AddonContextHandle): NativeFailure | null;
     stats(context: AddonContextHandle): NativeStats;

@@ -1,0 +1,248 @@
+// The attention of a layer over the pages of each token's sequence, in items of work that threads take from a counter.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "cache.h"
+#include "plan.h"
+
+namespace deltastore {
+
+static constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+namespace {
+
+// A group's queries and running softmax, in one thread's scratch memory.
+struct GroupBuffers {
+    float* query;
+    int8_t* codes;
+    float* code_scales;
+    int32_t* code_sums;
+    float* centre_scores;
+    int32_t* positions;
+    float* slopes;
+    float* run;    // maxima [count], sums [count], outputs [count][value_dim]
+    float* total;  // the same, over the runs so far
+    void* kernel;
+
+    static size_t bytes(const HeadShape& shape, int count) {
+        GroupBuffers unused;
+        return unused.place(nullptr, shape, count);
+    }
+
+    size_t place(uint8_t* memory, const HeadShape& shape, int count) {
+        size_t used = 0;
+        const auto take = [&](auto*& pointer, size_t elements) {
+            pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(memory + used);
+            used = (used + elements * sizeof(*pointer) + 63) / 64 * 64;
+        };
+        const size_t n = count;
+        take(query, n * shape.key_dim);
+        take(codes, n * shape.key_dim);
+        take(code_scales, n * shape.key_groups());
+        take(code_sums, n * shape.key_groups());
+        take(centre_scores, n);
+        take(positions, n);
+        take(slopes, n);
+        take(run, n * (shape.value_dim + 2));
+        take(total, n * (shape.value_dim + 2));
+        kernel = memory + used;
+        return used + attention_scratch_bytes(shape);
+    }
+};
+
+void reset(float* partial, int count, int value_dim) {
+    std::fill(partial, partial + count, kMinusInfinity);
+    std::fill(partial + count, partial + count * (value_dim + 2), 0.0f);
+}
+
+// total = total and then run, by their maxima.
+void add_run(float* total, const float* run, int count, int value_dim) {
+    for (int i = 0; i < count; i++) {
+        if (!(run[i] > kMinusInfinity)) continue;
+        const float maximum = std::max(total[i], run[i]);
+        const float keep = total[i] > kMinusInfinity ? std::exp(total[i] - maximum) : 0.0f;
+        const float take = std::exp(run[i] - maximum);
+        total[i] = maximum;
+        total[count + i] = total[count + i] * keep + run[count + i] * take;
+        float* output = total + 2 * count + i * value_dim;
+        const float* add = run + 2 * count + i * value_dim;
+        for (int d = 0; d < value_dim; d++) output[d] = output[d] * keep + add[d] * take;
+    }
+}
+
+}  // namespace
+
+void Cache::start(int index, int threads) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    Plan& plan = *plans_[index];
+    current_ = index;
+
+    int most_group = 1, most_value_dim = 0;
+    for (const LayerShape& layer : options_.layers) {
+        if (layer.kv_heads == 0) continue;
+        plan.most_kv_heads = std::max(plan.most_kv_heads, layer.kv_heads);
+        most_group = std::max(most_group, layer.query_heads / layer.kv_heads);
+        most_value_dim = std::max(most_value_dim, layer.head.value_dim);
+    }
+    const int block_tokens = std::max(1, kBlockQueries / most_group);
+    for (const Span& span : plan.spans) {
+        size_t pages = 0;
+        for (int table = 0; table < sequences_.tables(); table++)
+            pages = std::max(pages, sequences_.table(span.sequence, table).size());
+        const int runs = std::max<int>(1, int(pages + kRunPages - 1) / kRunPages);
+        plan.most_runs = std::max(plan.most_runs, runs);
+        for (int first = 0; first < span.count; first += block_tokens)
+            plan.blocks.push_back({span.first + first, std::min(block_tokens, span.count - first), span.sequence, runs});
+    }
+    const size_t groups = plan.blocks.size() * plan.most_kv_heads;
+    int widest_block = 0;
+    for (const Item& block : plan.blocks) widest_block = std::max(widest_block, block.count);
+    plan.partial_floats = size_t(widest_block) * most_group * (most_value_dim + 2);
+    const size_t partials = groups * plan.most_runs * plan.partial_floats;
+    plan.split = plan.most_runs > 1 && groups < kWantedItems && partials <= kMostPartials;
+    for (size_t block = 0; block < plan.blocks.size(); block++) {
+        for (int run = 0; run < (plan.split ? plan.blocks[block].runs : 1); run++) {
+            plan.item_block.push_back(int(block));
+            plan.item_run.push_back(plan.split ? run : -1);
+        }
+    }
+    if (plan.split) plan.partials.resize(partials);
+    const size_t layers = options_.layers.size();
+    plan.next_item.reset(new std::atomic<int>[layers]);
+    plan.runs_left.reset(new std::atomic<int>[layers * groups]);
+    for (size_t layer = 0; layer < layers; layer++) {
+        plan.next_item[layer].store(0, std::memory_order_relaxed);
+        for (size_t group = 0; group < groups; group++)
+            plan.runs_left[layer * groups + group].store(plan.blocks[group % plan.blocks.size()].runs, std::memory_order_relaxed);
+    }
+    size_t scratch_bytes = 0;
+    for (const LayerShape& layer : options_.layers)
+        if (layer.kv_heads > 0)
+            scratch_bytes = std::max(scratch_bytes, GroupBuffers::bytes(layer.head, widest_block * layer.query_heads / layer.kv_heads));
+    if (int(scratch_.size()) < threads) scratch_.resize(threads);
+    for (Scratch& scratch : scratch_) {
+        if (scratch.bytes >= scratch_bytes) continue;
+        scratch.bytes = 0;
+        scratch.memory.reset(static_cast<uint8_t*>(std::aligned_alloc(64, (scratch_bytes + 63) / 64 * 64)));
+        if (scratch.memory == nullptr) throw std::bad_alloc();
+        scratch.bytes = scratch_bytes;
+    }
+    plan.started = true;
+}
+
+void Cache::attend(int layer, const AttentionInput& input, int thread, int) {
+    if (thread >= int(scratch_.size())) return;  // the others take its items
+    Plan& plan = *plans_[current_];
+    const LayerShape& shape = options_.layers[layer];
+    const int per_head = int(plan.item_block.size());
+    const int items = per_head * shape.kv_heads;
+    for (;;) {
+        const int item = plan.next_item[layer].fetch_add(1, std::memory_order_relaxed);
+        if (item >= items) return;
+        run_item(layer, input, plan, item / per_head, plan.item_block[item % per_head], plan.item_run[item % per_head],
+                 scratch_[thread].memory.get());
+    }
+}
+
+void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_head, int block_index, int only_run, uint8_t* scratch) {
+    const LayerShape& shape = options_.layers[layer];
+    const HeadShape& head = shape.head;
+    const Item& block = plan.blocks[block_index];
+    const int group = shape.query_heads / shape.kv_heads;
+    const int count = block.count * group;
+    GroupBuffers buffers;
+    buffers.place(scratch, head, count);
+    for (int t = 0; t < block.count; t++) {
+        for (int h = 0; h < group; h++) {
+            const int i = t * group + h, query_head = kv_head * group + h;
+            const float* source = reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(input.queries.data) +
+                                                                 (block.first + t) * input.queries.token_stride +
+                                                                 query_head * input.queries.head_stride);
+            for (int d = 0; d < head.key_dim; d++) buffers.query[i * head.key_dim + d] = source[d] * input.scale;
+            buffers.positions[i] = plan.tokens[block.first + t].position;
+            buffers.slopes[i] = input.slopes ? input.slopes[query_head] : 0.0f;
+        }
+    }
+    kernels_.quantize_queries(buffers.query, count, head.key_dim, buffers.codes, buffers.code_scales, buffers.code_sums);
+
+    QueryBlock queries;
+    queries.count = count;
+    queries.query = buffers.query;
+    queries.codes = buffers.codes;
+    queries.code_scales = buffers.code_scales;
+    queries.code_sums = buffers.code_sums;
+    queries.centre_scores = buffers.centre_scores;
+    queries.positions = buffers.positions;
+    queries.slopes = buffers.slopes;
+    queries.soft_cap = input.soft_cap;
+    queries.maxima = buffers.run;
+    queries.sums = buffers.run + count;
+    queries.output = buffers.run + 2 * count;
+
+    const int table = table_index(layer, kv_head);
+    const PageTable& references = sequences_.table(block.sequence, table);
+    const int32_t last_position = buffers.positions[count - 1];
+    int centre_in_use = -1;
+    if (only_run < 0) reset(buffers.total, count, head.value_dim);
+    for (int run = only_run < 0 ? 0 : only_run; run < (only_run < 0 ? block.runs : only_run + 1); run++) {
+        reset(buffers.run, count, head.value_dim);
+        const size_t end = std::min(references.size(), size_t(run + 1) * kRunPages);
+        for (size_t r = size_t(run) * kRunPages; r < end; r++) {
+            const PageRef& reference = references[r];
+            if (reference.position > last_position) break;
+            const FormatInfo& format = format_info(reference.format);
+            const PageRows rows{reference.page,  &sequences_.layout(table, reference.format, reference.rows),
+                                head,            format.values,
+                                reference.rows,  reference.begin,
+                                reference.count, reference.position};
+            if (!format.packed) {
+                kernels_.attend_half(rows, queries, buffers.kernel);
+                continue;
+            }
+            if (centre_in_use != reference.centre) {
+                centre_in_use = reference.centre;
+                const float* vector = centre(reference.centre, table);
+                for (int i = 0; i < count; i++) {
+                    float score = 0;
+                    for (int d = 0; d < head.key_dim; d++) score += buffers.query[i * head.key_dim + d] * vector[d];
+                    buffers.centre_scores[i] = score;
+                }
+            }
+            kernels_.attend_packed(rows, queries, buffers.kernel);
+        }
+        if (only_run < 0) add_run(buffers.total, buffers.run, count, head.value_dim);
+    }
+
+    float* total = buffers.total;
+    if (only_run >= 0) {
+        const size_t groups = plan.blocks.size() * plan.most_kv_heads;
+        const size_t this_group = kv_head * plan.blocks.size() + block_index;
+        float* partials = plan.partials.data() + this_group * plan.most_runs * plan.partial_floats;
+        std::memcpy(partials + only_run * plan.partial_floats, buffers.run, count * (head.value_dim + 2) * sizeof(float));
+        // Whoever finishes a group's last run adds them up, always in order.
+        if (plan.runs_left[layer * groups + this_group].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+        reset(total, count, head.value_dim);
+        for (int run = 0; run < block.runs; run++) add_run(total, partials + run * plan.partial_floats, count, head.value_dim);
+    }
+    for (int t = 0; t < block.count; t++) {
+        for (int h = 0; h < group; h++) {
+            const int i = t * group + h, query_head = kv_head * group + h;
+            float factor = 1.0f, sum = total[count + i];
+            if (input.sink_scores) {  // a logit that takes weight and has no value
+                const float maximum = std::max(total[i], input.sink_scores[query_head]);
+                factor = std::exp(total[i] - maximum);
+                sum = sum * factor + std::exp(input.sink_scores[query_head] - maximum);
+            }
+            factor = sum > 0 ? factor / sum : 0.0f;
+            float* output = reinterpret_cast<float*>(reinterpret_cast<uint8_t*>(input.output) +
+                                                     (block.first + t) * input.output_token_stride +
+                                                     query_head * input.output_head_stride);
+            for (int d = 0; d < head.value_dim; d++) output[d] = total[2 * count + i * head.value_dim + d] * factor;
+        }
+    }
+}
+
+}  // namespace deltastore

@@ -1,0 +1,352 @@
+#include "cache.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "codec.h"
+#include "plan.h"
+
+namespace deltastore {
+
+static std::vector<HeadShape> table_shapes(const std::vector<LayerShape>& layers) {
+    std::vector<HeadShape> shapes;
+    for (const LayerShape& layer : layers) shapes.insert(shapes.end(), layer.kv_heads, layer.head);
+    return shapes;
+}
+
+static constexpr int kCentreRows = 64;   // rows of a sequence that a centre is the mean of, at least
+static constexpr int kMostCentres = 255;  // a page names its own with 8 bits
+
+Cache::Cache(CacheOptions options, const Kernels& kernels)
+    : options_(std::move(options)),
+      kernels_(kernels),
+      pool_(options_.pool_limit),
+      sequences_(pool_, table_shapes(options_.layers), options_.max_sequences,
+                 format_info(options_.format).packed ? options_.sinks : 0) {
+    for (size_t layer = 0; layer < options_.layers.size(); layer++) {
+        first_table_.push_back(int(layer_of_.size()));
+        for (int head = 0; head < options_.layers[layer].kv_heads; head++) {
+            layer_of_.push_back(int(layer));
+            centre_offset_.push_back(centre_floats_);
+            centre_floats_ += options_.layers[layer].head.key_dim;
+        }
+    }
+}
+
+Cache::~Cache() = default;
+
+Format Cache::open_format() const {
+    return options_.window == 0 && own_centre_ >= 0 ? options_.format : Format::f16;
+}
+
+// Within the limit there must be room to pack as well: one page a table, before the exact ones are given back.
+bool Cache::fits(PagePool::Demand demand) const {
+    if (format_info(options_.format).packed)
+        for (int table = 0; table < sequences_.tables(); table++)
+            demand.emplace_back(sequences_.layout(table, options_.format, kPageRows).bytes, 1);
+    return pool_.fits(demand);
+}
+
+void Cache::begin_admission() {
+    std::lock_guard<std::mutex> guard(mutex_);
+    admitted_.clear();
+}
+
+bool Cache::admit(int sequence, int32_t position, int count) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    PagePool::Demand demand = admitted_;
+    sequences_.add_demand(sequence, position, count, open_format(), open_centre(), demand);
+    if (!fits(demand)) return false;
+    admitted_ = demand;
+    return true;
+}
+
+Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    plans_.clear();
+    current_ = -1;
+    if (pool_.limit_bytes() != 0) {
+        PagePool::Demand demand;
+        for (const auto& tokens : ubatches)
+            for (size_t i = 0; i < tokens.size();) {
+                const size_t first = i;
+                while (i < tokens.size() && tokens[i].sequence == tokens[first].sequence) i++;
+                sequences_.add_demand(tokens[first].sequence, tokens[first].position, int(i - first), open_format(), open_centre(), demand);
+            }
+        if (!fits(demand)) return Failure::pool_limit;
+    }
+    for (const auto& tokens : ubatches) {
+        auto plan = std::make_unique<Plan>();
+        plan->tokens = tokens;
+        plan->segments.resize(sequences_.tables());
+        for (int i = 0; i < int(tokens.size()); i++) {
+            const bool continues = !plan->spans.empty() && plan->spans.back().sequence == tokens[i].sequence &&
+                                   tokens[i].position == tokens[i - 1].position + 1;
+            if (continues) plan->spans.back().count++;
+            else plan->spans.push_back({tokens[i].sequence, i, 1});
+        }
+        plans_.push_back(std::move(plan));
+        for (const Span& span : plans_.back()->spans) {
+            const int32_t position = tokens[span.first].position;
+            if (!sequences_.append(span.sequence, position, span.count, span.first, open_format(), open_centre(),
+                                   plans_.back()->segments)) {
+                for (auto& reserved : plans_)
+                    for (const Span& undo : reserved->spans)
+                        sequences_.erase(undo.sequence, reserved->tokens[undo.first].position, INT32_MAX);
+                plans_.clear();
+                return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+            }
+        }
+    }
+    return Failure::none;
+}
+
+void Cache::abandon() {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (auto& plan : plans_) {
+        if (plan->started) continue;
+        for (const Span& span : plan->spans) sequences_.erase(span.sequence, plan->tokens[span.first].position, INT32_MAX);
+    }
+    plans_.clear();
+    current_ = -1;
+}
+
+void Cache::write_keys(int layer, const RowsView& rows, int thread, int threads) {
+    write(layer, true, rows, thread, threads);
+}
+
+void Cache::write_values(int layer, const RowsView& rows, int thread, int threads) {
+    write(layer, false, rows, thread, threads);
+}
+
+static void copy_finite(const float* source, float* target, int count) {
+    for (int i = 0; i < count; i++) {
+        const float x = source[i];
+        target[i] = x != x ? 0.0f : std::max(-65504.0f, std::min(65504.0f, x));
+    }
+}
+
+void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int threads) {
+    const Plan& plan = *plans_[current_];
+    const LayerShape& shape = options_.layers[layer];
+    const int dim = keys ? shape.head.key_dim : shape.head.value_dim;
+    int unit = 0;
+    for (int head = 0; head < shape.kv_heads; head++) {
+        const int table = table_index(layer, head);
+        for (const WriteSegment& segment : plan.segments[table]) {
+            if (unit++ % threads != thread) continue;
+            const PageRef& target = segment.target;
+            const PageLayout& layout = sequences_.layout(table, target.format, target.rows);
+            const float* centre = own_centre_ >= 0 ? this->centre(own_centre_, table) : nullptr;
+            for (int i = 0; i < segment.count; i++) {
+                const float* row = reinterpret_cast<const float*>(
+                    reinterpret_cast<const uint8_t*>(rows.data) + (segment.token + i) * rows.token_stride + head * rows.head_stride);
+                float finite[kGroup * 16];
+                if (format_info(target.format).packed) {
+                    copy_finite(row, finite, dim);
+                    row = finite;
+                }
+                if (keys) deltastore::write_keys(kernels_, target.page, layout, target.format, shape.head, centre, segment.row + i, 1, row);
+                else deltastore::write_values(kernels_, target.page, layout, target.format, shape.head, segment.row + i, 1, row);
+            }
+        }
+    }
+}
+
+void Cache::finish() {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (!format_info(options_.format).packed || current_ < 0) return;
+    for (const Span& span : plans_[current_]->spans) pack_sequence(span.sequence);
+}
+
+// Rows are written up to the current plan's last; those of later ubatches are only reserved.
+static int32_t written_end(const std::vector<Token>& tokens, int sequence) {
+    int32_t end = 0;
+    for (const Token& token : tokens)
+        if (token.sequence == sequence) end = std::max(end, token.position + 1);
+    return end;
+}
+
+void Cache::pack_sequence(int sequence) {
+    const int32_t end = written_end(plans_[current_]->tokens, sequence);
+    std::vector<float> keys, values;
+    for (int table = 0; table < sequences_.tables(); table++) {
+        PageTable& references = sequences_.table(sequence, table);
+        for (size_t i = references.size(); i-- > 0;) {
+            PageRef& reference = references[i];
+            if (reference.pinned || reference.end_position() > end - options_.window) continue;
+            if (format_info(reference.format).packed) break;  // what is older was packed before
+            const bool open = i + 1 == references.size() && reference.end_row() < reference.rows;
+            if (open || reference.shift != 0) continue;
+            if (own_centre_ < 0) find_centre(sequence);
+            if (own_centre_ < 0 || !pack_reference(table, reference, keys, values)) return;
+        }
+    }
+}
+
+bool Cache::pack_reference(int table, PageRef& reference, std::vector<float>& keys, std::vector<float>& values) {
+    const HeadShape& shape = sequences_.shape(table);
+    uint8_t* page = sequences_.allocate(table, options_.format, kPageRows);
+    if (page == nullptr) return false;  // stays as it is; tried again after the next ubatch
+    const PageLayout& source = sequences_.layout(table, reference.format, reference.rows);
+    const PageLayout& target = sequences_.layout(table, options_.format, kPageRows);
+    keys.resize(size_t(reference.count) * shape.key_dim);
+    values.resize(size_t(reference.count) * shape.value_dim);
+    kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + source.keys) + size_t(reference.begin) * shape.key_dim,
+                       keys.data(), int(keys.size()));
+    kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + source.values) + size_t(reference.begin) * shape.value_dim,
+                       values.data(), int(values.size()));
+    deltastore::write_keys(kernels_, page, target, options_.format, shape, centre(own_centre_, table), 0, reference.count, keys.data());
+    deltastore::write_values(kernels_, page, target, options_.format, shape, 0, reference.count, values.data());
+    reference.centre = uint8_t(own_centre_);
+    sequences_.replace(reference, page, options_.format, kPageRows, 0);
+    return true;
+}
+
+// The mean of a sequence's exact keys, once enough of them are there. Softmax does not change when a constant is taken from
+// every key, and codes are finer without it.
+void Cache::find_centre(int sequence) {
+    const int32_t end = written_end(plans_[current_]->tokens, sequence);
+    std::vector<float> means(centre_floats_, 0.0f), keys;
+    for (int table = 0; table < sequences_.tables(); table++) {
+        const int dim = sequences_.shape(table).key_dim;
+        float* mean = means.data() + centre_offset_[table];
+        int rows = 0;
+        for (const PageRef& reference : sequences_.table(sequence, table)) {
+            const int count = std::min<int>(reference.count, end - reference.position);
+            if (reference.pinned || reference.format != Format::f16 || count <= 0) continue;
+            keys.resize(size_t(count) * dim);
+            read_rows(reference.page, sequences_.layout(table, reference.format, reference.rows), reference.format,
+                      sequences_.shape(table), nullptr, reference.begin, count, keys.data(), nullptr);
+            for (int r = 0; r < count; r++)
+                for (int d = 0; d < dim; d++) mean[d] += keys[r * dim + d];
+            rows += count;
+        }
+        if (rows < kCentreRows) return;
+        for (int d = 0; d < dim; d++) mean[d] /= float(rows);
+    }
+    own_centre_ = add_centre(means);
+}
+
+int Cache::add_centre(const std::vector<float>& vector) {
+    for (size_t i = 0; i < centres_.size(); i++)
+        if (*centres_[i] == vector) return int(i);
+    if (centres_.size() >= kMostCentres) return -1;
+    centres_.push_back(std::make_unique<std::vector<float>>(vector));
+    return int(centres_.size()) - 1;
+}
+
+void Cache::clear() {
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++) erase(sequence, 0, INT32_MAX);
+}
+
+void Cache::erase(int sequence, int32_t from, int32_t to) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    sequences_.erase(sequence, from, to);
+}
+
+void Cache::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    sequences_.shift(sequence, from, to, delta);
+}
+
+Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (sequences_.fork(source, target, from, to)) return Failure::none;
+    return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+}
+
+int32_t Cache::first_position(int sequence) const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return sequences_.first_position(sequence);
+}
+
+int32_t Cache::last_position(int sequence) const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return sequences_.last_position(sequence);
+}
+
+bool Cache::has_shift() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
+        if (sequences_.has_shift(sequence)) return true;
+    return false;
+}
+
+Failure Cache::apply_shifts(const std::function<void(int, float*, int, int32_t)>& rotate) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    std::vector<float> keys;
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
+        for (int table = 0; table < sequences_.tables(); table++) {
+            PageTable& references = sequences_.table(sequence, table);
+            for (PageRef& reference : references) {
+                if (reference.shift == 0) continue;
+                const HeadShape& shape = sequences_.shape(table);
+                const PageLayout& layout = sequences_.layout(table, reference.format, reference.rows);
+                const auto own = std::count_if(references.begin(), references.end(),
+                                               [&](const PageRef& other) { return other.page == reference.page; });
+                if (pool_.references(reference.page) > uint32_t(own)) {  // others read it: turn a copy
+                    uint8_t* copy = sequences_.allocate(table, reference.format, reference.rows);
+                    if (copy == nullptr) return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+                    std::memcpy(copy, reference.page, layout.bytes);
+                    sequences_.replace(reference, copy, reference.format, reference.rows, reference.begin);
+                }
+                const bool packed = format_info(reference.format).packed;
+                const float* centre = packed ? this->centre(reference.centre, table) : nullptr;
+                keys.resize(size_t(reference.count) * shape.key_dim);
+                read_rows(reference.page, layout, reference.format, shape, centre, reference.begin, reference.count, keys.data(), nullptr);
+                rotate(layer_of_[table], keys.data(), reference.count, reference.shift);
+                deltastore::write_keys(kernels_, reference.page, layout, reference.format, shape, centre, reference.begin,
+                                       reference.count, keys.data());
+                reference.shift = 0;
+            }
+        }
+    }
+    return Failure::none;
+}
+
+size_t Cache::stock_bytes_per_token(const std::vector<LayerShape>& layers) {
+    size_t bytes = 0;
+    for (const LayerShape& layer : layers) bytes += size_t(layer.kv_heads) * (layer.head.key_dim + layer.head.value_dim) * 2;
+    return bytes;
+}
+
+CacheStats Cache::stats() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    CacheStats stats;
+    const size_t own = sequences_.bookkeeping_bytes() + centres_.size() * centre_floats_ * sizeof(float);
+    stats.resident_bytes = pool_.resident_bytes() + own;
+    stats.peak_resident_bytes = pool_.peak_resident_bytes() + own;
+    stats.pages = pool_.pages();
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
+        double bytes = 0;
+        for (int table = 0; table < sequences_.tables(); table++) {
+            for (const PageRef& reference : sequences_.table(sequence, table))
+                bytes += double(sequences_.layout(table, reference.format, reference.rows).bytes) / pool_.references(reference.page);
+        }
+        const int tokens = sequences_.tokens(sequence);
+        stats.sequences.push_back({sequence, tokens, size_t(bytes)});
+        stats.tokens += tokens;
+    }
+    stats.stock_bytes = stats.tokens * stock_bytes_per_token(options_.layers);
+    return stats;
+}
+
+size_t Cache::projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch) {
+    size_t exact_row = 0, packed_row = 0;
+    for (const LayerShape& layer : options.layers) {
+        exact_row += layer.kv_heads * page_layout(Format::f16, layer.head, kPageRows).bytes / kPageRows;
+        packed_row += layer.kv_heads * page_layout(options.format, layer.head, kPageRows).bytes / kPageRows;
+    }
+    const size_t window_rows = (size_t(options.window) / kPageRows + 2) * kPageRows + options.sinks;
+    const size_t exact_rows = std::min(tokens, sequences * window_rows + ubatch);
+    const size_t references = (tokens / kPageRows + sequences) * sizeof(PageRef);
+    size_t tables = 0;
+    for (const LayerShape& layer : options.layers) tables += layer.kv_heads;
+    const size_t bytes = exact_rows * exact_row + (tokens - exact_rows) * packed_row + references * tables;
+    const size_t slabs = bytes + bytes / 64 + 2 * PagePool::kSlabBytes;  // headers, and slabs that are not full
+    return options.pool_limit ? std::min(slabs, options.pool_limit) : slabs;
+}
+
+}  // namespace deltastore

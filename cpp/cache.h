@@ -1,0 +1,173 @@
+// The cache of one context: pages, sequences, and the two operations that llama.cpp's graph does on them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "page_pool.h"
+#include "sequence_table.h"
+
+namespace deltastore {
+
+struct FreeDelete {
+    void operator()(uint8_t* memory) const { std::free(memory); }
+};
+
+struct LayerShape {
+    int query_heads = 0;
+    int kv_heads = 0;
+    HeadShape head;
+    bool operator==(const LayerShape& other) const {
+        return query_heads == other.query_heads && kv_heads == other.kv_heads && head == other.head;
+    }
+};
+
+struct CacheOptions {
+    std::vector<LayerShape> layers;
+    std::string tier;
+    Format format = Format::k4v4;
+    int window = 64;
+    int sinks = 4;
+    size_t pool_limit = 0;  // bytes; 0 is none
+    int max_sequences = 1;
+};
+
+struct Token {
+    int sequence;
+    int32_t position;
+};
+
+enum class Failure { none, pool_limit, out_of_memory };
+
+struct SequenceStats {
+    int id;
+    int tokens;
+    size_t resident_bytes;
+};
+
+struct CacheStats {
+    size_t tokens = 0;
+    size_t resident_bytes = 0;
+    size_t peak_resident_bytes = 0;
+    size_t stock_bytes = 0;
+    size_t pages = 0;
+    std::vector<SequenceStats> sequences;
+};
+
+// A matrix of rows of floats that need not be contiguous: strides in bytes.
+struct RowsView {
+    const float* data;
+    size_t token_stride;
+    size_t head_stride;
+};
+
+struct AttentionInput {
+    RowsView queries;  // [query head][token][key_dim], rotated
+    float* output;     // [token][query head][value_dim]
+    size_t output_token_stride;
+    size_t output_head_stride;
+    float scale;
+    float soft_cap;                // 0: none
+    const float* slopes = nullptr;      // [query head] ALiBi, or null
+    const float* sink_scores = nullptr; // [query head] logits of the attention sinks, or null
+};
+
+// Thread use: reserve/start/finish/erase/shift/… run one at a time (llama.cpp's and node-llama-cpp's locks see to it);
+// write_* and attend run on many threads between start and finish; stats may be called at any time.
+class Cache {
+public:
+    Cache(CacheOptions options, const Kernels& kernels);
+    ~Cache();
+
+    const CacheOptions& options() const { return options_; }
+    const Kernels& kernels() const { return kernels_; }
+    SequenceTable& table() { return sequences_; }
+    const SequenceTable& table() const { return sequences_; }
+    int table_index(int layer, int kv_head) const { return first_table_[layer] + kv_head; }
+
+    // Opens rows for the tokens of all ubatches, all or none. Tokens of a sequence come in order of position and continue it.
+    Failure reserve(const std::vector<std::vector<Token>>& ubatches);
+    // Asks before a batch is put together: whether the pool has room for `count` tokens of a sequence, besides those admitted since
+    // begin_admission().
+    void begin_admission();
+    bool admit(int sequence, int32_t position, int count);
+    // Makes ubatch `index` of the reserved batch the current one, for at most `threads` threads. May throw std::bad_alloc.
+    void start(int index, int threads);
+    // The current ubatch is computed: packs what left the window.
+    void finish();
+    // Drops the rows of reserved ubatches that were never started.
+    void abandon();
+
+    void write_keys(int layer, const RowsView& rows, int thread, int threads);
+    void write_values(int layer, const RowsView& rows, int thread, int threads);
+    void attend(int layer, const AttentionInput& input, int thread, int threads);
+
+    void clear();
+    void erase(int sequence, int32_t from, int32_t to);
+    void shift(int sequence, int32_t from, int32_t to, int32_t delta);
+    Failure fork(int source, int target, int32_t from, int32_t to);
+    int32_t first_position(int sequence) const;
+    int32_t last_position(int sequence) const;
+
+    // `rotate(layer, keys [rows][key_dim], rows, delta)` turns unpacked keys by `delta` positions. Makes every key follow
+    // the shifts so far.
+    bool has_shift() const;
+    Failure apply_shifts(const std::function<void(int layer, float* keys, int rows, int32_t delta)>& rotate);
+
+    CacheStats stats() const;
+    // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.
+    static size_t projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch);
+
+    // The vectors taken from keys before packing: [centre][table][key_dim]. Pages name theirs by index.
+    const float* centre(int index, int table) const { return centres_[index]->data() + centre_offset_[table]; }
+    int centres() const { return int(centres_.size()); }
+    size_t centre_floats() const { return centre_floats_; }
+    // Index of an equal or new vector; -1 if there are too many.
+    int add_centre(const std::vector<float>& vector);
+
+    std::mutex& lock() const { return mutex_; }
+    static size_t stock_bytes_per_token(const std::vector<LayerShape>& layers);
+
+private:
+    struct Span;
+    struct Plan;
+    struct Item;
+    struct Scratch {
+        std::unique_ptr<uint8_t[], FreeDelete> memory;
+        size_t bytes = 0;
+    };
+
+    Format open_format() const;
+    uint8_t open_centre() const { return uint8_t(own_centre_ < 0 ? 0 : own_centre_); }
+    bool fits(PagePool::Demand demand) const;
+    void pack_sequence(int sequence);
+    bool pack_reference(int table, PageRef& reference, std::vector<float>& keys, std::vector<float>& values);
+    void find_centre(int sequence);
+    void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
+    void run_item(int layer, const AttentionInput& input, Plan& plan, int kv_head, int block, int only_run, uint8_t* scratch);
+
+    CacheOptions options_;
+    const Kernels& kernels_;
+    PagePool pool_;
+    std::vector<int> first_table_;  // layer -> index of its first table
+    std::vector<int> layer_of_;     // table -> layer
+    SequenceTable sequences_;
+    std::vector<std::unique_ptr<std::vector<float>>> centres_;
+    std::vector<size_t> centre_offset_;
+    size_t centre_floats_ = 0;
+    int own_centre_ = -1;  // that new pages are packed with; -1 until enough rows were seen
+    PagePool::Demand admitted_;
+    std::vector<std::unique_ptr<Plan>> plans_;
+    std::vector<Scratch> scratch_;  // one a thread
+    int current_ = -1;
+    mutable std::mutex mutex_;
+};
+
+}  // namespace deltastore

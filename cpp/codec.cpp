@@ -1,0 +1,83 @@
+#include "codec.h"
+
+#include "codebook.h"
+#include "half.h"
+
+namespace deltastore {
+
+static void read_half_rows(const uint8_t* source, int dim, int first, int count, float* target) {
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(source) + size_t(first) * dim;
+    for (int i = 0; i < count * dim; i++) target[i] = half_to_float(halves[i]);
+}
+
+static void read_packed_keys(const uint8_t* codes, const uint16_t* scales, int dim, const float* centre, int first, int count,
+                             float* keys) {
+    for (int r = 0; r < count; r++) {
+        for (int d = 0; d < dim; d++) {
+            const uint8_t byte = codes[((d / 8) * kPageRows + first + r) * 4 + d % 4];
+            const int code = d % 8 < 4 ? byte & 15 : byte >> 4;
+            const float scale = half_to_float(scales[d / kGroup * kPageRows + first + r]);
+            keys[r * dim + d] = kKeyCodes.at[code] * kKeyStep * scale + centre[d];
+        }
+    }
+}
+
+static void read_packed_values(ValueCoding coding, const uint8_t* codes, const uint16_t* scales, int dim, int first, int count,
+                               float* values) {
+    for (int r = 0; r < count; r++) {
+        const int row = first + r;
+        for (int g = 0; g < dim / kGroup; g++) {
+            float* target = values + r * dim + g * kGroup;
+            const float scale = half_to_float(scales[g * kPageRows + row]);
+            if (coding == ValueCoding::lloyd4) {
+                const uint8_t* group = codes + g * kPageRows * 32 + row / 4 * 128 + row % 4;
+                for (int j = 0; j < 32; j++) {
+                    target[j] = kValueCodes4.at[group[4 * j] & 15] * kValueStep4 * scale;
+                    target[j + 32] = kValueCodes4.at[group[4 * j] >> 4] * kValueStep4 * scale;
+                }
+            } else {
+                const uint8_t* group = codes + g * kPageRows * 16 + row / 4 * 64 + row % 4;
+                int state = 0;
+                for (int t = 0; t < kGroup; t++) {
+                    const int symbol = group[4 * (t / 4)] >> (6 - 2 * (t % 4)) & 3;
+                    target[t / 4 + 16 * (t % 4)] = kValueCodes2.at[4 * state + symbol] * kValueStep2 * scale;
+                    state = symbol;
+                }
+            }
+        }
+    }
+}
+
+void read_rows(const uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const float* centre, int first,
+               int count, float* keys, float* values) {
+    if (!format_info(format).packed) {
+        if (keys) read_half_rows(page + layout.keys, shape.key_dim, first, count, keys);
+        if (values) read_half_rows(page + layout.values, shape.value_dim, first, count, values);
+        return;
+    }
+    const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(page + offset); };
+    if (keys) read_packed_keys(page + layout.keys, scales(layout.key_scales), shape.key_dim, centre, first, count, keys);
+    if (values)
+        read_packed_values(format_info(format).values, page + layout.values, scales(layout.value_scales), shape.value_dim, first, count,
+                           values);
+}
+
+void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
+                const float* centre, int first, int count, const float* keys) {
+    uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.keys);
+    if (!format_info(format).packed) kernels.store_half(keys, halves + size_t(first) * shape.key_dim, count * shape.key_dim);
+    else
+        kernels.pack_keys(keys, count, shape.key_dim, centre, first, page + layout.keys,
+                          reinterpret_cast<uint16_t*>(page + layout.key_scales));
+}
+
+void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
+                  int count, const float* values) {
+    uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.values);
+    if (!format_info(format).packed) kernels.store_half(values, halves + size_t(first) * shape.value_dim, count * shape.value_dim);
+    else
+        kernels.pack_values(format_info(format).values, values, count, shape.value_dim, first, page + layout.values,
+                            reinterpret_cast<uint16_t*>(page + layout.value_scales));
+}
+
+}  // namespace deltastore

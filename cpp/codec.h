@@ -1,0 +1,21 @@
+// Rows in and out of pages as floats, for whatever is not the attention kernel's hot path.
+#pragma once
+
+#include <vector>
+
+#include "format.h"
+#include "kernels/kernels.h"
+
+namespace deltastore {
+
+// keys/values: [count][dim]. Packed keys get `centre` [key_dim] added back. Either target may be null.
+void read_rows(const uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const float* centre, int first,
+               int count, float* keys, float* values);
+
+// The reverse, with the kernels' packing. A page of a packed format has kPageRows rows.
+void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
+                const float* centre, int first, int count, const float* keys);
+void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
+                  int count, const float* values);
+
+}  // namespace deltastore

@@ -1,0 +1,44 @@
+#include "format.h"
+
+#include <cstring>
+
+namespace deltastore {
+
+static constexpr FormatInfo kFormats[kFormatCount] = {
+    {"f16", false, ValueCoding::none, 16},
+    {"k4v4", true, ValueCoding::lloyd4, 4},
+    {"k4v2", true, ValueCoding::trellis2, 2},
+};
+
+const FormatInfo& format_info(Format format) {
+    return kFormats[int(format)];
+}
+
+bool format_by_name(const char* name, Format& format) {
+    for (int i = 0; i < kFormatCount; i++) {
+        if (std::strcmp(kFormats[i].name, name) == 0) {
+            format = Format(i);
+            return true;
+        }
+    }
+    return false;
+}
+
+PageLayout page_layout(Format format, const HeadShape& shape, int rows) {
+    const FormatInfo& info = format_info(format);
+    PageLayout layout;
+    const size_t row_count = size_t(rows);
+    if (!info.packed) {
+        layout.values = row_count * shape.key_dim * 2;
+        layout.bytes = layout.values + row_count * shape.value_dim * 2;
+    } else {
+        layout.key_scales = row_count * shape.key_dim / 2;
+        layout.values = layout.key_scales + row_count * shape.key_groups() * 2;
+        layout.value_scales = layout.values + row_count * shape.value_dim * info.value_bits / 8;
+        layout.bytes = layout.value_scales + row_count * shape.value_groups() * 2;
+    }
+    layout.bytes = (layout.bytes + 63) / 64 * 64;
+    return layout;
+}
+
+}  // namespace deltastore

@@ -1,0 +1,56 @@
+// Page formats and their layout. A page holds up to `kPageRows` tokens of one layer and one KV head.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace deltastore {
+
+inline constexpr int kPageRows = 64;
+inline constexpr int kGroup = 64;  // elements that share a scale; the rotation mixes at least as many
+
+enum class Format : uint8_t { f16 = 0, k4v4 = 1, k4v2 = 2 };
+inline constexpr int kFormatCount = 3;
+
+enum class ValueCoding : uint8_t { none, lloyd4, trellis2 };
+
+struct FormatInfo {
+    const char* name;
+    bool packed;
+    ValueCoding values;
+    int value_bits;
+};
+
+const FormatInfo& format_info(Format format);
+// False if there is no such format.
+bool format_by_name(const char* name, Format& format);
+
+struct HeadShape {
+    int key_dim = 0;    // multiple of kGroup
+    int value_dim = 0;  // multiple of kGroup
+    [[gnu::always_inline]] int key_groups() const { return key_dim / kGroup; }
+    [[gnu::always_inline]] int value_groups() const { return value_dim / kGroup; }
+    bool operator==(const HeadShape& other) const { return key_dim == other.key_dim && value_dim == other.value_dim; }
+};
+
+// Byte offsets inside a page of `rows` rows.
+//
+// f16:      keys [row][key_dim], values [row][value_dim], binary16.
+// packed:   key codes   [key_dim/8][row][4]: byte (i, r, c) has dims 8i+c (low nibble) and 8i+4+c (high nibble)
+//           key scales  [group][row] binary16
+//           value codes 4 bits: per group [row/4][32][row%4]: byte (j) has dims j (low nibble) and j+32 (high nibble)
+//                       2 bits: per group [row/4][16][row%4]: byte (j) has dims j, j+16, j+32, j+48, from the high bits down;
+//                       a row's trellis visits them in that order, byte after byte
+//           value scales [group][row] binary16
+// So four rows' bytes lie together for 4-way dot products, and a row can be appended without touching its neighbours.
+struct PageLayout {
+    size_t keys = 0;
+    size_t key_scales = 0;
+    size_t values = 0;
+    size_t value_scales = 0;
+    size_t bytes = 0;  // multiple of 64
+};
+
+PageLayout page_layout(Format format, const HeadShape& shape, int rows);
+
+}  // namespace deltastore

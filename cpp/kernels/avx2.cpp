@@ -1,0 +1,178 @@
+// AVX2, FMA and F16C.
+#include <immintrin.h>
+
+#include "../codebook.h"
+#include "../half.h"
+#include "kernels.h"
+
+namespace deltastore {
+
+namespace {
+
+void store_half(const float* source, uint16_t* target, int count) {
+    const __m256 limit = _mm256_set1_ps(65504.0f);
+    for (int i = 0; i < count; i += 8) {
+        __m256 x = _mm256_loadu_ps(source + i);
+        x = _mm256_and_ps(x, _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+        x = _mm256_max_ps(_mm256_min_ps(x, limit), _mm256_sub_ps(_mm256_setzero_ps(), limit));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(target + i), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    }
+}
+
+inline void load_half(const uint16_t* source, float* target, int count) {
+    for (int i = 0; i < count; i += 8)
+        _mm256_storeu_ps(target + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i))));
+}
+
+inline __m256i table16(const int8_t* codes, int offset) {
+    const __m128i table = _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)), _mm_set1_epi8(char(offset)));
+    return _mm256_broadcastsi128_si256(table);
+}
+
+inline __m256i load(const void* source) { return _mm256_loadu_si256(static_cast<const __m256i*>(source)); }
+inline void store(void* target, __m256i x) { _mm256_storeu_si256(static_cast<__m256i*>(target), x); }
+
+void expand_keys(const uint8_t* codes, int dim, uint8_t* bytes) {
+    constexpr int vector = kPageRows * 4;
+    const __m256i table = table16(kKeyCodes.at, kKeyOffset), low = _mm256_set1_epi8(15);
+    for (int i = 0; i < dim / 8; i++) {
+        for (int b = 0; b < vector; b += 32) {
+            const __m256i packed = load(codes + i * vector + b);
+            store(bytes + 2 * i * vector + b, _mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)));
+            store(bytes + (2 * i + 1) * vector + b,
+                  _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low)));
+        }
+    }
+}
+
+void expand_values(ValueCoding coding, const uint8_t* codes, int groups, int8_t* bytes) {
+    const __m256i low = _mm256_set1_epi8(15);
+    if (coding == ValueCoding::lloyd4) {
+        const __m256i table = table16(kValueCodes4.at, 0);
+        for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 128) {
+            for (int b = 0; b < 128; b += 32) {
+                const __m256i packed = load(codes + b);
+                store(bytes + b, _mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)));
+                store(bytes + 128 + b, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low)));
+            }
+        }
+        return;
+    }
+    const __m256i table = table16(kValueCodes2.at, 0), high = _mm256_set1_epi8(12), two = _mm256_set1_epi8(3);
+    for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 64) {
+        __m256i before = _mm256_setzero_si256();
+        for (int half = 0; half < 2; half++) {
+            const __m256i packed = load(codes + 32 * half);
+            // Each byte's predecessor in its row is four bytes earlier.
+            const __m256i carried = _mm256_permute2x128_si256(before, packed, 0x21);
+            const __m256i previous = _mm256_alignr_epi8(packed, carried, 12);
+            const __m256i first = _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(previous, 2), high),
+                                                  _mm256_and_si256(_mm256_srli_epi16(packed, 6), two));
+            store(bytes + 32 * half, _mm256_shuffle_epi8(table, first));
+            store(bytes + 64 + 32 * half, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low)));
+            store(bytes + 128 + 32 * half, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 2), low)));
+            store(bytes + 192 + 32 * half, _mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)));
+            before = packed;
+        }
+    }
+}
+
+inline __m256i dot4(__m256i sum, __m256i unsigned_bytes, __m256i signed_bytes) {
+    const __m256i pairs = _mm256_maddubs_epi16(unsigned_bytes, signed_bytes);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+inline __m256i broadcast4(const void* bytes) {
+    int32_t word;
+    __builtin_memcpy(&word, bytes, 4);
+    return _mm256_set1_epi32(word);
+}
+
+template <int N>
+void key_dots(const uint8_t* keys, const int8_t* queries, int stride, int32_t (*dots)[kPageRows]) {
+    constexpr int tiles = N == 1 ? 8 : 2;  // of 8 rows: as many sums as fit in registers
+    for (int t = 0; t < 8; t += tiles) {
+        __m256i sums[N][tiles];
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_si256();
+        for (int d = 0; d < kGroup / 4; d++) {
+            __m256i rows[tiles];
+            for (int k = 0; k < tiles; k++) rows[k] = load(keys + d * kPageRows * 4 + (t + k) * 32);
+            for (int i = 0; i < N; i++) {
+                const __m256i query = broadcast4(queries + i * stride + d * 4);
+                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(sums[i][k], rows[k], query);
+            }
+        }
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) store(dots[i] + (t + k) * 8, sums[i][k]);
+    }
+}
+
+template <int N>
+void value_sums(const int8_t* values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+    constexpr int tiles = N == 1 ? 8 : 2;  // of 8 dims
+    for (int t = 0; t < 8; t += tiles) {
+        __m256i sums[N][tiles];
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_si256();
+        for (int quad = 0; quad < kPageRows / 4; quad++) {
+            __m256i dims[tiles];
+            for (int k = 0; k < tiles; k++) dims[k] = load(values + quad * kGroup * 4 + (t + k) * 32);
+            for (int i = 0; i < N; i++) {
+                const __m256i weight = broadcast4(weights[i] + quad * 4);
+                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(sums[i][k], weight, dims[k]);
+            }
+        }
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) store(result[i] + (t + k) * 8, sums[i][k]);
+    }
+}
+
+template <int N>
+void float_scores(const float* keys, const float* queries, int dim, float (*scores)[kPageRows]) {
+    constexpr int tiles = N == 1 ? 8 : 2;
+    for (int t = 0; t < 8; t += tiles) {
+        __m256 sums[N][tiles];
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_ps();
+        for (int d = 0; d < dim; d++) {
+            __m256 rows[tiles];
+            for (int k = 0; k < tiles; k++) rows[k] = _mm256_loadu_ps(keys + d * kPageRows + (t + k) * 8);
+            for (int i = 0; i < N; i++) {
+                const __m256 query = _mm256_broadcast_ss(queries + i * dim + d);
+                for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_fmadd_ps(query, rows[k], sums[i][k]);
+            }
+        }
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) _mm256_storeu_ps(scores[i] + (t + k) * 8, sums[i][k]);
+    }
+}
+
+template <int N>
+void float_sums(const float* values, const float (*weights)[kPageRows], int end, int dim, float* output) {
+    constexpr int tiles = N == 1 ? 8 : 2;
+    for (int t = 0; t < dim / 8; t += tiles) {
+        __m256 sums[N][tiles];
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_loadu_ps(output + i * dim + (t + k) * 8);
+        for (int r = 0; r < end; r++) {
+            __m256 dims[tiles];
+            for (int k = 0; k < tiles; k++) dims[k] = _mm256_loadu_ps(values + r * dim + (t + k) * 8);
+            for (int i = 0; i < N; i++) {
+                const __m256 weight = _mm256_broadcast_ss(weights[i] + r);
+                for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_fmadd_ps(weight, dims[k], sums[i][k]);
+            }
+        }
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < tiles; k++) _mm256_storeu_ps(output + i * dim + (t + k) * 8, sums[i][k]);
+    }
+}
+
+}  // namespace
+
+#include "common.inl"
+
+const Kernels kAvx2Kernels = {"avx2",      store_half,       load_half,   pack_keys,
+                              pack_values, quantize_queries, attend_half, attend_packed};
+
+}  // namespace deltastore

@@ -1,0 +1,157 @@
+// AVX-512 F, BW, DQ, VL and VNNI.
+#include <immintrin.h>
+
+#include "../codebook.h"
+#include "../half.h"
+#include "kernels.h"
+
+namespace deltastore {
+
+namespace {
+
+void store_half(const float* source, uint16_t* target, int count) {
+    const __m512 limit = _mm512_set1_ps(65504.0f);
+    for (int i = 0; i < count; i += 16) {
+        __m512 x = _mm512_loadu_ps(source + i);
+        x = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x);
+        x = _mm512_max_ps(_mm512_min_ps(x, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + i), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    }
+}
+
+inline void load_half(const uint16_t* source, float* target, int count) {
+    for (int i = 0; i < count; i += 16)
+        _mm512_storeu_ps(target + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
+}
+
+inline __m512i table16(const int8_t* codes, int offset) {
+    const __m128i table = _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)), _mm_set1_epi8(char(offset)));
+    return _mm512_broadcast_i32x4(table);
+}
+
+inline __m512i load(const void* source) { return _mm512_loadu_si512(source); }
+inline void store(void* target, __m512i x) { _mm512_storeu_si512(target, x); }
+
+void expand_keys(const uint8_t* codes, int dim, uint8_t* bytes) {
+    constexpr int vector = kPageRows * 4;
+    const __m512i table = table16(kKeyCodes.at, kKeyOffset), low = _mm512_set1_epi8(15);
+    for (int i = 0; i < dim / 8; i++) {
+        for (int b = 0; b < vector; b += 64) {
+            const __m512i packed = load(codes + i * vector + b);
+            store(bytes + 2 * i * vector + b, _mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)));
+            store(bytes + (2 * i + 1) * vector + b,
+                  _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low)));
+        }
+    }
+}
+
+void expand_values(ValueCoding coding, const uint8_t* codes, int groups, int8_t* bytes) {
+    const __m512i low = _mm512_set1_epi8(15);
+    if (coding == ValueCoding::lloyd4) {
+        const __m512i table = table16(kValueCodes4.at, 0);
+        for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 128) {
+            for (int b = 0; b < 128; b += 64) {
+                const __m512i packed = load(codes + b);
+                store(bytes + b, _mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)));
+                store(bytes + 128 + b, _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low)));
+            }
+        }
+        return;
+    }
+    const __m512i table = table16(kValueCodes2.at, 0), high = _mm512_set1_epi8(12), two = _mm512_set1_epi8(3);
+    for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 64) {
+        const __m512i packed = load(codes);
+        const __m512i previous = _mm512_alignr_epi32(packed, _mm512_setzero_si512(), 15);  // four bytes earlier in its row
+        const __m512i first = _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(previous, 2), high),
+                                              _mm512_and_si512(_mm512_srli_epi16(packed, 6), two));
+        store(bytes, _mm512_shuffle_epi8(table, first));
+        store(bytes + 64, _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low)));
+        store(bytes + 128, _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 2), low)));
+        store(bytes + 192, _mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)));
+    }
+}
+
+inline __m512i broadcast4(const void* bytes) {
+    int32_t word;
+    __builtin_memcpy(&word, bytes, 4);
+    return _mm512_set1_epi32(word);
+}
+
+template <int N>
+void key_dots(const uint8_t* keys, const int8_t* queries, int stride, int32_t (*dots)[kPageRows]) {
+    __m512i sums[N][4];
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_si512();
+    for (int d = 0; d < kGroup / 4; d++) {
+        __m512i rows[4];
+        for (int k = 0; k < 4; k++) rows[k] = load(keys + d * kPageRows * 4 + k * 64);
+        for (int i = 0; i < N; i++) {
+            const __m512i query = broadcast4(queries + i * stride + d * 4);
+            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_dpbusd_epi32(sums[i][k], rows[k], query);
+        }
+    }
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 4; k++) store(dots[i] + k * 16, sums[i][k]);
+}
+
+template <int N>
+void value_sums(const int8_t* values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+    __m512i sums[N][4];
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_si512();
+    for (int quad = 0; quad < kPageRows / 4; quad++) {
+        __m512i dims[4];
+        for (int k = 0; k < 4; k++) dims[k] = load(values + quad * kGroup * 4 + k * 64);
+        for (int i = 0; i < N; i++) {
+            const __m512i weight = broadcast4(weights[i] + quad * 4);
+            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_dpbusd_epi32(sums[i][k], weight, dims[k]);
+        }
+    }
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 4; k++) store(result[i] + k * 16, sums[i][k]);
+}
+
+template <int N>
+void float_scores(const float* keys, const float* queries, int dim, float (*scores)[kPageRows]) {
+    __m512 sums[N][4];
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_ps();
+    for (int d = 0; d < dim; d++) {
+        __m512 rows[4];
+        for (int k = 0; k < 4; k++) rows[k] = _mm512_loadu_ps(keys + d * kPageRows + k * 16);
+        for (int i = 0; i < N; i++) {
+            const __m512 query = _mm512_set1_ps(queries[i * dim + d]);
+            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_fmadd_ps(query, rows[k], sums[i][k]);
+        }
+    }
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 4; k++) _mm512_storeu_ps(scores[i] + k * 16, sums[i][k]);
+}
+
+template <int N>
+void float_sums(const float* values, const float (*weights)[kPageRows], int end, int dim, float* output) {
+    for (int t = 0; t < dim; t += kGroup) {
+        __m512 sums[N][4];
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_loadu_ps(output + i * dim + t + k * 16);
+        for (int r = 0; r < end; r++) {
+            __m512 dims[4];
+            for (int k = 0; k < 4; k++) dims[k] = _mm512_loadu_ps(values + r * dim + t + k * 16);
+            for (int i = 0; i < N; i++) {
+                const __m512 weight = _mm512_set1_ps(weights[i][r]);
+                for (int k = 0; k < 4; k++) sums[i][k] = _mm512_fmadd_ps(weight, dims[k], sums[i][k]);
+            }
+        }
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < 4; k++) _mm512_storeu_ps(output + i * dim + t + k * 16, sums[i][k]);
+    }
+}
+
+}  // namespace
+
+#include "common.inl"
+
+const Kernels kAvx512Kernels = {"avx512",    store_half,       load_half,   pack_keys,
+                                pack_values, quantize_queries, attend_half, attend_packed};
+
+}  // namespace deltastore

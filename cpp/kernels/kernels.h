@@ -1,0 +1,75 @@
+// One table of functions an instruction set. `scalar` is the definition; the others are tested against it.
+#pragma once
+
+#include <cstdint>
+
+#include "../format.h"
+
+namespace deltastore {
+
+// Queries that read the same KV head: `count` = tokens of one sequence x query heads of the group.
+struct QueryBlock {
+    int count = 0;
+    const float* query = nullptr;       // [count][key_dim], rotated, scaled by the attention's scale
+    const int8_t* codes = nullptr;      // [count][key_dim], the same at 7 bits
+    const float* code_scales = nullptr; // [count][key_groups]: query is about code x scale; the key step is in it
+    const int32_t* code_sums = nullptr; // [count][key_groups]: sum of the codes
+    const float* centre_scores = nullptr;  // [count]: query . the vector taken from the page's keys
+    const int32_t* positions = nullptr; // [count]
+    const float* slopes = nullptr;      // [count], ALiBi; 0 without
+    float soft_cap = 0;                 // 0: none. Scores become cap x tanh(score / cap); the query is then not divided
+    // Running softmax, updated page by page (Milakov & Gimelshein 2018, "Online normalizer calculation for softmax").
+    float* maxima = nullptr;  // [count], -inf at first
+    float* sums = nullptr;    // [count], 0 at first
+    float* output = nullptr;  // [count][value_dim], 0 at first; divided by the sum at the end
+};
+
+// The rows of one page reference.
+struct PageRows {
+    const uint8_t* page;
+    const PageLayout* layout;
+    HeadShape shape;
+    ValueCoding values;
+    int rows;   // the page has room for
+    int begin;  // first row of the reference
+    int count;
+    int32_t position;  // of row `begin`
+};
+
+struct Kernels {
+    const char* name;
+
+    // NaN becomes 0, values beyond binary16's range its largest.
+    void (*store_half)(const float* source, uint16_t* target, int count);
+    void (*load_half)(const uint16_t* source, float* target, int count);
+
+    // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on; the page has room for
+    // kPageRows. `centre` [dim] is taken from each key first. A scale is the projection scale <x,x>/<x,c> of its group
+    // (Gao & Long 2024, RaBitQ, arXiv 2405.12497, has the same estimator), for code points at unit variance.
+    void (*pack_keys)(const float* rows, int count, int dim, const float* centre, int first, uint8_t* codes, uint16_t* scales);
+    void (*pack_values)(ValueCoding coding, const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales);
+
+    // Rounds queries to 7 bits a group of kGroup: codes, scales (with the key step) and sums as in QueryBlock.
+    void (*quantize_queries)(const float* query, int count, int dim, int8_t* codes, float* scales, int32_t* sums);
+
+    // Adds a page's rows at or before each query's position. `scratch` has attention_scratch_bytes(), aligned to 64.
+    void (*attend_half)(const PageRows& rows, const QueryBlock& queries, void* scratch);
+    void (*attend_packed)(const PageRows& rows, const QueryBlock& queries, void* scratch);
+};
+
+constexpr size_t attention_scratch_bytes(const HeadShape& shape) {
+    return size_t(kPageRows) * (shape.key_dim + shape.value_dim) * sizeof(float) + 256;
+}
+
+extern const Kernels kScalarKernels;
+#if defined(__x86_64__)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+// Those this processor runs, best first; the last is the scalar one.
+int available_kernels(const Kernels* (&found)[4]);
+// The best, or the one that DELTASTORE_KERNEL names; nullptr if that one does not run here.
+const Kernels* select_kernels();
+
+}  // namespace deltastore

@@ -1,0 +1,97 @@
+// The reference: plain C++, for every processor. What the other kernels must give.
+#include "../codebook.h"
+#include "../half.h"
+#include "kernels.h"
+
+namespace deltastore {
+
+namespace {
+
+void store_half(const float* source, uint16_t* target, int count) {
+    for (int i = 0; i < count; i++) target[i] = float_to_half(source[i]);
+}
+
+void load_half(const uint16_t* source, float* target, int count) {
+    for (int i = 0; i < count; i++) target[i] = half_to_float(source[i]);
+}
+
+// Nibbles of [dim / 8][row][4] to bytes of [dim / 4][row][4].
+void expand_keys(const uint8_t* codes, int dim, uint8_t* bytes) {
+    constexpr int vector = kPageRows * 4;
+    for (int i = 0; i < dim / 8; i++) {
+        for (int b = 0; b < vector; b++) {
+            bytes[2 * i * vector + b] = uint8_t(kKeyCodes.at[codes[i * vector + b] & 15] + kKeyOffset);
+            bytes[(2 * i + 1) * vector + b] = uint8_t(kKeyCodes.at[codes[i * vector + b] >> 4] + kKeyOffset);
+        }
+    }
+}
+
+// Codes to bytes of [group][row / 4][dim of the group][row % 4].
+void expand_values(ValueCoding coding, const uint8_t* codes, int groups, int8_t* bytes) {
+    for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4) {
+        if (coding == ValueCoding::lloyd4) {
+            for (int b = 0; b < 128; b++) {
+                bytes[b] = kValueCodes4.at[codes[b] & 15];
+                bytes[128 + b] = kValueCodes4.at[codes[b] >> 4];
+            }
+            codes += 128;
+        } else {
+            for (int b = 0; b < 64; b++) {
+                const int window = (b < 4 ? 0 : codes[b - 4]) << 8 | codes[b];
+                for (int s = 0; s < 4; s++) bytes[64 * s + b] = kValueCodes2.at[window >> (6 - 2 * s) & 15];
+            }
+            codes += 64;
+        }
+    }
+}
+
+// dots[i][row] = query i . key row, over one group. keys: [kGroup / 4][row][4].
+template <int N>
+void key_dots(const uint8_t* keys, const int8_t* queries, int stride, int32_t (*dots)[kPageRows]) {
+    for (int i = 0; i < N; i++) {
+        for (int r = 0; r < kPageRows; r++) {
+            int32_t sum = 0;
+            for (int d = 0; d < kGroup; d++) sum += keys[(d / 4 * kPageRows + r) * 4 + d % 4] * queries[i * stride + d];
+            dots[i][r] = sum;
+        }
+    }
+}
+
+// sums[i][d] = weights of query i . values of dim d, over the rows. values: [row / 4][kGroup][row % 4].
+template <int N>
+void value_sums(const int8_t* values, const uint8_t (*weights)[kPageRows], int32_t (*sums)[kGroup]) {
+    for (int i = 0; i < N; i++) {
+        for (int d = 0; d < kGroup; d++) {
+            int32_t sum = 0;
+            for (int r = 0; r < kPageRows; r++) sum += weights[i][r] * values[(r / 4 * kGroup + d) * 4 + r % 4];
+            sums[i][d] = sum;
+        }
+    }
+}
+
+// keys: [dim][row]
+template <int N>
+void float_scores(const float* keys, const float* queries, int dim, float (*scores)[kPageRows]) {
+    for (int i = 0; i < N; i++) {
+        for (int r = 0; r < kPageRows; r++) scores[i][r] = 0.0f;
+        for (int d = 0; d < dim; d++)
+            for (int r = 0; r < kPageRows; r++) scores[i][r] += queries[i * dim + d] * keys[d * kPageRows + r];
+    }
+}
+
+// output[i] += weights of query i x values, over rows [0, end). values: [row][dim]
+template <int N>
+void float_sums(const float* values, const float (*weights)[kPageRows], int end, int dim, float* output) {
+    for (int i = 0; i < N; i++)
+        for (int r = 0; r < end; r++)
+            for (int d = 0; d < dim; d++) output[i * dim + d] += weights[i][r] * values[r * dim + d];
+}
+
+}  // namespace
+
+#include "common.inl"
+
+const Kernels kScalarKernels = {"scalar",         store_half,       load_half,   pack_keys,
+                                pack_values,      quantize_queries, attend_half, attend_packed};
+
+}  // namespace deltastore

@@ -1,0 +1,206 @@
+#include "page_pool.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cassert>
+
+namespace deltastore {
+
+static constexpr size_t kSystemPage = 4096;
+static constexpr size_t kHeaderBytes = 4096 + 1024;
+static constexpr uint32_t kNone = UINT32_MAX;
+
+static size_t round_up(size_t value, size_t unit) {
+    return (value + unit - 1) / unit * unit;
+}
+
+struct PagePool::SizeClass {
+    size_t page_bytes;
+    uint32_t pages_per_slab;
+    Slab* all = nullptr;  // doubly linked; slabs with room come first
+};
+
+// Lives at the start of its own mapping, which is aligned to its size, so a page finds it by masking its address.
+struct PagePool::Slab {
+    SizeClass* owner;
+    Slab* previous;
+    Slab* next;
+    uint32_t used;
+    uint32_t touched;    // pages ever handed out: the ones the system has committed
+    uint32_t free_head;  // index of the first freed page; a free page's entry in `references` is the next one's index
+    uint32_t references[1];
+
+    uint8_t* page(uint32_t index) { return reinterpret_cast<uint8_t*>(this) + kHeaderBytes + index * owner->page_bytes; }
+    uint32_t index_of(const uint8_t* page) const {
+        return uint32_t((page - reinterpret_cast<const uint8_t*>(this) - kHeaderBytes) / owner->page_bytes);
+    }
+    bool full() const { return free_head == kNone && touched == owner->pages_per_slab; }
+    size_t resident() const { return round_up(kHeaderBytes + touched * owner->page_bytes, kSystemPage); }
+
+    void unlink() {
+        (previous ? previous->next : owner->all) = next;
+        if (next) next->previous = previous;
+    }
+    void link_first() {
+        previous = nullptr;
+        next = owner->all;
+        if (next) next->previous = this;
+        owner->all = this;
+    }
+    void link_after(Slab* other) {
+        previous = other;
+        next = other->next;
+        if (next) next->previous = this;
+        other->next = this;
+    }
+};
+
+PagePool::PagePool(size_t limit_bytes) : limit_(limit_bytes) {
+    static_assert(sizeof(Slab) + 4 * (kSlabBytes / 1024) <= kHeaderBytes, "the header holds a count for pages of 1 KiB");
+}
+
+PagePool::~PagePool() {
+    for (auto& size_class : classes_) {
+        for (Slab* slab = size_class->all; slab != nullptr;) {
+            Slab* next = slab->next;
+            munmap(slab, kSlabBytes);
+            slab = next;
+        }
+    }
+}
+
+size_t PagePool::max_page_bytes() {
+    return (kSlabBytes - kHeaderBytes) / 64 * 64;
+}
+
+PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
+    for (auto& existing : classes_) {
+        if (existing->page_bytes == page_bytes) return *existing;
+    }
+    const size_t count = std::min<size_t>((kSlabBytes - kHeaderBytes) / page_bytes, kSlabBytes / 1024);
+    classes_.push_back(std::make_unique<SizeClass>(SizeClass{page_bytes, uint32_t(count)}));
+    return *classes_.back();
+}
+
+PagePool::Slab* PagePool::slab_of(const uint8_t* page) {
+    return reinterpret_cast<Slab*>(reinterpret_cast<uintptr_t>(page) & ~(uintptr_t(kSlabBytes) - 1));
+}
+
+bool PagePool::grow_resident(size_t bytes) {
+    if (limit_ != 0 && resident_ + bytes > limit_) {
+        hit_limit_ = true;
+        return false;
+    }
+    resident_ += bytes;
+    peak_ = std::max(peak_, resident_);
+    return true;
+}
+
+PagePool::Slab* PagePool::map_slab(SizeClass& owner) {
+    // Map twice the size, so that an aligned slab lies inside, and give the rest back.
+    void* mapping = mmap(nullptr, 2 * kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) {
+        hit_limit_ = false;
+        return nullptr;
+    }
+    const uintptr_t start = reinterpret_cast<uintptr_t>(mapping);
+    const uintptr_t aligned = round_up(start, kSlabBytes);
+    if (aligned > start) munmap(mapping, aligned - start);
+    if (start + kSlabBytes > aligned) munmap(reinterpret_cast<void*>(aligned + kSlabBytes), start + kSlabBytes - aligned);
+    Slab* slab = reinterpret_cast<Slab*>(aligned);
+    slab->owner = &owner;
+    slab->used = 0;
+    slab->touched = 0;
+    slab->free_head = kNone;
+    return slab;
+}
+
+bool PagePool::fits(const Demand& demand) const {
+    if (limit_ == 0) return true;
+    size_t needed = 0;
+    for (const auto& [page_bytes, count] : demand) {
+        size_t reused = 0;
+        for (const auto& size_class : classes_) {
+            if (size_class->page_bytes != page_bytes) continue;
+            for (const Slab* slab = size_class->all; slab != nullptr; slab = slab->next) reused += slab->touched - slab->used;
+        }
+        const size_t fresh = count > reused ? count - reused : 0;
+        const size_t slabs = fresh * page_bytes / (kSlabBytes - kHeaderBytes) + (fresh > 0);
+        needed += fresh * page_bytes + slabs * (kHeaderBytes + kSystemPage);
+    }
+    return resident_ + needed <= limit_;
+}
+
+uint8_t* PagePool::allocate(size_t page_bytes) {
+    assert(page_bytes % 64 == 0 && page_bytes > 0 && page_bytes <= max_page_bytes());
+    SizeClass& owner = size_class(page_bytes);
+    Slab* slab = owner.all;
+    const bool fresh = slab == nullptr || slab->full();
+    if (fresh) {
+        if (limit_ != 0 && resident_ + round_up(kHeaderBytes + page_bytes, kSystemPage) > limit_) {
+            hit_limit_ = true;
+            return nullptr;
+        }
+        slab = map_slab(owner);
+        if (slab == nullptr) return nullptr;
+    }
+    uint32_t index;
+    if (slab->free_head != kNone) {
+        index = slab->free_head;
+        slab->free_head = slab->references[index];
+    } else {
+        const size_t before = fresh ? 0 : slab->resident();
+        slab->touched++;
+        if (!grow_resident(slab->resident() - before)) {
+            slab->touched--;
+            return nullptr;
+        }
+        index = slab->touched - 1;
+    }
+    if (fresh) slab->link_first();
+    slab->references[index] = 1;
+    slab->used++;
+    pages_++;
+    if (slab->full() && slab->next != nullptr && !slab->next->full()) {  // keep those with room in front
+        Slab* last_open = slab->next;
+        while (last_open->next != nullptr && !last_open->next->full()) last_open = last_open->next;
+        slab->unlink();
+        slab->link_after(last_open);
+    }
+    return slab->page(index);
+}
+
+void PagePool::retain(uint8_t* page) {
+    Slab* slab = slab_of(page);
+    slab->references[slab->index_of(page)]++;
+}
+
+uint32_t PagePool::references(const uint8_t* page) const {
+    const Slab* slab = slab_of(page);
+    return slab->references[slab->index_of(page)];
+}
+
+void PagePool::release(uint8_t* page) {
+    Slab* slab = slab_of(page);
+    const uint32_t index = slab->index_of(page);
+    assert(slab->references[index] > 0);
+    if (--slab->references[index] > 0) return;
+    pages_--;
+    slab->used--;
+    if (slab->used == 0) {
+        resident_ -= slab->resident();
+        slab->unlink();
+        munmap(slab, kSlabBytes);
+        return;
+    }
+    const bool was_full = slab->full();
+    slab->references[index] = slab->free_head;
+    slab->free_head = index;
+    if (was_full && slab != slab->owner->all) {
+        slab->unlink();
+        slab->link_first();
+    }
+}
+
+}  // namespace deltastore

@@ -1,0 +1,59 @@
+// Reference-counted pages out of slabs that go back to the system when their last page is freed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace deltastore {
+
+// Not thread safe: the cache calls it under its own lock. A page's address stays the same for its life.
+class PagePool {
+public:
+    static constexpr size_t kSlabBytes = size_t(1) << 20;
+
+    // `limit_bytes` bounds resident_bytes(); 0 is no limit.
+    explicit PagePool(size_t limit_bytes);
+    ~PagePool();
+    PagePool(const PagePool&) = delete;
+    PagePool& operator=(const PagePool&) = delete;
+
+    // The largest page a slab can hold.
+    static size_t max_page_bytes();
+
+    // A page with one reference, contents undefined, 64-byte aligned. nullptr when the limit would be passed or the system
+    // has no memory; hit_limit() tells which.
+    uint8_t* allocate(size_t page_bytes);
+    // Whether pages of these (bytes, count) would all be had within the limit.
+    using Demand = std::vector<std::pair<size_t, size_t>>;
+    bool fits(const Demand& demand) const;
+    void retain(uint8_t* page);
+    void release(uint8_t* page);
+    uint32_t references(const uint8_t* page) const;
+
+    size_t resident_bytes() const { return resident_; }
+    size_t peak_resident_bytes() const { return peak_; }
+    size_t pages() const { return pages_; }
+    size_t limit_bytes() const { return limit_; }
+    bool hit_limit() const { return hit_limit_; }
+
+private:
+    struct Slab;
+    struct SizeClass;
+
+    SizeClass& size_class(size_t page_bytes);
+    Slab* map_slab(SizeClass& owner);
+    static Slab* slab_of(const uint8_t* page);
+    bool grow_resident(size_t bytes);
+
+    std::vector<std::unique_ptr<SizeClass>> classes_;
+    size_t limit_;
+    size_t resident_ = 0;
+    size_t peak_ = 0;
+    size_t pages_ = 0;
+    bool hit_limit_ = false;
+};
+
+}  // namespace deltastore

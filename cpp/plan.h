@@ -1,0 +1,50 @@
+// The current ubatch as the two operations need it: where rows go, and how the attention is cut into items of work.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "cache.h"
+
+namespace deltastore {
+
+// A query's pages are summed in runs of this many, and the runs in order, whoever computes them: so the result does not
+// depend on the number of threads.
+inline constexpr int kRunPages = 8;
+inline constexpr int kBlockQueries = 64;        // queries that share the unpacking of a page, about
+inline constexpr int kWantedItems = 64;         // of work a layer, before runs are split over threads
+inline constexpr size_t kMostPartials = 4 << 20;  // floats
+
+struct Cache::Span {
+    int sequence;
+    int first;  // token of the ubatch
+    int count;
+};
+
+// A block of tokens of one sequence, with all query heads of one KV head: a group. Its items are its runs, or one for all of them.
+struct Cache::Item {
+    int first;  // token
+    int count;  // tokens
+    int sequence;
+    int runs;
+};
+
+struct Cache::Plan {
+    std::vector<Token> tokens;
+    std::vector<Span> spans;
+    std::vector<std::vector<WriteSegment>> segments;  // [table]
+    bool started = false;
+
+    std::vector<Item> blocks;
+    bool split = false;                    // whether runs are items of their own
+    std::vector<int> item_block, item_run;  // per KV head; run -1 is all
+    int most_runs = 1;
+    size_t partial_floats = 0;  // of one run of a group
+    std::vector<float> partials;            // [kv head][block][run][partial_floats]
+    std::unique_ptr<std::atomic<int>[]> next_item;  // [layer]
+    std::unique_ptr<std::atomic<int>[]> runs_left;  // [layer][kv head][block]
+    int most_kv_heads = 0;
+};
+
+}  // namespace deltastore

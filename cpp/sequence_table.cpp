@@ -1,0 +1,235 @@
+#include "sequence_table.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace deltastore {
+
+SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks)
+    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), sinks_(std::min(sinks, kPageRows)) {
+    std::vector<HeadShape> distinct;
+    for (const HeadShape& shape : shapes_) {
+        const auto found = std::find(distinct.begin(), distinct.end(), shape);
+        layout_of_.push_back(int(found - distinct.begin()));
+        if (found == distinct.end()) distinct.push_back(shape);
+    }
+    for (const HeadShape& shape : distinct) {
+        for (int format = 0; format < kFormatCount; format++) {
+            layouts_.push_back(page_layout(Format(format), shape, kPageRows));
+            sink_layouts_.push_back(page_layout(Format(format), shape, std::max(sinks_, 1)));
+        }
+    }
+    for (auto& tables : sequences_) tables.resize(shapes_.size());
+}
+
+SequenceTable::~SequenceTable() {
+    for (int sequence = 0; sequence < sequences(); sequence++) erase(sequence, 0, INT32_MAX);
+}
+
+const PageLayout& SequenceTable::layout(int table, Format format, int rows) const {
+    return (rows == kPageRows ? layouts_ : sink_layouts_)[layout_of_[table] * kFormatCount + int(format)];
+}
+
+int32_t SequenceTable::first_position(int sequence) const {
+    int32_t first = INT32_MAX;
+    for (const PageTable& table : sequences_[sequence]) {
+        if (!table.empty()) first = std::min(first, table.front().position);
+    }
+    return first == INT32_MAX ? -1 : first;
+}
+
+int32_t SequenceTable::last_position(int sequence) const {
+    int32_t last = -1;
+    for (const PageTable& table : sequences_[sequence]) {
+        if (!table.empty()) last = std::max(last, table.back().end_position() - 1);
+    }
+    return last;
+}
+
+int SequenceTable::tokens(int sequence) const {
+    int most = 0;
+    for (const PageTable& table : sequences_[sequence]) {
+        int rows = 0;
+        for (const PageRef& reference : table) rows += reference.count;
+        most = std::max(most, rows);
+    }
+    return most;
+}
+
+bool SequenceTable::continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const {
+    if (table.empty()) return false;
+    const PageRef& tail = table.back();
+    const bool same_kind = tail.format == Format::f16 || (tail.format == format && tail.centre == centre);
+    return same_kind && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
+           pool_.references(tail.page) == 1;
+}
+
+uint8_t* SequenceTable::allocate(int table, Format format, int rows) {
+    return pool_.allocate(layout(table, format, rows).bytes);
+}
+
+bool SequenceTable::append(int sequence, int32_t position, int count, int first_token, Format format, uint8_t centre,
+                           std::vector<std::vector<WriteSegment>>& segments) {
+    for (int index = 0; index < tables(); index++) {
+        PageTable& table = sequences_[sequence][index];
+        for (int done = 0; done < count;) {
+            const int32_t next = position + done;
+            if (!continues(table, next, format, centre)) {
+                PageRef fresh;
+                fresh.pinned = starts_with_sinks(table, next);
+                fresh.format = fresh.pinned ? Format::f16 : format;
+                fresh.centre = fresh.format == Format::f16 ? 0 : centre;
+                fresh.rows = uint16_t(fresh.pinned ? sinks_ : kPageRows);
+                fresh.begin = uint16_t(fresh.pinned ? next : 0);
+                fresh.position = next;
+                fresh.page = allocate(index, fresh.format, fresh.rows);
+                if (fresh.page == nullptr) {
+                    erase(sequence, position, INT32_MAX);
+                    return false;
+                }
+                table.push_back(fresh);
+            }
+            PageRef& tail = table.back();
+            const int take = std::min<int>(count - done, tail.rows - tail.end_row());
+            segments[index].push_back({tail, tail.end_row(), take, first_token + done});
+            tail.count = uint16_t(tail.count + take);
+            done += take;
+        }
+    }
+    return true;
+}
+
+void SequenceTable::add_demand(int sequence, int32_t position, int count, Format format, uint8_t centre,
+                               PagePool::Demand& demand) const {
+    const auto add = [&](size_t bytes, size_t pages) {
+        for (auto& [size, total] : demand) {
+            if (size != bytes) continue;
+            total += pages;
+            return;
+        }
+        demand.emplace_back(bytes, pages);
+    };
+    for (int index = 0; index < tables(); index++) {
+        const PageTable& table = sequences_[sequence][index];
+        int rest = count;
+        if (continues(table, position, format, centre)) rest -= table.back().rows - table.back().end_row();
+        if (starts_with_sinks(table, position)) {
+            add(layout(index, Format::f16, sinks_).bytes, 1);
+            rest -= sinks_ - position;
+        }
+        if (rest > 0) add(layout(index, format, kPageRows).bytes, (rest + kPageRows - 1) / kPageRows);
+    }
+}
+
+void SequenceTable::erase(int sequence, int32_t from, int32_t to) {
+    for (PageTable& table : sequences_[sequence]) {
+        split(table, from, pool_);
+        split(table, to, pool_);
+        const auto dropped = std::remove_if(table.begin(), table.end(), [&](const PageRef& reference) {
+            const bool drop = reference.position >= from && reference.position < to;
+            if (drop) pool_.release(reference.page);
+            return drop;
+        });
+        table.erase(dropped, table.end());
+        if (table.capacity() > 4 * table.size() + 16) table.shrink_to_fit();
+    }
+}
+
+// Makes a page boundary of `position`, if it lies inside a reference.
+void SequenceTable::split(PageTable& table, int32_t position, PagePool& pool) {
+    for (size_t i = table.size(); i-- > 0;) {
+        PageRef& left = table[i];
+        if (left.end_position() <= position) return;
+        if (left.position >= position) continue;
+        PageRef right = left;
+        left.count = uint16_t(position - left.position);
+        right.begin = uint16_t(right.begin + left.count);
+        right.count = uint16_t(right.count - left.count);
+        right.position = position;
+        pool.retain(right.page);
+        table.insert(table.begin() + i + 1, right);
+        return;
+    }
+}
+
+void SequenceTable::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
+    for (PageTable& table : sequences_[sequence]) {
+        split(table, from, pool_);
+        split(table, to, pool_);
+        for (PageRef& reference : table) {
+            if (reference.position < from || reference.position >= to) continue;
+            reference.position += delta;
+            reference.shift += delta;
+        }
+        std::sort(table.begin(), table.end(), [](const PageRef& a, const PageRef& b) { return a.position < b.position; });
+    }
+}
+
+bool SequenceTable::has_shift(int sequence) const {
+    for (const PageTable& table : sequences_[sequence]) {
+        for (const PageRef& reference : table) {
+            if (reference.shift != 0) return true;
+        }
+    }
+    return false;
+}
+
+bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
+    if (source == target) return true;
+    erase(target, 0, INT32_MAX);
+    for (int index = 0; index < tables(); index++) {
+        PageTable& copy = sequences_[target][index];
+        for (const PageRef& original : sequences_[source][index]) {
+            const int32_t first = std::max(original.position, from);
+            const int32_t last = std::min(original.end_position(), to);
+            if (first >= last) continue;
+            PageRef reference = original;
+            reference.begin = uint16_t(reference.begin + (first - reference.position));
+            reference.position = first;
+            reference.count = uint16_t(last - first);
+            pool_.retain(reference.page);
+            copy.push_back(reference);
+        }
+        if (copy.empty() || copy.back().end_row() == copy.back().rows) continue;
+        PageRef& tail = copy.back();
+        uint8_t* page = allocate(index, tail.format, tail.rows);
+        if (page == nullptr) {
+            erase(target, 0, INT32_MAX);
+            return false;
+        }
+        std::memcpy(page, tail.page, layout(index, tail.format, tail.rows).bytes);
+        replace(tail, page, tail.format, tail.rows, tail.begin);
+    }
+    return true;
+}
+
+void SequenceTable::replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin) {
+    pool_.release(reference.page);
+    reference.page = page;
+    reference.format = format;
+    reference.rows = uint16_t(rows);
+    reference.begin = uint16_t(begin);
+}
+
+void SequenceTable::install(int sequence, std::vector<PageTable>& tables) {
+    erase(sequence, 0, INT32_MAX);
+    sequences_[sequence].swap(tables);
+    tables.clear();
+}
+
+void SequenceTable::discard(std::vector<PageTable>& tables) {
+    for (PageTable& table : tables)
+        for (const PageRef& reference : table) pool_.release(reference.page);
+    tables.clear();
+}
+
+size_t SequenceTable::bookkeeping_bytes() const {
+    size_t bytes = 0;
+    for (const auto& tables : sequences_) {
+        bytes += tables.capacity() * sizeof(PageTable);
+        for (const PageTable& table : tables) bytes += table.capacity() * sizeof(PageRef);
+    }
+    return bytes;
+}
+
+}  // namespace deltastore

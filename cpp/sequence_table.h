@@ -1,0 +1,106 @@
+// Which pages a sequence's rows are in: one list of page references a layer and KV head. Bookkeeping only; no row is read
+// or written here.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "format.h"
+#include "page_pool.h"
+
+namespace deltastore {
+
+// A run of rows of one page, at consecutive positions. Several references may show parts of the same page.
+struct PageRef {
+    uint8_t* page = nullptr;
+    int32_t position = 0;  // of row `begin`
+    int32_t shift = 0;     // positions moved since the keys were rotated; not 0 until the keys follow
+    uint16_t begin = 0;
+    uint16_t count = 0;
+    uint16_t rows = 0;  // that the page has room for
+    Format format = Format::f16;
+    uint8_t centre = 0;   // index of the vector that was taken from packed keys
+    bool pinned = false;  // attention sinks: never packed
+
+    int32_t end_position() const { return position + count; }
+    int end_row() const { return begin + count; }
+};
+
+using PageTable = std::vector<PageRef>;
+
+// Where appended rows go: `count` rows of the page from `row` on, for the tokens from `token` on.
+struct WriteSegment {
+    PageRef target;
+    int row;
+    int count;
+    int token;
+};
+
+class SequenceTable {
+public:
+    // One table a (layer, KV head), in the caller's order. `sinks` rows at the start of a sequence get a page of their own.
+    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks);
+    ~SequenceTable();
+
+    int sequences() const { return int(sequences_.size()); }
+    int tables() const { return int(shapes_.size()); }
+    const HeadShape& shape(int table) const { return shapes_[table]; }
+    const PageLayout& layout(int table, Format format, int rows) const;
+    PageTable& table(int sequence, int index) { return sequences_[sequence][index]; }
+    const PageTable& table(int sequence, int index) const { return sequences_[sequence][index]; }
+
+    // -1 if the sequence is empty.
+    int32_t first_position(int sequence) const;
+    int32_t last_position(int sequence) const;
+    int tokens(int sequence) const;
+
+    // Makes room for `count` rows from `position` on, behind what the sequence has, in pages of `format` (and `centre`, if packed),
+    // and tells where they go: segments[table] gets appended. False if the pool gave no page; then nothing has changed.
+    bool append(int sequence, int32_t position, int count, int first_token, Format format, uint8_t centre,
+                std::vector<std::vector<WriteSegment>>& segments);
+
+    // Adds the pages that append() would take.
+    void add_demand(int sequence, int32_t position, int count, Format format, uint8_t centre, PagePool::Demand& demand) const;
+
+    // Drops positions [from, to).
+    void erase(int sequence, int32_t from, int32_t to);
+
+    // Adds `delta` to positions [from, to). The keys have to follow before they are read: PageRef::shift.
+    void shift(int sequence, int32_t from, int32_t to, int32_t delta);
+    bool has_shift(int sequence) const;
+
+    // Replaces the target by the source's positions [from, to). Full pages are shared; the open tail page is copied, so that
+    // both can go on writing. False if the pool gave no page; then the target is empty.
+    bool fork(int source, int target, int32_t from, int32_t to);
+
+    // A page for rows of one table, or nullptr.
+    uint8_t* allocate(int table, Format format, int rows);
+    // Swaps the page under a reference and drops the old one.
+    void replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin);
+
+    // Whether pages of that many rows exist here: whole ones, and the sinks'.
+    bool has_rows(int rows) const { return rows == kPageRows || rows == sinks_; }
+    // Replaces a sequence's tables; `tables` is left empty.
+    void install(int sequence, std::vector<PageTable>& tables);
+    // Gives the pages of tables that belong to no sequence back.
+    void discard(std::vector<PageTable>& tables);
+
+    // Bytes that the tables themselves take.
+    size_t bookkeeping_bytes() const;
+
+private:
+    // Whether rows from `position` on can go behind the last of a table.
+    bool continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const;
+    bool starts_with_sinks(const PageTable& table, int32_t position) const { return position < sinks_ && table.empty(); }
+    static void split(PageTable& table, int32_t position, PagePool& pool);
+
+    PagePool& pool_;
+    std::vector<HeadShape> shapes_;
+    std::vector<int> layout_of_;                 // table -> index of its distinct shape
+    std::vector<PageLayout> layouts_;            // [distinct shape][format], 64 rows
+    std::vector<PageLayout> sink_layouts_;       // the same for the sinks' rows
+    std::vector<std::vector<PageTable>> sequences_;
+    int sinks_;
+};
+
+}  // namespace deltastore

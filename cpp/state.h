@@ -1,0 +1,35 @@
+// Sequences as bytes: what `saveStateToFile` writes.
+//
+// All numbers little endian.
+//   "DSTS", u32 version, u64 model fingerprint, u8 format of the tier, u32 layers, per layer {u32 KV heads, u32 key dim, u32 value dim}
+//   u32 centres, per centre [table][key dim] f32
+//   u32 sequences, per sequence: i32 id, u32 tokens, per table: u32 references, per reference
+//     {i32 position, u16 count, u16 rows, u16 first row, u8 format, u8 centre, u8 pinned} and its rows: f16 keys and values of the rows in use,
+//     or a whole packed page
+//   u64 checksum of everything before
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "cache.h"
+
+namespace deltastore {
+
+inline constexpr uint32_t kStateVersion = 1;
+
+using WriteBytes = std::function<void(const void* bytes, size_t count)>;
+// Throws when there are not enough bytes.
+using ReadBytes = std::function<void(void* bytes, size_t count)>;
+
+// Keys must have followed all shifts (Cache::apply_shifts).
+void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int>& sequences, const WriteBytes& write);
+
+// Replaces sequences by those read: with `target` >= 0 the state must hold one sequence, which goes there. All or nothing.
+// Throws CodedError: STATE_FOREIGN, STATE_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_DAMAGED, STATE_TOO_LARGE,
+// POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_tokens, const ReadBytes& read);
+
+}  // namespace deltastore

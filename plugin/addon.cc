@@ -1,0 +1,259 @@
+// The functions of ts/native.ts.
+#include <dlfcn.h>
+#include <napi.h>
+
+#include <cstring>
+#include <mutex>
+
+#include "AddonContext.h"
+#include "AddonModel.h"
+#include "adopt.h"
+#include "promise_worker.h"
+
+namespace deltastore {
+
+namespace {
+
+constexpr uint32_t kTinyContext = 256;  // cells of llama.cpp's own cache, dropped as soon as it is there
+
+AddonContext* unwrap(const Napi::Value& value) {
+    return Napi::ObjectWrap<AddonContext>::Unwrap(value.As<Napi::Object>());
+}
+
+llama_context* live_context(AddonContext* addon) {
+    if (addon->disposed || addon->ctx == nullptr) throw CodedError("DISPOSED", "The context is disposed or not initialised");
+    return addon->ctx;
+}
+
+PackedMemory& live_memory(AddonContext* addon) {
+    PackedMemory* memory = packed_memory(live_context(addon));
+    if (memory == nullptr) throw CodedError("OPTION_INVALID", "The context has the stock cache");
+    return *memory;
+}
+
+Napi::Value kernels(const Napi::CallbackInfo& info) {
+    const Kernels* found[4];
+    const int count = available_kernels(found);
+    Napi::Array names = Napi::Array::New(info.Env(), count);
+    for (int i = 0; i < count; i++) names.Set(i, found[i]->name);
+    const Kernels* selected = select_kernels();
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("available", names);
+    result.Set("selected", selected ? selected->name : "");
+    return result;
+}
+
+Napi::Value install(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        // ggml keeps pointers into this library for the life of the process, so a worker thread's end must not unload it.
+        Dl_info self;
+        if (dladdr(reinterpret_cast<const void*>(&install), &self)) dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+        if (select_kernels() == nullptr)
+            throw CodedError("OPTION_INVALID", std::string("DELTASTORE_KERNEL is \"") + std::getenv("DELTASTORE_KERNEL") +
+                                                   "\", which this processor doesn't run");
+        const RuntimeLibraries libraries = install_graph_ops();
+        Napi::Object result = Napi::Object::New(info.Env());
+        result.Set("llamaLibrary", libraries.llama);
+        result.Set("cpuLibrary", libraries.cpu);
+        return result;
+    });
+}
+
+Napi::Value prepare_context(const Napi::CallbackInfo& info) {
+    AddonContext* addon = unwrap(info[0]);
+    addon->context_params.n_ctx = kTinyContext;
+    addon->context_params.kv_unified = true;
+    return info.Env().Undefined();
+}
+
+// Undoes prepare_context and frees what init() made, so that init() can make a stock context.
+Napi::Value restore_context(const Napi::CallbackInfo& info) {
+    AddonContext* addon = unwrap(info[0]);
+    addon->context_params.n_ctx = info[1].As<Napi::Number>().Uint32Value();
+    addon->context_params.kv_unified = false;
+    if (addon->ctx != nullptr) llama_free(addon->ctx);
+    addon->ctx = nullptr;
+    addon->contextLoaded = false;
+    return info.Env().Undefined();
+}
+
+CacheOptions cache_options(const Napi::Object& config, const AddonContext& addon) {
+    CacheOptions options;
+    options.tier = config.Get("tier").As<Napi::String>().Utf8Value();
+    const std::string format = config.Get("format").As<Napi::String>().Utf8Value();
+    if (!format_by_name(format.c_str(), options.format)) throw CodedError("OPTION_INVALID", "There is no page format " + format);
+    options.window = config.Get("window").As<Napi::Number>().Int32Value();
+    options.sinks = config.Get("sinks").As<Napi::Number>().Int32Value();
+    options.pool_limit = size_t(config.Get("poolLimitBytes").As<Napi::Number>().Int64Value());
+    options.max_sequences = int(addon.context_params.n_seq_max);
+    return options;
+}
+
+Napi::Value adopt(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        AddonContext* addon = unwrap(info[0]);
+        llama_context* context = live_context(addon);
+        const Napi::Object config = info[1].As<Napi::Object>();
+        const CacheOptions options = cache_options(config, *addon);
+        const uint32_t cells = config.Get("contextCells").As<Napi::Number>().Uint32Value();
+        const uint32_t batch = config.Get("batchSize").As<Napi::Number>().Uint32Value();
+        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [=]() -> PromiseWorker::Result {
+            adopt_context(*context, options, cells, batch);
+            return nullptr;
+        });
+    });
+}
+
+Napi::Value begin_admission(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        live_memory(unwrap(info[0])).cache().begin_admission();
+        return info.Env().Undefined();
+    });
+}
+
+Napi::Value admit(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const int sequence = info[1].As<Napi::Number>().Int32Value(), tokens = info[3].As<Napi::Number>().Int32Value();
+        const bool fits = memory.cache().admit(sequence, info[2].As<Napi::Number>().Int32Value(), tokens);
+        if (!fits) memory.fail(Failure::pool_limit);
+        return Napi::Boolean::New(info.Env(), fits);
+    });
+}
+
+Napi::Value can_shift(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        return Napi::Boolean::New(info.Env(), live_memory(unwrap(info[0])).get_can_shift());
+    });
+}
+
+Napi::Value take_failure(const Napi::CallbackInfo& info) {
+    AddonContext* addon = unwrap(info[0]);
+    PackedMemory* memory = addon->disposed ? nullptr : packed_memory(addon->ctx);
+    const FailureReport report = memory ? memory->take_failure() : FailureReport{};
+    if (report.code.empty()) return info.Env().Null();
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("code", report.code);
+    result.Set("message", report.message);
+    return result;
+}
+
+Napi::Value stats(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        const Cache& cache = live_memory(unwrap(info[0])).cache();
+        const CacheStats stats = cache.stats();
+        Napi::Object result = Napi::Object::New(info.Env());
+        result.Set("tokens", double(stats.tokens));
+        result.Set("residentBytes", double(stats.resident_bytes));
+        result.Set("peakResidentBytes", double(stats.peak_resident_bytes));
+        result.Set("stockBytes", double(stats.stock_bytes));
+        result.Set("pages", double(stats.pages));
+        Napi::Array sequences = Napi::Array::New(info.Env());
+        for (const SequenceStats& sequence : stats.sequences) {
+            if (sequence.tokens == 0) continue;
+            Napi::Object entry = Napi::Object::New(info.Env());
+            entry.Set("id", sequence.id);
+            entry.Set("tier", cache.options().tier);
+            entry.Set("tokens", sequence.tokens);
+            entry.Set("residentBytes", double(sequence.resident_bytes));
+            sequences.Set(sequences.Length(), entry);
+        }
+        result.Set("sequences", sequences);
+        return result;
+    });
+}
+
+struct BatchGuard {
+    llama_batch batch;
+    ~BatchGuard() { llama_batch_free(batch); }
+};
+
+Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        llama_context* context = live_context(unwrap(info[0]));
+        const int sequence = info[1].As<Napi::Number>().Int32Value(), position = info[2].As<Napi::Number>().Int32Value();
+        const Napi::Uint32Array array = info[3].As<Napi::Uint32Array>();
+        const std::vector<uint32_t> tokens(array.Data(), array.Data() + array.ElementLength());
+        const size_t first_logit = info[4].As<Napi::Number>().Uint32Value();
+        if (tokens.empty() || tokens.size() > context->n_batch())
+            throw CodedError("OPTION_INVALID", "Between 1 and " + std::to_string(context->n_batch()) + " tokens can be evaluated at once");
+        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [=]() -> PromiseWorker::Result {
+            BatchGuard guard{llama_batch_init(int32_t(tokens.size()), 0, 1)};
+            llama_batch& batch = guard.batch;
+            for (size_t i = 0; i < tokens.size(); i++) {
+                batch.token[i] = llama_token(tokens[i]);
+                batch.pos[i] = llama_pos(position + int(i));
+                batch.n_seq_id[i] = 1;
+                batch.seq_id[i][0] = sequence;
+                batch.logits[i] = i >= first_logit;
+            }
+            batch.n_tokens = int32_t(tokens.size());
+            if (const int status = llama_decode(context, batch); status != 0) {
+                PackedMemory* memory = packed_memory(context);
+                const FailureReport report = memory ? memory->take_failure() : FailureReport{};
+                if (!report.code.empty()) throw CodedError(report.code.c_str(), report.message);
+                throw CodedError("NATIVE_FAILURE", "llama_decode returned " + std::to_string(status));
+            }
+            llama_synchronize(context);
+            const size_t vocabulary = size_t(llama_vocab_n_tokens(llama_model_get_vocab(&context->get_model())));
+            auto logits = std::make_shared<std::vector<float>>();
+            for (size_t i = first_logit; i < tokens.size(); i++) {
+                const float* row = context->get_logits_ith(int32_t(i));
+                logits->insert(logits->end(), row, row + vocabulary);
+            }
+            return [logits](Napi::Env env) -> Napi::Value {
+                Napi::Float32Array result = Napi::Float32Array::New(env, logits->size());
+                std::memcpy(result.Data(), logits->data(), logits->size() * sizeof(float));
+                return result;
+            };
+        });
+    });
+}
+
+Napi::Value clear_sequence(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        llama_memory_seq_rm(llama_get_memory(live_context(unwrap(info[0]))), info[1].As<Napi::Number>().Int32Value(), -1, -1);
+        return info.Env().Undefined();
+    });
+}
+
+Napi::Value convert_weights(const Napi::CallbackInfo& info) {
+    const std::string source = info[0].As<Napi::String>(), target = info[1].As<Napi::String>();
+    return PromiseWorker::run(info.Env(), info.This().As<Napi::Object>(), [=]() -> PromiseWorker::Result {
+        llama_model_quantize_params params = llama_model_quantize_default_params();
+        params.ftype = LLAMA_FTYPE_MOSTLY_F16;
+        params.allow_requantize = true;
+        if (llama_model_quantize(source.c_str(), target.c_str(), &params) != 0)
+            throw CodedError("NATIVE_FAILURE", "Converting the weights of " + source + " to F16 failed");
+        return nullptr;
+    });
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+    const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+        exports.Set(name, Napi::Function::New(env, function, name));
+    };
+    add("kernels", kernels);
+    add("install", install);
+    add("prepareContext", prepare_context);
+    add("restoreContext", restore_context);
+    add("adoptContext", adopt);
+    add("beginAdmission", begin_admission);
+    add("admit", admit);
+    add("canShift", can_shift);
+    add("takeFailure", take_failure);
+    add("stats", stats);
+    add("evaluateLogits", evaluate_logits);
+    add("clearSequence", clear_sequence);
+    add("convertWeightsToF16", convert_weights);
+    return exports;
+}
+
+}  // namespace
+
+}  // namespace deltastore
+
+static Napi::Object init_addon(Napi::Env env, Napi::Object exports) {
+    return deltastore::init(env, exports);
+}
+NODE_API_MODULE(deltastore, init_addon)

@@ -1,0 +1,15 @@
+// Puts a packed memory under a context that llama.cpp has just made, or says why it can't be done.
+#pragma once
+
+#include "packed_memory.h"
+
+namespace deltastore {
+
+// Throws CodedError: MODEL_UNSUPPORTED, GPU_LAYERS_UNSUPPORTED, FLASH_ATTENTION_REQUIRED or NATIVE_FAILURE. After an error the
+// context may only be freed.
+void adopt_context(llama_context& context, CacheOptions options, uint32_t context_cells, uint32_t batch_tokens);
+
+// The packed memory of a context, or nullptr.
+PackedMemory* packed_memory(llama_context* context);
+
+}  // namespace deltastore

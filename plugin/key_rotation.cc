@@ -1,0 +1,67 @@
+#include "key_rotation.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "../cpp/failure.h"
+
+namespace deltastore {
+
+KeyRotation::KeyRotation(const llama_context& context, int block) : context_(context), block_(block) {}
+
+// Orthonormal Walsh-Hadamard transform of each block, its own inverse.
+static void hadamard(float* x, int dim, int block) {
+    const float norm = 1.0f / std::sqrt(float(block));
+    for (int start = 0; start < dim; start += block) {
+        for (int width = 1; width < block; width *= 2) {
+            for (int i = start; i < start + block; i += 2 * width) {
+                for (int j = i; j < i + width; j++) {
+                    const float a = x[j], b = x[j + width];
+                    x[j] = a + b;
+                    x[j + width] = a - b;
+                }
+            }
+        }
+        for (int i = start; i < start + block; i++) x[i] *= norm;
+    }
+}
+
+void KeyRotation::rotate(int layer, float* keys, int rows, int key_dim, int32_t delta) {
+    const llama_model& model = context_.get_model();
+    const llama_hparams& hparams = model.hparams;
+    const llama_cparams& cparams = context_.get_cparams();
+    if (hparams.rope_type == LLAMA_ROPE_TYPE_NONE || !hparams.has_rope(layer)) return;
+    if (!backend_) backend_.reset(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
+
+    for (int r = 0; r < rows; r++) hadamard(keys + r * key_dim, key_dim, block_);
+
+    const size_t data_bytes = size_t(rows) * key_dim * sizeof(float) + rows * sizeof(int32_t);
+    ggml_init_params params{data_bytes + 16 * ggml_tensor_overhead() + ggml_graph_overhead_custom(16, false) + 4096, nullptr, false};
+    ggml_context_ptr scratch(ggml_init(params));
+    if (!scratch || !backend_) throw CodedError("NATIVE_FAILURE", "No memory to turn keys");
+    ggml_context* context = scratch.get();
+    ggml_tensor* tensor = ggml_new_tensor_3d(context, GGML_TYPE_F32, key_dim, 1, rows);
+    ggml_tensor* positions = ggml_new_tensor_1d(context, GGML_TYPE_I32, rows);
+    std::memcpy(tensor->data, keys, size_t(rows) * key_dim * sizeof(float));
+    for (int r = 0; r < rows; r++) static_cast<int32_t*>(positions->data)[r] = delta;
+
+    const int rotated = int(hparams.n_rot(layer));
+    // Architectures with a compressed key rotate its last dims, the others the first.
+    const int unrotated = hparams.n_lora_kv > 0 ? key_dim - rotated : 0;
+    ggml_tensor* part = ggml_view_3d(context, tensor, key_dim - unrotated, 1, rows, tensor->nb[1], tensor->nb[2], unrotated * sizeof(float));
+    // Turning must not scale: rope multiplies by attn_factor x (1 + 0.1 ln(1 / freq_scale)) when YaRN is on.
+    const float frequency_scale = model.get_rope_freq_scale(cparams, layer);
+    const float attention_factor = cparams.yarn_ext_factor != 0.0f ? 1.0f / (1.0f + 0.1f * std::log(1.0f / frequency_scale)) : 1.0f;
+    ggml_tensor* turned = ggml_rope_ext_inplace(context, part, positions, model.get_rope_factors(cparams, layer), rotated, hparams.rope_type,
+                                                cparams.n_ctx_orig_yarn, model.get_rope_freq_base(cparams, layer), frequency_scale,
+                                                cparams.yarn_ext_factor, attention_factor, cparams.yarn_beta_fast, cparams.yarn_beta_slow);
+    ggml_cgraph* graph = ggml_new_graph_custom(context, 16, false);
+    ggml_build_forward_expand(graph, turned);
+    if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
+        throw CodedError("NATIVE_FAILURE", "Turning keys failed");
+    std::memcpy(keys, tensor->data, size_t(rows) * key_dim * sizeof(float));
+
+    for (int r = 0; r < rows; r++) hadamard(keys + r * key_dim, key_dim, block_);
+}
+
+}  // namespace deltastore

@@ -1,0 +1,41 @@
+// Llama.cpp's internal headers, and the private members that the hook needs. Nothing else in the tree may reach for more.
+//
+// Explicit instantiation may name private members ([temp.spec]/6); the friend function carries the pointer out.
+#pragma once
+
+#include "ggml-backend-impl.h"
+#include "ggml-cpu/traits.h"
+#include "llama-batch.h"
+#include "llama-context.h"
+#include "llama-hparams.h"
+#include "llama-io.h"
+#include "llama-kv-cache.h"
+#include "llama-memory.h"
+#include "llama-model.h"
+
+namespace deltastore::access {
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-template-friend"
+template <typename Tag, auto Member>
+struct Expose {
+    friend constexpr auto member(Tag) { return Member; }
+};
+
+#define DELTASTORE_EXPOSE(tag, pointer)   \
+    struct tag {                          \
+        friend constexpr auto member(tag); \
+    };                                    \
+    template struct Expose<tag, pointer>
+
+DELTASTORE_EXPOSE(ContextParameters, &llama_context::cparams);
+DELTASTORE_EXPOSE(ContextMemory, &llama_context::memory);
+DELTASTORE_EXPOSE(ContextNeedsReserve, &llama_context::sched_need_reserve);
+DELTASTORE_EXPOSE(CacheLayers, &llama_kv_cache::layers);
+DELTASTORE_EXPOSE(CacheRotatesKeys, &llama_kv_cache::attn_rot_k);
+DELTASTORE_EXPOSE(CacheRotatesValues, &llama_kv_cache::attn_rot_v);
+DELTASTORE_EXPOSE(BatchCells, &llama_kv_cache_context::n_kv);
+#undef DELTASTORE_EXPOSE
+#pragma GCC diagnostic pop
+
+}  // namespace deltastore::access

@@ -1,0 +1,313 @@
+#include "packed_memory.h"
+
+#include <utility>
+
+#include "../cpp/failure.h"
+#include "../cpp/state.h"
+
+namespace deltastore {
+
+namespace {
+
+// What llama.cpp asks while it computes a batch: one step an ubatch.
+class PackedBatch final : public llama_kv_cache_context {
+public:
+    explicit PackedBatch(llama_memory_status status) : llama_kv_cache_context(status) {}
+    // For reserving graphs, nothing is computed.
+    explicit PackedBatch(PackedMemory* memory) : llama_kv_cache_context(memory) { this->*member(access::BatchCells{}) = 1; }
+    PackedBatch(PackedMemory* memory, llama_kv_cache::slot_info_vec_t slots, std::vector<llama_ubatch> ubatches, int threads)
+        : llama_kv_cache_context(memory, std::move(slots), std::move(ubatches)), memory_(memory), threads_(threads) {
+        this->*member(access::BatchCells{}) = 1;
+    }
+    ~PackedBatch() override {
+        if (memory_ != nullptr) memory_->cache().abandon();
+    }
+
+    bool next() override {
+        memory_->cache().finish();
+        step_++;
+        return llama_kv_cache_context::next();
+    }
+
+    bool apply() override {
+        try {
+            memory_->cache().start(step_, threads_);
+            return true;
+        } catch (const std::bad_alloc&) {
+            memory_->fail(Failure::out_of_memory);
+            return false;
+        }
+    }
+
+private:
+    PackedMemory* memory_ = nullptr;
+    int step_ = 0;
+    int threads_ = 1;
+};
+
+std::unique_ptr<llama_hparams> packed_hparams_of(const llama_model& model) {
+    auto hparams = std::make_unique<llama_hparams>(model.hparams);
+    hparams->no_alloc = true;  // no cache of llama.cpp's own behind the tensors
+    return hparams;
+}
+
+// llama.cpp's Hadamard blocks of keys: the largest power of two, from 64 on, that divides the head.
+int key_block(int key_dim) {
+    int block = kGroup;
+    while (key_dim % (2 * block) == 0) block *= 2;
+    return block;
+}
+
+}  // namespace
+
+std::vector<LayerShape> layer_shapes(const llama_model& model) {
+    const llama_hparams& hparams = model.hparams;
+    if (hparams.is_mla()) throw CodedError("MODEL_UNSUPPORTED", "it keeps latent vectors instead of keys and values (MLA)");
+    std::vector<LayerShape> layers;
+    for (uint32_t il = 0; il < hparams.n_layer_all; il++) {
+        if (!hparams.has_kv(il)) continue;
+        LayerShape layer{int(hparams.n_head(il)), int(hparams.n_head_kv(il)), {int(hparams.n_embd_head_k(il)), int(hparams.n_embd_head_v(il))}};
+        const auto bad = [](int dim) { return dim <= 0 || dim % kGroup != 0 || dim > 1024; };
+        if (bad(layer.head.key_dim) || bad(layer.head.value_dim))
+            throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has heads of " + std::to_string(layer.head.key_dim) +
+                                                      " (keys) and " + std::to_string(layer.head.value_dim) +
+                                                      " (values) elements; a multiple of 64 up to 1024 is served");
+        if (layer.kv_heads > 0 && layer.query_heads % layer.kv_heads != 0)
+            throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has " + std::to_string(layer.query_heads) +
+                                                      " query heads, no multiple of its " + std::to_string(layer.kv_heads) + " KV heads");
+        layers.push_back(layer);
+    }
+    return layers;
+}
+
+PackedMemory::PackedMemory(const llama_context& context, CacheOptions options, size_t context_cells, int ubatch_tokens)
+    : HparamsHolder{packed_hparams_of(context.get_model())},
+      llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_Q4_0, GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
+                     /*unified*/ true, /*kv_size*/ 1, options.max_sequences, /*n_pad*/ 1, /*n_swa*/ 0, LLAMA_SWA_TYPE_NONE, nullptr, nullptr,
+                     nullptr, nullptr),
+      context_(context),
+      rotation_(context, options.layers.empty() ? kGroup : key_block(options.layers[0].head.key_dim)),
+      context_cells_(context_cells),
+      projected_bytes_(Cache::projected_bytes(options, context_cells, options.max_sequences, ubatch_tokens)),
+      fingerprint_(model_fingerprint(context.get_model())) {
+    llama_kv_cache& base = *this;
+    if (!(base.*member(access::CacheRotatesKeys{})) || !(base.*member(access::CacheRotatesValues{})))
+        throw CodedError("MODEL_UNSUPPORTED",
+                         "llama.cpp doesn't rotate its keys and values (heads of different sizes, or LLAMA_ATTN_ROT_DISABLE is set)");
+    cache_ = std::make_unique<Cache>(std::move(options), *select_kernels());
+    buffer_.cache = cache_.get();
+    size_t bytes = 0;
+    auto& layers = base.*member(access::CacheLayers{});
+    for (auto& layer : layers) bytes += ggml_nbytes(layer.k) + ggml_nbytes(layer.v) + 128;
+    buffer_.region.resize(bytes + 64);
+    ggml_buffer_.reset(make_packed_buffer(buffer_));
+    uint8_t* address = buffer_.region.data();
+    int index = 0;
+    for (auto& layer : layers) {
+        const auto place = [&](ggml_tensor* tensor, std::vector<ggml_tensor*>& views, bool values) {
+            tensor->buffer = ggml_buffer_.get();
+            tensor->data = address;
+            for (ggml_tensor* view : views) {
+                view->buffer = ggml_buffer_.get();
+                view->data = address;
+            }
+            buffer_.roles.push_back({tensor, index, values});
+            address += (ggml_nbytes(tensor) + 63) / 64 * 64;
+        };
+        place(layer.k, layer.k_stream, false);
+        place(layer.v, layer.v_stream, true);
+        buffer_.slopes.push_back(alibi_slopes(cache_->options().layers[index].query_heads, context.get_model().hparams.f_max_alibi_bias));
+        index++;
+    }
+}
+
+PackedMemory::~PackedMemory() = default;
+
+void PackedMemory::fail(const char* code, const std::string& message) const {
+    std::lock_guard<std::mutex> guard(failure_mutex_);
+    failure_ = {code, message};
+}
+
+void PackedMemory::fail(Failure failure) const {
+    if (failure == Failure::pool_limit)
+        fail("POOL_LIMIT_REACHED", "The page pool is at its limit of " + std::to_string(cache_->options().pool_limit) +
+                                       " bytes (policy: pool.limit); the tokens were not evaluated");
+    else if (failure == Failure::out_of_memory) fail("OUT_OF_MEMORY", "The system gave no memory for pages; the tokens were not evaluated");
+}
+
+FailureReport PackedMemory::take_failure() const {
+    std::lock_guard<std::mutex> guard(failure_mutex_);
+    return std::exchange(failure_, {});
+}
+
+llama_kv_cache::slot_info PackedMemory::dummy_slot(uint32_t tokens) {
+    slot_info slot;
+    slot.s0 = slot.s1 = 0;
+    slot.resize(1);
+    slot.strm[0] = 0;
+    slot.idxs[0].assign(tokens, 0);
+    return slot;
+}
+
+llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
+    const auto refuse = [] { return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
+    try {
+        if (cache_->has_shift()) return refuse();  // init_update said why
+        balloc.split_reset();
+        std::vector<llama_ubatch> ubatches;
+        for (;;) {
+            llama_ubatch ubatch = balloc.split_simple(n_ubatch);
+            if (ubatch.n_tokens == 0) break;
+            ubatches.push_back(std::move(ubatch));
+        }
+        const size_t most_tokens = context_cells_ / cache_->table().sequences();
+        std::vector<std::vector<Token>> tokens(ubatches.size());
+        std::vector<size_t> added(cache_->table().sequences());
+        slot_info_vec_t slots;
+        for (size_t u = 0; u < ubatches.size(); u++) {
+            for (uint32_t i = 0; i < ubatches[u].n_tokens; i++) {
+                const llama_seq_id sequence = ubatches[u].seq_id[i][0];
+                if (ubatches[u].n_seq_id[i] != 1 || !known(sequence)) {
+                    fail("OPTION_INVALID", "A token must belong to exactly one of the context's " + std::to_string(added.size()) + " sequences");
+                    return refuse();
+                }
+                added[sequence]++;
+                tokens[u].push_back({sequence, ubatches[u].pos[i]});
+            }
+            slots.push_back(dummy_slot(ubatches[u].n_tokens));
+        }
+        for (int sequence = 0; sequence < int(added.size()); sequence++) {
+            const size_t held = added[sequence] > 0 ? cache_->table().tokens(sequence) : 0;
+            if (held + added[sequence] > most_tokens) {
+                fail("CONTEXT_FULL", "Sequence " + std::to_string(sequence) + " holds " + std::to_string(held) + " tokens and gets " +
+                                         std::to_string(added[sequence]) + "; it has room for " + std::to_string(most_tokens));
+                return refuse();
+            }
+        }
+        const Failure failure = cache_->reserve(tokens);
+        if (failure != Failure::none) {
+            fail(failure);
+            return refuse();
+        }
+        const int threads = int(std::max(context_.n_threads(), context_.n_threads_batch()));
+        return std::make_unique<PackedBatch>(this, std::move(slots), std::move(ubatches), threads);
+    } catch (const std::bad_alloc&) {
+        cache_->abandon();
+        fail(Failure::out_of_memory);
+        return refuse();
+    }
+}
+
+llama_memory_context_ptr PackedMemory::init_full() {
+    return std::make_unique<PackedBatch>(this);
+}
+
+llama_memory_context_ptr PackedMemory::init_update(llama_context*, bool) {
+    try {
+        fail(cache_->apply_shifts([this](int layer, float* keys, int rows, int32_t delta) {
+            const auto& shape = cache_->options().layers[layer];
+            rotation_.rotate(int((this->*member(access::CacheLayers{}))[layer].il), keys, rows, shape.head.key_dim, delta);
+        }));
+    } catch (const CodedError& error) {
+        fail(error.code(), error.what());
+    } catch (const std::bad_alloc&) {
+        fail(Failure::out_of_memory);
+    }
+    return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_NO_UPDATE);
+}
+
+bool PackedMemory::get_can_shift() const {
+    return llama_kv_cache::get_can_shift();
+}
+
+void PackedMemory::clear(bool) {
+    cache_->clear();
+}
+
+bool PackedMemory::seq_rm(llama_seq_id sequence, llama_pos from, llama_pos to) {
+    const int32_t first = std::max(from, 0), end = to < 0 ? INT32_MAX : to;
+    if (sequence >= 0 && !known(sequence)) return true;
+    for (int s = 0; s < cache_->table().sequences(); s++)
+        if (sequence < 0 || s == sequence) cache_->erase(s, first, end);
+    return true;
+}
+
+void PackedMemory::seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) {
+    if (!known(source) || !known(target)) return;
+    fail(cache_->fork(source, target, std::max(from, 0), to < 0 ? INT32_MAX : to));
+}
+
+void PackedMemory::seq_keep(llama_seq_id sequence) {
+    for (int s = 0; s < cache_->table().sequences(); s++)
+        if (s != sequence) cache_->erase(s, 0, INT32_MAX);
+}
+
+void PackedMemory::seq_add(llama_seq_id sequence, llama_pos from, llama_pos to, llama_pos delta) {
+    if (!known(sequence) || delta == 0) return;
+    if (!get_can_shift()) {  // positions would no longer be those of the keys
+        fail("SHIFT_UNSUPPORTED", "This model's positions can't be shifted; the sequence was cleared");
+        cache_->erase(sequence, 0, INT32_MAX);
+        return;
+    }
+    cache_->shift(sequence, std::max(from, 0), to < 0 ? INT32_MAX : to, delta);
+}
+
+void PackedMemory::seq_div(llama_seq_id sequence, llama_pos, llama_pos, int divisor) {
+    if (!known(sequence) || divisor == 1) return;
+    fail("SHIFT_UNSUPPORTED", "Dividing positions is not supported; the sequence was cleared");
+    cache_->erase(sequence, 0, INT32_MAX);
+}
+
+llama_pos PackedMemory::seq_pos_min(llama_seq_id sequence) const {
+    return known(sequence) ? cache_->first_position(sequence) : -1;
+}
+
+llama_pos PackedMemory::seq_pos_max(llama_seq_id sequence) const {
+    return known(sequence) ? cache_->last_position(sequence) : -1;
+}
+
+std::map<ggml_backend_buffer_type_t, size_t> PackedMemory::memory_breakdown() const {
+    return {{ggml_backend_cpu_buffer_type(), projected_bytes_}};
+}
+
+void PackedMemory::state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags) const {
+    std::vector<int> sequences;
+    for (int s = 0; s < cache_->table().sequences(); s++)
+        if (sequence < 0 || s == sequence) sequences.push_back(s);
+    const_cast<PackedMemory*>(this)->init_update(nullptr, false);
+    if (cache_->has_shift()) throw CodedError("OUT_OF_MEMORY", "Keys could not follow a context shift");
+    write_state(*cache_, fingerprint_, sequences, [&](const void* bytes, size_t count) { io.write(bytes, count); });
+}
+
+void PackedMemory::state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags) {
+    if (sequence >= 0) cache_->erase(sequence, 0, INT32_MAX);
+    else cache_->clear();
+    try {
+        read_state(*cache_, fingerprint_, sequence, context_cells_ / cache_->table().sequences(),
+                   [&](void* bytes, size_t count) { io.read(bytes, count); });
+    } catch (const CodedError& error) {
+        fail(error.code(), error.what());
+        throw;
+    } catch (const std::bad_alloc&) {
+        fail(Failure::out_of_memory);
+        throw;
+    }
+}
+
+uint64_t model_fingerprint(const llama_model& model) {
+    if (model.hparams.no_alloc) return 0;
+    uint64_t hash = 0xcbf29ce484222325ull;
+    const auto add = [&](const void* bytes, size_t count) {
+        for (size_t i = 0; i < count; i++) hash = (hash ^ static_cast<const uint8_t*>(bytes)[i]) * 0x100000001b3ull;
+    };
+    for (const auto& [name, tensor] : model.tensors_by_name) {
+        add(name.data(), name.size());
+        add(&tensor->type, sizeof tensor->type);
+        add(tensor->ne, sizeof tensor->ne);
+        if (tensor->type == GGML_TYPE_F32 && tensor->buffer && ggml_backend_buffer_is_host(tensor->buffer))
+            add(tensor->data, std::min<size_t>(ggml_nbytes(tensor), 65536));
+    }
+    return hash;
+}
+
+}  // namespace deltastore

@@ -1,0 +1,77 @@
+// llama.cpp's memory interface on top of a Cache. To llama.cpp it is a KV cache with a single cell.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "../cpp/cache.h"
+#include "graph_ops.h"
+#include "key_rotation.h"
+#include "llama_access.h"
+
+namespace deltastore {
+
+struct FailureReport {
+    std::string code;
+    std::string message;
+};
+
+// Throws CodedError(MODEL_UNSUPPORTED) if the model's shapes can't be served.
+std::vector<LayerShape> layer_shapes(const llama_model& model);
+
+// llama_kv_cache keeps a reference to its hparams, so they have to be constructed before it.
+struct HparamsHolder {
+    std::unique_ptr<llama_hparams> packed_hparams;
+};
+
+class PackedMemory final : private HparamsHolder, public llama_kv_cache {
+public:
+    // `sequence_tokens`: most tokens of a sequence. Throws CodedError.
+    PackedMemory(const llama_context& context, CacheOptions options, size_t context_cells, int ubatch_tokens);
+    ~PackedMemory() override;
+
+    Cache& cache() { return *cache_; }
+    const Cache& cache() const { return *cache_; }
+    void fail(const char* code, const std::string& message) const;
+    void fail(Failure failure) const;
+    // Empty code if there is none. Clears it.
+    FailureReport take_failure() const;
+
+    llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
+    llama_memory_context_ptr init_full() override;
+    llama_memory_context_ptr init_update(llama_context* lctx, bool optimize) override;
+    bool get_can_shift() const override;
+    void clear(bool data) override;
+    bool seq_rm(llama_seq_id sequence, llama_pos from, llama_pos to) override;
+    void seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) override;
+    void seq_keep(llama_seq_id sequence) override;
+    void seq_add(llama_seq_id sequence, llama_pos from, llama_pos to, llama_pos delta) override;
+    void seq_div(llama_seq_id sequence, llama_pos from, llama_pos to, int divisor) override;
+    llama_pos seq_pos_min(llama_seq_id sequence) const override;
+    llama_pos seq_pos_max(llama_seq_id sequence) const override;
+    std::map<ggml_backend_buffer_type_t, size_t> memory_breakdown() const override;
+    void state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags flags) const override;
+    void state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags flags) override;
+
+    static slot_info dummy_slot(uint32_t tokens);
+
+private:
+    bool known(llama_seq_id sequence) const { return sequence >= 0 && sequence < cache_->table().sequences(); }
+
+    const llama_context& context_;
+    std::unique_ptr<Cache> cache_;
+    PackedBuffer buffer_;
+    ggml_backend_buffer_ptr ggml_buffer_;
+    KeyRotation rotation_;
+    size_t context_cells_;
+    size_t projected_bytes_;
+    uint64_t fingerprint_;
+    mutable std::mutex failure_mutex_;
+    mutable FailureReport failure_;
+};
+
+// Identifies a model's weights for state files: shapes of all tensors and the contents of the F32 ones (norms, mostly),
+// which no backend repacks.
+uint64_t model_fingerprint(const llama_model& model);
+
+}  // namespace deltastore

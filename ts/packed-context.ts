@@ -1,0 +1,135 @@
+import {open} from "node:fs/promises";
+import {currentCreation, type Creation} from "./creation.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
+import type {NativeBinding} from "./native.js";
+import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+
+/** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
+export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
+    return class PackedContext extends Stock {
+        readonly #params: AddonContextParams;
+        readonly #creation: Creation | undefined;
+        #packed = false;
+        #admitted = 0;
+
+        constructor(model: object, params: AddonContextParams) {
+            const creation = currentCreation.getStore();
+            if (creation?.failure !== undefined) throw creation.failure;
+            super(model, params);
+            this.#params = params;
+            this.#creation = creation;
+        }
+
+        override async init(): Promise<boolean> {
+            const tier = this.#creation?.tier;
+            if (this.#creation === undefined || tier === null || tier === undefined || this.#params.embeddings || this.#params.ranking)
+                return await super.init();
+            const {store} = this.#creation;
+            native.prepareContext(this);
+            if (!await super.init()) return false;
+            const cells = this.#params.contextSize ?? 4096;
+            try {
+                await native.adoptContext(this, {
+                    tier: tier.name, format: tier.format, window: tier.window, sinks: tier.sinks,
+                    poolLimitBytes: store.policy.poolLimitBytes,
+                    contextCells: cells, batchSize: this.#params.batchSize ?? 512
+                });
+                this.#packed = true;
+                return true;
+            } catch (error) {
+                const typed = toDeltaStoreError(error);
+                if (store.fallsBackToStock(typed)) {
+                    native.restoreContext(this, cells);
+                    return await super.init();
+                }
+                this.#creation.failure = typed;
+                await super.dispose();
+                throw typed;
+            }
+        }
+
+        override initBatch(size: number): void {
+            super.initBatch(size);
+            this.#admitted = 0;
+            if (this.#packed) native.beginAdmission(this);
+        }
+
+        // node-llama-cpp rejects only this sequence's evaluation when this throws, and the whole batch when decodeBatch does.
+        override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
+            if (this.#packed && !native.admit(this, sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
+            this.#admitted++;
+            return super.addToBatch(sequenceId, first, tokens, logitIndexes);
+        }
+
+        override async decodeBatch(): Promise<void> {
+            if (!this.#packed) return await super.decodeBatch();
+            if (this.#admitted === 0) return;
+            await this.#coded(super.decodeBatch());
+        }
+
+        override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {
+            // Answering false makes node-llama-cpp evaluate the rest again, where positions can't be shifted.
+            if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
+            return super.removeTokenCellsFromSequence(sequenceId, start, end);
+        }
+
+        override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
+            if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
+            return await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND");
+        }
+
+        override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
+            if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
+            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
+            await checkStateFile(path, maxTokens);
+            const tokens = await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED");
+            const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
+            if (held === tokens.length) return tokens;
+            this.disposeSequence(sequenceId);
+            throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
+        }
+
+        override async copySequenceStateFromOtherSequence(target: number, source: number): Promise<number> {
+            const copied = await super.copySequenceStateFromOtherSequence(target, source);
+            const failure = this.#packed ? native.takeFailure(this) : null;
+            if (failure !== null) throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
+            return copied;
+        }
+
+        #failure(fallback: ErrorCode, cause?: unknown): unknown {
+            const failure = native.takeFailure(this);
+            if (failure !== null) return new DeltaStoreError(failure.code as ErrorCode, failure.message, {cause});
+            if (cause === undefined) return new DeltaStoreError(fallback, "The engine refused the request");
+            return new DeltaStoreError(fallback, cause instanceof Error ? cause.message : String(cause), {cause});
+        }
+
+        async #coded<T>(result: Promise<T>, fallback: ErrorCode = "NATIVE_FAILURE"): Promise<T> {
+            try {
+                return await result;
+            } catch (error) {
+                throw this.#failure(fallback, error);
+            }
+        }
+    };
+}
+
+/** llama.cpp's sequence state file: magic, version, token count, tokens, then the memory's own bytes. */
+const stateMagic = 0x67677371;  // "ggsq"
+
+async function checkStateFile(path: string, maxTokens: number): Promise<void> {
+    const file = await open(path, "r").catch((error: Error) => {
+        throw new DeltaStoreError("STATE_NOT_FOUND", `The state file ${path} can't be read: ${error.message}`, {cause: error});
+    });
+    try {
+        const header = Buffer.alloc(12);
+        const {bytesRead} = await file.read(header, 0, header.length, 0);
+        if (bytesRead < header.length) throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} is cut short: ${bytesRead} bytes`);
+        if (header.readUInt32LE(0) !== stateMagic)
+            throw new DeltaStoreError("STATE_FOREIGN", `The file ${path} is not a sequence state of llama.cpp`);
+        const tokens = header.readUInt32LE(8);
+        if (tokens > maxTokens)
+            throw new DeltaStoreError("STATE_TOO_LARGE", `The state file ${path} holds ${tokens} tokens; this sequence has room for ${maxTokens}`);
+    } finally {
+        await file.close();
+    }
+}

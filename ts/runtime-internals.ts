@@ -1,0 +1,48 @@
+/** The parts of node-llama-cpp 3.22.1 that have no public type and that the hook relies on. Nothing else may reach for more. */
+import type {Llama, LlamaContext, LlamaModel} from "node-llama-cpp";
+
+export interface AddonContextParams {
+    contextSize?: number;
+    batchSize?: number;
+    sequences?: number;
+    embeddings?: boolean;
+    ranking?: boolean;
+    flashAttention?: boolean | "auto";
+}
+
+/** node-llama-cpp's native context (`context._ctx`). */
+export interface AddonContext {
+    init(): Promise<boolean>;
+    dispose(): Promise<void>;
+    initBatch(size: number): void;
+    addToBatch(sequenceId: number, firstTokenIndex: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array;
+    decodeBatch(): Promise<void>;
+    disposeSequence(sequenceId: number): void;
+    removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean;
+    getSequenceKvCacheMaxPosition(sequenceId: number): number;
+    saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number>;
+    loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array>;
+    copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
+}
+
+export type AddonContextClass = new (model: object, params: AddonContextParams) => AddonContext;
+
+export interface LlamaInternals {
+    _bindings: {AddonContext: AddonContextClass};
+    _log(level: string, message: string): void;
+}
+
+export interface ContextInternals {
+    _ctx: AddonContext;
+    _decodeTokens(request: {sequenceId: number; firstTokenSequenceIndex: number}, map: unknown): Promise<unknown>;
+}
+
+export interface ModelInternals {
+    _llama: Llama;
+    _backendModelDisposeGuard: {createPreventDisposalHandle(ignoreAwaiting?: boolean): {dispose(): void}};
+    fileInsights: {_exactContextResourceRequirementsCache: {get(key: string): unknown; set(key: string, value: unknown): unknown}};
+}
+
+export const llamaInternals = (llama: Llama) => llama as unknown as LlamaInternals;
+export const contextInternals = (context: LlamaContext) => context as unknown as ContextInternals;
+export const modelInternals = (model: LlamaModel) => model as unknown as ModelInternals;
