@@ -28,7 +28,7 @@ export function computeFigures(runs: readonly CacheRun[]): CacheFigures[] {
         const residentBytes = run.residentBytes
             ?? (stockBytesPerToken === null ? null : Math.round(stockBytesPerToken * run.tokens));
         const compared = stock!.nextTokens;
-        const same = compared.filter((token, index) => token === run.nextTokens[index]).length;
+        const same = compared.filter((token, index) => token !== null && token === run.nextTokens[index]).length;
         return {
             cache: run.cache, tokens: run.tokens, residentBytes,
             residentBytesAre: run.residentBytes === null ? "computed" : "measured",
