@@ -39,6 +39,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             } catch (error) {
                 const typed = toDeltaStoreError(error);
                 if (store.fallsBackToStock(typed)) {
+                    this.#creation.tier = null;  // for node-llama-cpp's further contexts of this call, so that one warning is all
                     native.restoreContext(this, cells);
                     return await super.init();
                 }
