@@ -14,15 +14,12 @@ const batches = [1, 70, 64, 3, 130, 7];
 const compared = 100;
 
 /**
- * In nats. Stock with flash attention on and off differs by up to 2e-4 in one row (2e-5 on average), since stock sums
- * values in F16. `high` and `conservative` differ on random weights by up to 0.24 and 0.52 on average; a cache that reads
- * a wrong row is beyond 1.
+ * Mean divergence from stock, as a part of the divergence that other tokens in the prompt's first 80 places make. Measured:
+ * at most 1.8e-5, 0.087 and 0.19; stock with flash attention on and off differs by 1e-5, since stock sums values in F16.
  */
-const bounds = {
-    exact: {mean: 5e-5, largest: 5e-4},
-    high: {mean: 0.4, largest: 8},
-    conservative: {mean: 0.8, largest: 8}
-} as const;
+const bounds = {exact: 5e-5, high: 0.13, conservative: 0.25} as const;
+/** In nats, of one row of `exact`. Measured: 1.4e-4; stock with flash attention on and off differs by 2e-4. */
+const exactRowBound = 5e-4;
 const tiers = ["exact", "high", "conservative"] as const;
 
 const llama = await openLlama();
@@ -45,6 +42,9 @@ for (const tiny of tinyModels.filter(({supported}) => supported)) {
         t.teardown(() => model.dispose());
         const stock = await createContext(model, "stock", {flashAttention: false});
         const expected = await logitsOf(native, stock, prompt, {batches, from: compared});
+        const otherwise = await createContext(model, "stock", {flashAttention: false});
+        const changed = [...randomTokens(80, 9), ...prompt.slice(80)];
+        const unlike = divergences(expected, await logitsOf(native, otherwise, changed, {batches, from: compared})).mean;
 
         for (const tier of tiers) {
             const context = await createContext(model, tier, {sequences: 3});
@@ -52,9 +52,10 @@ for (const tiny of tinyModels.filter(({supported}) => supported)) {
             t.equal(found.length, prompt.length - compared);
             t.ok(allFinite(found), `${tier} has finite logits`);
             const {mean, largest} = divergences(expected, found);
-            t.ok(mean < bounds[tier].mean && largest < bounds[tier].largest, `${tier} is near stock`, {mean, largest});
+            t.ok(mean / unlike < bounds[tier], `${tier} is near stock`, {mean, unlike});
             if (tier !== "exact") continue;
 
+            t.ok(largest < exactRowBound, "in each row", {largest});
             const parted = expected.flatMap((row, at) => greedy(row) === greedy(found[at]!) ? [] : [gap(row)]);
             t.ok(parted.every((gap) => gap < 0.05), "other most likely tokens only where stock has two of the same likelihood", {parted});
 
