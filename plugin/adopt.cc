@@ -55,6 +55,7 @@ void adopt_context(llama_context& context, CacheOptions options, uint32_t contex
     parameters.n_ubatch = batch;
     parameters.n_outputs_max = batch;
     parameters.n_outputs_max_per_seq = batch;
+    (context.*member(access::ContextOutputIds{})).clear();  // llama.cpp sizes it once, by n_batch
     context.*member(access::ContextNeedsReserve{}) = true;
     context.sched_reserve();
 

@@ -30,6 +30,7 @@ struct Expose {
 
 DELTASTORE_EXPOSE(ContextParameters, &llama_context::cparams);
 DELTASTORE_EXPOSE(ContextMemory, &llama_context::memory);
+DELTASTORE_EXPOSE(ContextOutputIds, &llama_context::output_ids);
 DELTASTORE_EXPOSE(ContextNeedsReserve, &llama_context::sched_need_reserve);
 DELTASTORE_EXPOSE(CacheLayers, &llama_kv_cache::layers);
 DELTASTORE_EXPOSE(CacheRotatesKeys, &llama_kv_cache::attn_rot_k);
