@@ -1,0 +1,272 @@
+// The attention kernels: every instruction set against the scalar one, and that against the definition.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "../../cpp/codebook.h"
+#include "../../cpp/codec.h"
+#include "check.h"
+#include "definition.h"
+#include "random.h"
+
+using namespace deltastore;
+
+static const HeadShape kShapes[] = {{64, 64}, {128, 128}, {192, 128}, {256, 256}};
+
+struct AlignedBytes {
+    explicit AlignedBytes(size_t count, int fill = 0xff) : bytes(static_cast<uint8_t*>(std::aligned_alloc(64, (count + 63) / 64 * 64))) {
+        std::memset(bytes.get(), fill, count);
+    }
+    struct Free {
+        void operator()(uint8_t* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<uint8_t, Free> bytes;
+};
+
+// A page whose rows outside [begin, begin + count) are 0xff: halves and scales that are NaN.
+struct TestPage {
+    AlignedBytes memory;
+    PageLayout layout;
+    PageRows rows;
+    std::vector<float> keys, values;  // as they read back
+};
+
+static TestPage make_page(Format format, const HeadShape& shape, int begin, int count, int32_t position, const float* centre, Random& random) {
+    const PageLayout layout = page_layout(format, shape, kPageRows);
+    TestPage page{AlignedBytes(layout.bytes), layout, {}, {}, {}};
+    const std::vector<float> keys = random.gaussians(size_t(count) * shape.key_dim), values = random.gaussians(size_t(count) * shape.value_dim);
+    uint8_t* bytes = page.memory.bytes.get();
+    write_keys(kScalarKernels, bytes, layout, format, shape, centre, begin, count, keys.data());
+    write_values(kScalarKernels, bytes, layout, format, shape, begin, count, values.data());
+    page.keys.resize(keys.size());
+    page.values.resize(values.size());
+    read_rows(bytes, layout, format, shape, centre, begin, count, page.keys.data(), page.values.data());
+    page.rows = {bytes, nullptr, shape, format_info(format).values, kPageRows, begin, count, position};
+    return page;
+}
+
+// Queries and their running softmax.
+struct Queries {
+    Queries(const HeadShape& shape, int count, const std::vector<float>& centre, float deviation, bool slopes, float soft_cap, Random& random)
+        : shape(shape), count(count), soft_cap(soft_cap), query(random.gaussians(size_t(count) * shape.key_dim, deviation)),
+          codes(query.size()), code_scales(count * shape.key_groups()), code_sums(code_scales.size()), centre_scores(count),
+          positions(count), slopes(count, 0.0f) {
+        kScalarKernels.quantize_queries(query.data(), count, shape.key_dim, codes.data(), code_scales.data(), code_sums.data());
+        for (int i = 0; i < count; i++) {
+            if (slopes) this->slopes[i] = float(random.uniform() * 0.2);
+            for (int d = 0; d < shape.key_dim; d++) centre_scores[i] += query[size_t(i) * shape.key_dim + d] * centre[d];
+        }
+        reset();
+    }
+    void reset() {
+        maxima.assign(count, -std::numeric_limits<float>::infinity());
+        sums.assign(count, 0.0f);
+        output.assign(size_t(count) * shape.value_dim, 0.0f);
+    }
+    QueryBlock block() {
+        QueryBlock block;
+        block.count = count;
+        block.query = query.data();
+        block.codes = codes.data();
+        block.code_scales = code_scales.data();
+        block.code_sums = code_sums.data();
+        block.centre_scores = centre_scores.data();
+        block.positions = positions.data();
+        block.slopes = slopes.data();
+        block.soft_cap = soft_cap;
+        block.maxima = maxima.data();
+        block.sums = sums.data();
+        block.output = output.data();
+        return block;
+    }
+
+    HeadShape shape;
+    int count;
+    float soft_cap;
+    std::vector<float> query;
+    std::vector<int8_t> codes;
+    std::vector<float> code_scales;
+    std::vector<int32_t> code_sums;
+    std::vector<float> centre_scores;
+    std::vector<int32_t> positions;
+    std::vector<float> slopes, maxima, sums, output;
+};
+
+struct Case {
+    std::vector<TestPage> pages;
+    std::vector<float> centre;
+    std::unique_ptr<Queries> queries;
+};
+
+// One to four pages of one sequence, parts of them, and 1 to 9 queries that see none, some or all of the rows.
+static Case make_case(Format format, const HeadShape& shape, bool slopes, float soft_cap, Random& random) {
+    Case made;
+    made.centre = random.gaussians(shape.key_dim, 0.3f);
+    int32_t position = random.between(0, 1000);
+    const int32_t start = position;
+    for (int pages = random.between(1, 4); pages > 0; pages--) {
+        const int begin = random.chance(0.5) ? 0 : random.between(0, kPageRows - 1);
+        const int count = random.chance(0.5) ? kPageRows - begin : random.between(1, kPageRows - begin);
+        made.pages.push_back(make_page(format, shape, begin, count, position, made.centre.data(), random));
+        position += count + (random.chance(0.3) ? random.between(1, 50) : 0);
+    }
+    const float deviation = 1.5f / std::sqrt(float(shape.key_dim));  // scores have deviation 1.5
+    made.queries = std::make_unique<Queries>(shape, random.between(1, 9), made.centre, deviation, slopes, soft_cap, random);
+    for (int32_t& at : made.queries->positions)
+        at = random.chance(0.2) ? position + 10 : random.chance(0.1) ? start - 5 : random.between(start - 1, position);
+    return made;
+}
+
+static void attend(const Kernels& kernels, Case& at, bool packed, void* scratch) {
+    at.queries->reset();
+    for (TestPage& page : at.pages) {
+        page.rows.layout = &page.layout;
+        (packed ? kernels.attend_packed : kernels.attend_half)(page.rows, at.queries->block(), scratch);
+    }
+}
+
+static bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+    return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+static double norm(const double* x, int count) {
+    double sum = 0;
+    for (int i = 0; i < count; i++) sum += x[i] * x[i];
+    return std::sqrt(sum);
+}
+
+// Packed pages: dot products are integers and the rest is the same float operations in the same order, so that all kernels
+// give the same bits. F16 pages: the SIMD kernels fuse multiply and add, where the scalar one rounds twice. Scores of magnitude
+// below 8 then differ by some 1e-6, weights and sums relatively by as much.
+static void check_like_scalar(const Kernels& kernels, Format format, const HeadShape& shape, Random& random) {
+    const bool packed = format_info(format).packed;
+    AlignedBytes scratch(attention_scratch_bytes(shape));
+    for (int round = 0; round < 40 && check::clean(); round++) {
+        Case at = make_case(format, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
+        attend(kScalarKernels, at, packed, scratch.bytes.get());
+        const std::vector<float> maxima = at.queries->maxima, sums = at.queries->sums, output = at.queries->output;
+        std::memset(scratch.bytes.get(), 0xff, attention_scratch_bytes(shape));
+        attend(kernels, at, packed, scratch.bytes.get());
+        if (packed) {
+            CHECK(same_bits(at.queries->maxima, maxima));
+            CHECK(same_bits(at.queries->sums, sums));
+            CHECK(same_bits(at.queries->output, output));
+            continue;
+        }
+        for (int i = 0; i < at.queries->count; i++) {
+            if (sums[i] == 0) {
+                CHECK_EQUAL(at.queries->sums[i], 0.0f);
+                CHECK_EQUAL(at.queries->maxima[i], maxima[i]);
+            } else {
+                CHECK_AT_MOST(std::abs(at.queries->maxima[i] - maxima[i]), 1e-5f);
+                CHECK_AT_MOST(std::abs(at.queries->sums[i] - sums[i]), 1e-5f * sums[i]);
+            }
+            std::vector<double> difference(shape.value_dim), expected(shape.value_dim);
+            for (int d = 0; d < shape.value_dim; d++) {
+                expected[d] = output[size_t(i) * shape.value_dim + d];
+                difference[d] = at.queries->output[size_t(i) * shape.value_dim + d] - expected[d];
+            }
+            CHECK_AT_MOST(norm(difference.data(), shape.value_dim), 1e-5 * norm(expected.data(), shape.value_dim));
+        }
+    }
+}
+
+// The most that 7-bit queries can move a score: half a step an element.
+static double score_bound(const Queries& queries, int i, const float* key, const float* centre) {
+    double bound = 0;
+    for (int d = 0; d < queries.shape.key_dim; d++)
+        bound += 0.5 * queries.code_scales[i * queries.shape.key_groups() + d / kGroup] / kKeyStep * std::abs(double(key[d]) - centre[d]);
+    return bound;
+}
+
+// A kernel against softmax in double precision over the rows as they read back.
+//
+// F16: float rounding only; 1e-4 of the weighted mean magnitude of the values.
+// Packed, in the worst case: if no score moves by more than e, every weight stays within a factor exp(2e), which moves an
+// output by at most (exp(2e) - 1) of that mean magnitude. Weights x value scale are then rounded to 1/255 of a page's largest:
+// at most half of that for each of its rows, times the row's code point (|value| / scale <= the largest code point). That
+// bound has to hold for every element. On Gaussian rows errors don't align: relative to the outputs' norm, weights err by
+// 0.038 / sqrt(12) x deviation of the scores = 1.7% for queries of deviation 1.5, and rounding of weights, 0.29 / 255 of the largest
+// each, adds under 1%. Measured: 1.1 to 1.4%.
+static void check_definition(const Kernels& kernels, Format format, const HeadShape& shape, Random& random) {
+    const bool packed = format_info(format).packed;
+    AlignedBytes scratch(attention_scratch_bytes(shape));
+    const double largest_point = format == Format::k4v2 ? 1.9753 : 2.7326;
+    double error_energy = 0, energy = 0;
+    for (int round = 0; round < 30 && check::clean(); round++) {
+        Case at = make_case(format, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
+        attend(kernels, at, packed, scratch.bytes.get());
+        Queries& queries = *at.queries;
+        for (int i = 0; i < queries.count; i++) {
+            std::vector<DefinedRow> rows;
+            std::vector<size_t> first_of_page;
+            double moved = 0;
+            for (const TestPage& page : at.pages) {
+                first_of_page.push_back(rows.size());
+                for (int r = 0; r < page.rows.count; r++) {
+                    rows.push_back({page.keys.data() + size_t(r) * shape.key_dim, page.values.data() + size_t(r) * shape.value_dim,
+                                    page.rows.position + r});
+                    moved = std::max(moved, score_bound(queries, i, rows.back().key, at.centre.data()));
+                }
+            }
+            first_of_page.push_back(rows.size());
+            const DefinedAttention expected = define_attention(rows, queries.query.data() + size_t(i) * shape.key_dim, shape.key_dim,
+                                                               shape.value_dim, queries.positions[i], queries.slopes[i], queries.soft_cap);
+            if (expected.sum == 0) {
+                CHECK_EQUAL(queries.sums[i], 0.0f);
+                for (int d = 0; d < shape.value_dim; d++) CHECK_EQUAL(queries.output[size_t(i) * shape.value_dim + d], 0.0f);
+                continue;
+            }
+            if (!packed) moved = 1e-5;
+            CHECK_AT_MOST(std::abs(queries.maxima[i] - expected.maximum), moved + 1e-5);
+            std::vector<double> rounding(shape.value_groups());  // of weights
+            for (size_t p = 0; packed && p + 1 < first_of_page.size(); p++) {
+                for (int g = 0; g < shape.value_groups(); g++) {
+                    double largest = 0;  // weight x scale, from above: the code points' root mean square is over 0.8
+                    int visible = 0;
+                    for (size_t r = first_of_page[p]; r < first_of_page[p + 1]; r++) {
+                        double energy_of_group = 0;
+                        for (int e = 0; e < kGroup; e++) energy_of_group += std::pow(rows[r].value[g * kGroup + e], 2);
+                        largest = std::max(largest, expected.weights[r] * std::exp(2 * moved) * std::sqrt(energy_of_group / kGroup) / 0.8);
+                        visible += expected.weights[r] > 0;
+                    }
+                    rounding[g] += 0.5 / kWeightMax * largest * largest_point * visible;
+                }
+            }
+            for (int d = 0; d < shape.value_dim; d++) {
+                const double found = queries.output[size_t(i) * shape.value_dim + d] / queries.sums[i];
+                const double bound = (packed ? std::exp(2 * moved) - 1 : 0) * expected.magnitude[d] + rounding[d / kGroup] +
+                                     1e-4 * (expected.magnitude[d] + 1e-3);
+                CHECK_AT_MOST(std::abs(found - expected.output[d]), bound);
+                error_energy += std::pow(found - expected.output[d], 2);
+                energy += expected.output[d] * expected.output[d];
+            }
+        }
+    }
+    const double relative = std::sqrt(error_energy / energy);
+    std::printf("# %s, %s: relative error %.2g\n", kernels.name, format_info(format).name, relative);
+    CHECK_AT_MOST(relative, packed ? 0.02 : 1e-5);
+}
+
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    const Kernels* found[4];
+    const int count = available_kernels(found);
+    std::printf("# kernels:");
+    for (int k = 0; k < count; k++) std::printf(" %s", found[k]->name);
+    std::printf("\n");
+    for (int k = 0; k < count; k++) {
+        Random random(check::state().seed);
+        for (const HeadShape& shape : kShapes) {
+            for (int format = 0; format < kFormatCount; format++) {
+                const std::string name = std::string(found[k]->name) + ": attention over " + format_info(Format(format)).name + ", head size " +
+                                         std::to_string(shape.key_dim) + "/" + std::to_string(shape.value_dim);
+                if (found[k] != &kScalarKernels)
+                    check::run(name + ", like the scalar kernel", [&] { check_like_scalar(*found[k], Format(format), shape, random); });
+                check::run(name + ", by the definition", [&] { check_definition(*found[k], Format(format), shape, random); });
+            }
+        }
+    }
+    return check::finish();
+}

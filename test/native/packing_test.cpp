@@ -1,0 +1,264 @@
+// Halves, packed rows and 7-bit queries: every instruction set gives the scalar kernel's bytes, and those say what they should.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "../../cpp/codebook.h"
+#include "../../cpp/codec.h"
+#include "../../cpp/half.h"
+#include "check.h"
+#include "random.h"
+
+using namespace deltastore;
+
+static const int kDims[] = {64, 128, 192, 256};
+static const char* const kKinds[] = {"gaussian", "zeros", "outlier", "tiny", "subnormal", "constant", "alternating", "edge of half range", "ramp"};
+constexpr int kKindCount = sizeof kKinds / sizeof *kKinds;
+
+static std::vector<float> make_rows(int kind, int count, int dim, Random& random) {
+    std::vector<float> rows = random.gaussians(size_t(count) * dim);
+    for (int r = 0; r < count; r++) {
+        float* row = rows.data() + size_t(r) * dim;
+        const float constant = random.gaussian();
+        const int outlier = random.between(0, dim - 1);
+        for (int d = 0; d < dim; d++) {
+            switch (kind) {
+                case 1: row[d] = d % 2 ? 0.0f : -0.0f; break;
+                case 2: row[d] = d == outlier ? (r % 2 ? 65504.0f : -65504.0f) : row[d] * 1e-3f; break;
+                case 3: row[d] *= 1e-20f; break;
+                case 4: row[d] *= 1e-42f; break;
+                case 5: row[d] = constant; break;
+                case 6: row[d] = d % 2 ? constant : -constant; break;
+                case 7: row[d] = (row[d] < 0 ? -1 : 1) * (65504.0f - 32.0f * random.between(0, 3)); break;
+                case 8: row[d] = float(d - dim / 2); break;
+                default: break;
+            }
+        }
+    }
+    return rows;
+}
+
+struct Packed {
+    std::vector<uint8_t> codes;
+    std::vector<uint16_t> scales;
+    bool operator==(const Packed& other) const { return codes == other.codes && scales == other.scales; }
+};
+
+// What is packed, and into how many bits: keys, or values of a coding.
+struct Kind {
+    const char* name;
+    ValueCoding coding;  // none: keys
+    int bits() const { return coding == ValueCoding::trellis2 ? 2 : 4; }
+    Packed empty(int dim) const {
+        return {std::vector<uint8_t>(size_t(kPageRows) * dim * bits() / 8, 0xff), std::vector<uint16_t>(kPageRows * dim / kGroup, 0xffff)};
+    }
+    void pack(const Kernels& kernels, const float* rows, int count, int dim, const float* centre, int first, Packed& target) const {
+        if (coding == ValueCoding::none) kernels.pack_keys(rows, count, dim, centre, first, target.codes.data(), target.scales.data());
+        else kernels.pack_values(coding, rows, count, dim, first, target.codes.data(), target.scales.data());
+    }
+    // Row that a byte of the codes belongs to, as format.h has it.
+    int row_of(size_t byte) const {
+        if (coding == ValueCoding::none) return int(byte / 4 % kPageRows);
+        const size_t row_bytes = kGroup * bits() / 8, in_group = byte % (row_bytes * kPageRows);
+        return int(in_group / (4 * row_bytes) * 4 + in_group % 4);
+    }
+};
+static const Kind kKeys = {"keys", ValueCoding::none}, kValues4 = {"values at 4 bits", ValueCoding::lloyd4},
+                  kValues2 = {"values at 2 bits", ValueCoding::trellis2};
+
+static void check_halves(const Kernels& kernels) {
+    std::vector<uint16_t> halves(65536), back(65536);
+    std::vector<float> floats(65536);
+    for (int h = 0; h < 65536; h++) halves[h] = uint16_t(h);
+    kernels.load_half(halves.data(), floats.data(), 65536);
+    kernels.store_half(floats.data(), back.data(), 65536);
+    for (int h = 0; h < 65536; h++) {
+        const int exponent = h >> 10 & 31, mantissa = h & 1023, sign = h & 0x8000;
+        const bool nan = exponent == 31 && mantissa != 0, infinite = exponent == 31 && mantissa == 0;
+        if (nan) CHECK(floats[h] != floats[h]);
+        else {
+            const double magnitude = infinite ? std::numeric_limits<double>::infinity()
+                                              : std::ldexp(exponent ? 1024 + mantissa : mantissa, std::max(exponent, 1) - 25);
+            CHECK_EQUAL(double(floats[h]), sign ? -magnitude : magnitude);
+            CHECK_EQUAL(std::signbit(floats[h]), sign != 0);
+        }
+        CHECK_EQUAL(back[h], nan ? 0 : infinite ? sign | 0x7bff : h);
+    }
+}
+
+static void check_rounding(const Kernels& kernels, Random& random) {
+    std::vector<float> floats;
+    for (int h = 0; h < 0x7c00; h++) {  // halfway between two halves, and its neighbours
+        const float low = half_to_float(uint16_t(h)), high = h == 0x7bff ? 65536.0f : half_to_float(uint16_t(h + 1));
+        const float middle = 0.5f * (low + high);
+        for (float x : {middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)}) floats.insert(floats.end(), {x, -x});
+    }
+    for (float x : {1e30f, 65505.0f, 65519.996f, 65520.0f, 1e-30f, 1e-45f, std::numeric_limits<float>::infinity()}) floats.insert(floats.end(), {x, -x});
+    for (int i = 0; i < 200000; i++) floats.push_back(float_from_bits(uint32_t(random.next())));
+    floats.resize(floats.size() / 64 * 64 + 64);
+    std::vector<uint16_t> found(floats.size());
+    kernels.store_half(floats.data(), found.data(), int(floats.size()));
+    for (size_t i = 0; i < floats.size(); i++) {
+        const float x = floats[i];
+        int expected = 0;
+        if (x == x) {  // by definition: the nearest half, the even one of two, never infinity
+            const double magnitude = std::min(std::abs(double(x)), 65504.0);
+            const int exponent = std::max(magnitude > 0 ? std::ilogb(magnitude) : -14, -14);
+            const double units = std::nearbyint(std::ldexp(magnitude, 10 - exponent));
+            expected = std::min(int(units) + ((exponent + 14) << 10), 0x7bff) | (std::signbit(x) ? 0x8000 : 0);
+        }
+        CHECK_EQUAL(found[i], expected);
+    }
+}
+
+static void check_same_bytes(const Kernels& kernels, const Kind& kind, int dim, Random& random) {
+    for (int rows_kind = 0; rows_kind < kKindCount; rows_kind++) {
+        const std::vector<float> rows = make_rows(rows_kind, kPageRows, dim, random);
+        const std::vector<float> centre = rows_kind % 2 ? std::vector<float>(dim, 0.0f) : random.gaussians(dim, 0.3f);
+        Packed expected = kind.empty(dim), found = kind.empty(dim);
+        kind.pack(kScalarKernels, rows.data(), kPageRows, dim, centre.data(), 0, expected);
+        kind.pack(kernels, rows.data(), kPageRows, dim, centre.data(), 0, found);
+        if (!(expected == found)) check::fail(__FILE__, __LINE__, std::string("other bytes for ") + kKinds[rows_kind]);
+        check::state().checks++;
+        // In pieces of any size, in any order.
+        Packed pieces = kind.empty(dim);
+        std::vector<std::pair<int, int>> order;
+        for (int first = 0; first < kPageRows;) {
+            const int count = rows_kind == 0 ? 1 : random.between(1, std::min(20, kPageRows - first));
+            order.emplace_back(first, count);
+            first += count;
+        }
+        for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.between(0, int(i) - 1)]);
+        for (size_t i = 0; i < order.size(); i++) {
+            const auto [first, count] = order[i];
+            const Packed before = pieces;
+            kind.pack(kernels, rows.data() + size_t(first) * dim, count, dim, centre.data(), first, pieces);
+            const auto mine = [&, first = first, count = count](int row) { return row >= first && row < first + count; };
+            for (size_t b = 0; b < pieces.codes.size(); b++)
+                CHECK_EQUAL(pieces.codes[b], (mine(kind.row_of(b)) ? expected : before).codes[b]);
+            for (size_t s = 0; s < pieces.scales.size(); s++)
+                CHECK_EQUAL(pieces.scales[s], (mine(int(s % kPageRows)) ? expected : before).scales[s]);
+            if (!check::clean()) return;
+        }
+    }
+}
+
+static void check_queries(const Kernels& kernels, int dim, Random& random) {
+    for (int kind = 0; kind < kKindCount; kind++) {
+        const int count = random.between(1, 9), groups = count * dim / kGroup;
+        const std::vector<float> queries = make_rows(kind, count, dim, random);
+        std::vector<int8_t> codes(queries.size()), expected_codes(queries.size());
+        std::vector<float> scales(groups), expected_scales(groups);
+        std::vector<int32_t> sums(groups), expected_sums(groups);
+        kScalarKernels.quantize_queries(queries.data(), count, dim, expected_codes.data(), expected_scales.data(), expected_sums.data());
+        kernels.quantize_queries(queries.data(), count, dim, codes.data(), scales.data(), sums.data());
+        CHECK(codes == expected_codes);
+        CHECK(std::memcmp(scales.data(), expected_scales.data(), groups * sizeof(float)) == 0);
+        CHECK(sums == expected_sums);
+        for (int g = 0; g < groups; g++) {
+            int sum = 0;
+            const double step = double(scales[g]) / kKeyStep;
+            for (int e = 0; e < kGroup; e++) {
+                const int at = g * kGroup + e;
+                sum += codes[at];
+                CHECK_AT_MOST(std::abs(int(codes[at])), kQueryMax);
+                // Half a step, and what a float keeps of numbers below 1e-38.
+                CHECK_AT_MOST(std::abs(queries[at] - codes[at] * step), 0.5001 * step + 1e-36);
+            }
+            CHECK_EQUAL(sums[g], sum);
+        }
+    }
+}
+
+// A bad query gives no undefined arithmetic and leaves its neighbours alone.
+static void check_bad_queries(const Kernels& kernels, Random& random) {
+    std::vector<float> queries = random.gaussians(3 * 64);
+    std::vector<int8_t> codes(queries.size()), good(queries.size());
+    float scales[3], good_scales[3];
+    int32_t sums[3], good_sums[3];
+    kernels.quantize_queries(queries.data(), 3, 64, good.data(), good_scales, good_sums);
+    for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        for (int first : {0, 1, 17, 62}) {
+            std::vector<float> spoiled = queries;
+            for (int e = first; e < 64; e += 2) spoiled[64 + e] = e % 4 ? bad : -bad;
+            kernels.quantize_queries(spoiled.data(), 3, 64, codes.data(), scales, sums);
+            for (int i : {0, 2}) {
+                CHECK(std::memcmp(codes.data() + i * 64, good.data() + i * 64, 64) == 0);
+                CHECK_EQUAL(scales[i], good_scales[i]);
+                CHECK_EQUAL(sums[i], good_sums[i]);
+            }
+            CHECK(std::isfinite(scales[1]));
+            for (int e = 0; e < 64; e++) CHECK_AT_MOST(std::abs(int(codes[64 + e])), kQueryMax);
+        }
+    }
+}
+
+// Unit Gaussian rows of 64. With codes c of the row at unit variance and distortion D = E|x - c|^2, a centroid quantizer has
+// <x,c> = |c|^2 = 1 - D, so that the projection scale makes it D / (1 - D). The integer code points add step^2 / 12.
+static void check_distortion(const Kernels& kernels, const Kind& kind, double codebook) {
+    Random random(check::state().seed);
+    const std::vector<float> centre(kGroup, 0.0f);
+    const PageLayout layout = page_layout(kind.coding == ValueCoding::trellis2 ? Format::k4v2 : Format::k4v4, {kGroup, kGroup}, kPageRows);
+    const Format format = kind.coding == ValueCoding::trellis2 ? Format::k4v2 : Format::k4v4;
+    std::vector<uint8_t> page(layout.bytes, 0xff);
+    double error = 0, code_error = 0;
+    constexpr int pages = 40;
+    for (int p = 0; p < pages; p++) {
+        const std::vector<float> rows = random.gaussians(kPageRows * kGroup);
+        std::vector<float> back(rows.size());
+        const bool keys = kind.coding == ValueCoding::none;
+        if (keys) {
+            write_keys(kernels, page.data(), layout, format, {kGroup, kGroup}, centre.data(), 0, kPageRows, rows.data());
+            read_rows(page.data(), layout, format, {kGroup, kGroup}, centre.data(), 0, kPageRows, back.data(), nullptr);
+        } else {
+            write_values(kernels, page.data(), layout, format, {kGroup, kGroup}, 0, kPageRows, rows.data());
+            read_rows(page.data(), layout, format, {kGroup, kGroup}, nullptr, 0, kPageRows, nullptr, back.data());
+        }
+        const uint16_t* scales = reinterpret_cast<const uint16_t*>(page.data() + (keys ? layout.key_scales : layout.value_scales));
+        for (int r = 0; r < kPageRows; r++) {
+            const double scale = half_to_float(scales[r]);
+            double energy = 0, projection = 0, row_error = 0, row_code_error = 0;
+            for (int d = 0; d < kGroup; d++) energy += double(rows[r * kGroup + d]) * rows[r * kGroup + d];
+            const double rms = std::sqrt(energy / kGroup);
+            for (int d = 0; d < kGroup; d++) {
+                const double x = rows[r * kGroup + d], y = back[r * kGroup + d];
+                projection += x * y;
+                row_error += (x - y) * (x - y);
+                row_code_error += std::pow(x / rms - y / scale, 2);
+            }
+            // The scale is a half: 11 bits, so half a unit is at most 2^-11 of it.
+            CHECK_AT_MOST(std::abs(projection - energy) / energy, 0x1p-11 + 1e-5);
+            error += row_error;
+            code_error += row_code_error;
+        }
+    }
+    error /= pages * kPageRows * kGroup;
+    code_error /= pages * kPageRows * kGroup;
+    std::printf("# %s: squared error of the codes %.5f (codebook %.4f), with the projection scale %.5f\n", kind.name, code_error, codebook, error);
+    // 164,000 elements: sampling error is about 0.5%; rows at unit variance, not the elements, move it by under 3%.
+    CHECK_AT_MOST(std::abs(code_error / codebook - 1), 0.05);
+    CHECK_AT_MOST(std::abs(error / (code_error / (1 - code_error)) - 1), 0.05);
+}
+
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    const Kernels* found[4];
+    const int count = available_kernels(found);
+    for (int k = 0; k < count; k++) {
+        const Kernels& kernels = *found[k];
+        const std::string name = kernels.name;
+        Random random(check::state().seed);
+        check::run(name + ": all halves to floats and back", [&] { check_halves(kernels); });
+        check::run(name + ": floats to the nearest half", [&] { check_rounding(kernels, random); });
+        check::run(name + ": bad queries are contained", [&] { check_bad_queries(kernels, random); });
+        for (const int dim : kDims) {
+            for (const Kind& kind : {kKeys, kValues4, kValues2})
+                check::run(name + ": " + kind.name + ", head size " + std::to_string(dim), [&] { check_same_bytes(kernels, kind, dim, random); });
+            check::run(name + ": 7-bit queries, head size " + std::to_string(dim), [&] { check_queries(kernels, dim, random); });
+        }
+        check::run(name + ": distortion of keys", [&] { check_distortion(kernels, kKeys, 0.0095); });
+        check::run(name + ": distortion of values at 4 bits", [&] { check_distortion(kernels, kValues4, 0.0095); });
+        check::run(name + ": distortion of values at 2 bits", [&] { check_distortion(kernels, kValues2, 0.0973); });
+    }
+    return check::finish();
+}
