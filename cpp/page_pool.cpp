@@ -8,7 +8,7 @@
 namespace deltastore {
 
 static constexpr size_t kSystemPage = 4096;
-static constexpr size_t kHeaderBytes = 4096 + 1024;
+static constexpr size_t kHeaderBytes = 2 * kSystemPage;
 static constexpr uint32_t kNone = UINT32_MAX;
 
 static size_t round_up(size_t value, size_t unit) {
@@ -18,6 +18,7 @@ static size_t round_up(size_t value, size_t unit) {
 struct PagePool::SizeClass {
     size_t page_bytes;
     uint32_t pages_per_slab;
+    bool whole;            // made of whole system pages: a freed one goes back to the system at once
     Slab* all = nullptr;  // doubly linked; slabs with room come first
 };
 
@@ -36,7 +37,9 @@ struct PagePool::Slab {
         return uint32_t((page - reinterpret_cast<const uint8_t*>(this) - kHeaderBytes) / owner->page_bytes);
     }
     bool full() const { return free_head == kNone && touched == owner->pages_per_slab; }
-    size_t resident() const { return round_up(kHeaderBytes + touched * owner->page_bytes, kSystemPage); }
+    size_t resident() const {
+        return round_up(kHeaderBytes + (owner->whole ? used : touched) * owner->page_bytes, kSystemPage);
+    }
 
     void unlink() {
         (previous ? previous->next : owner->all) = next;
@@ -79,7 +82,7 @@ PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
         if (existing->page_bytes == page_bytes) return *existing;
     }
     const size_t count = std::min<size_t>((kSlabBytes - kHeaderBytes) / page_bytes, kSlabBytes / 1024);
-    classes_.push_back(std::make_unique<SizeClass>(SizeClass{page_bytes, uint32_t(count)}));
+    classes_.push_back(std::make_unique<SizeClass>(SizeClass{page_bytes, uint32_t(count), page_bytes % kSystemPage == 0}));
     return *classes_.back();
 }
 
@@ -123,7 +126,8 @@ bool PagePool::fits(const Demand& demand) const {
         size_t reused = 0;
         for (const auto& size_class : classes_) {
             if (size_class->page_bytes != page_bytes) continue;
-            for (const Slab* slab = size_class->all; slab != nullptr; slab = slab->next) reused += slab->touched - slab->used;
+            for (const Slab* slab = size_class->all; slab != nullptr && !size_class->whole; slab = slab->next)
+                reused += slab->touched - slab->used;
         }
         const size_t fresh = count > reused ? count - reused : 0;
         const size_t slabs = fresh * page_bytes / (kSlabBytes - kHeaderBytes) + (fresh > 0);
@@ -145,22 +149,19 @@ uint8_t* PagePool::allocate(size_t page_bytes) {
         slab = map_slab(owner);
         if (slab == nullptr) return nullptr;
     }
-    uint32_t index;
-    if (slab->free_head != kNone) {
-        index = slab->free_head;
-        slab->free_head = slab->references[index];
-    } else {
-        const size_t before = fresh ? 0 : slab->resident();
-        slab->touched++;
-        if (!grow_resident(slab->resident() - before)) {
-            slab->touched--;
-            return nullptr;
-        }
-        index = slab->touched - 1;
+    const size_t before = fresh ? 0 : slab->resident();
+    const bool reuse = slab->free_head != kNone;
+    slab->used++;
+    slab->touched += !reuse;
+    if (!grow_resident(slab->resident() - before)) {
+        slab->used--;
+        slab->touched -= !reuse;
+        return nullptr;
     }
+    const uint32_t index = reuse ? slab->free_head : slab->touched - 1;
+    if (reuse) slab->free_head = slab->references[index];
     if (fresh) slab->link_first();
     slab->references[index] = 1;
-    slab->used++;
     pages_++;
     if (slab->full() && slab->next != nullptr && !slab->next->full()) {  // keep those with room in front
         Slab* last_open = slab->next;
@@ -187,13 +188,15 @@ void PagePool::release(uint8_t* page) {
     assert(slab->references[index] > 0);
     if (--slab->references[index] > 0) return;
     pages_--;
+    resident_ -= slab->resident();
     slab->used--;
     if (slab->used == 0) {
-        resident_ -= slab->resident();
         slab->unlink();
         munmap(slab, kSlabBytes);
         return;
     }
+    resident_ += slab->resident();
+    if (slab->owner->whole) madvise(page, slab->owner->page_bytes, MADV_DONTNEED);
     const bool was_full = slab->full();
     slab->references[index] = slab->free_head;
     slab->free_head = index;

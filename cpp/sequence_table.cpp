@@ -70,10 +70,14 @@ uint8_t* SequenceTable::allocate(int table, Format format, int rows) {
 
 bool SequenceTable::append(int sequence, int32_t position, int count, int first_token, Format format, uint8_t centre,
                            std::vector<std::vector<WriteSegment>>& segments) {
-    for (int index = 0; index < tables(); index++) {
-        PageTable& table = sequences_[sequence][index];
-        for (int done = 0; done < count;) {
-            const int32_t next = position + done;
+    std::vector<int> done(tables(), 0);
+    // A page for every table before the next page of any: pages of the same age lie together and leave their slabs together.
+    for (bool all_done = false; !all_done;) {
+        all_done = true;
+        for (int index = 0; index < tables(); index++) {
+            if (done[index] == count) continue;
+            PageTable& table = sequences_[sequence][index];
+            const int32_t next = position + done[index];
             if (!continues(table, next, format, centre)) {
                 PageRef fresh;
                 fresh.pinned = starts_with_sinks(table, next);
@@ -90,10 +94,11 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                 table.push_back(fresh);
             }
             PageRef& tail = table.back();
-            const int take = std::min<int>(count - done, tail.rows - tail.end_row());
-            segments[index].push_back({tail, tail.end_row(), take, first_token + done});
+            const int take = std::min<int>(count - done[index], tail.rows - tail.end_row());
+            segments[index].push_back({tail, tail.end_row(), take, first_token + done[index]});
             tail.count = uint16_t(tail.count + take);
-            done += take;
+            done[index] += take;
+            all_done = all_done && done[index] == count;
         }
     }
     return true;

@@ -231,7 +231,7 @@ void quantize_queries(const float* query, int count, int dim, int8_t* codes, flo
         int32_t sum = 0;
         for (int e = 0; e < kGroup; e++) {
             const float rounded = (x[e] * inverse + 12582912.0f) - 12582912.0f;
-            const int32_t code = usable ? int32_t(rounded) : 0;
+            const int32_t code = usable && rounded >= -kQueryMax && rounded <= kQueryMax ? int32_t(rounded) : 0;  // NaN is 0
             codes[i * kGroup + e] = int8_t(code);
             sum += code;
         }
