@@ -112,9 +112,11 @@ void Cache::start(int index, int threads) {
     if (plan.split) plan.partials.resize(partials);
     const size_t layers = options_.layers.size();
     plan.next_item.reset(new std::atomic<int>[layers]);
+    plan.next_pack.reset(new std::atomic<int>[layers]);
     plan.runs_left.reset(new std::atomic<int>[layers * groups]);
     for (size_t layer = 0; layer < layers; layer++) {
         plan.next_item[layer].store(0, std::memory_order_relaxed);
+        plan.next_pack[layer].store(-1, std::memory_order_relaxed);
         for (size_t group = 0; group < groups; group++)
             plan.runs_left[layer * groups + group].store(plan.blocks[group % plan.blocks.size()].runs, std::memory_order_relaxed);
     }
@@ -141,9 +143,24 @@ void Cache::attend(int layer, const AttentionInput& input, int thread, int) {
     const int items = per_head * shape.kv_heads;
     for (;;) {
         const int item = plan.next_item[layer].fetch_add(1, std::memory_order_relaxed);
-        if (item >= items) return;
+        if (item >= items) break;
         run_item(layer, input, plan, item / per_head, plan.item_block[item % per_head], plan.item_run[item % per_head],
                  scratch_[thread].memory.get());
+    }
+    // The layer before is done with for this ubatch (ggml's threads met since), so this is a good time to pack what left its window.
+    int unset = -1;
+    plan.next_pack[layer].compare_exchange_strong(unset, 0, std::memory_order_relaxed);
+    if (layer > 0) pack_layer(layer - 1, plan, reinterpret_cast<float*>(scratch_[thread].memory.get()));
+}
+
+void Cache::pack_layer(int layer, Plan& plan, float* scratch) {
+    if (own_centre_ < 0 || !format_info(options_.format).packed || plan.next_pack[layer].load(std::memory_order_relaxed) < 0) return;
+    const int kv_heads = options_.layers[layer].kv_heads, items = kv_heads * int(plan.written.size());
+    for (;;) {
+        const int item = plan.next_pack[layer].fetch_add(1, std::memory_order_relaxed);
+        if (item >= items) return;
+        const Written& written = plan.written[item / kv_heads];
+        pack_table(written.sequence, table_index(layer, item % kv_heads), written.end, scratch);
     }
 }
 

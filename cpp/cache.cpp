@@ -86,6 +86,13 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
             if (continues) plan->spans.back().count++;
             else plan->spans.push_back({tokens[i].sequence, i, 1});
         }
+        for (const Span& span : plan->spans) {
+            const int32_t end = tokens[span.first].position + span.count;
+            const auto same = [&](const Written& written) { return written.sequence == span.sequence; };
+            const auto found = std::find_if(plan->written.begin(), plan->written.end(), same);
+            if (found == plan->written.end()) plan->written.push_back({span.sequence, end});
+            else found->end = std::max(found->end, end);
+        }
         plans_.push_back(std::move(plan));
         for (const Span& span : plans_.back()->spans) {
             const int32_t position = tokens[span.first].position;
@@ -155,50 +162,48 @@ void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int th
 }
 
 void Cache::finish() {
-    std::lock_guard<std::mutex> guard(mutex_);
     if (!format_info(options_.format).packed || current_ < 0) return;
-    for (const Span& span : plans_[current_]->spans) pack_sequence(span.sequence);
-}
-
-// Rows are written up to the current plan's last; those of later ubatches are only reserved.
-static int32_t written_end(const std::vector<Token>& tokens, int sequence) {
-    int32_t end = 0;
-    for (const Token& token : tokens)
-        if (token.sequence == sequence) end = std::max(end, token.position + 1);
-    return end;
-}
-
-void Cache::pack_sequence(int sequence) {
-    const int32_t end = written_end(plans_[current_]->tokens, sequence);
-    std::vector<float> keys, values;
-    for (int table = 0; table < sequences_.tables(); table++) {
-        PageTable& references = sequences_.table(sequence, table);
-        for (size_t i = references.size(); i-- > 0;) {
-            PageRef& reference = references[i];
-            if (reference.pinned || reference.end_position() > end - options_.window) continue;
-            if (format_info(reference.format).packed) break;  // what is older was packed before
-            const bool open = i + 1 == references.size() && reference.end_row() < reference.rows;
-            if (open || reference.shift != 0) continue;
-            if (own_centre_ < 0) find_centre(sequence);
-            if (own_centre_ < 0 || !pack_reference(table, reference, keys, values)) return;
-        }
+    const Plan& plan = *plans_[current_];
+    for (const Written& written : plan.written) {
+        if (own_centre_ < 0) find_centre(written.sequence, written.end);
+        if (own_centre_ < 0) continue;
+        for (int table = 0; table < sequences_.tables(); table++)
+            pack_table(written.sequence, table, written.end, reinterpret_cast<float*>(scratch_[0].memory.get()));
     }
 }
 
-bool Cache::pack_reference(int table, PageRef& reference, std::vector<float>& keys, std::vector<float>& values) {
+// `scratch`: floats for a page's keys and values.
+void Cache::pack_table(int sequence, int table, int32_t written_end, float* scratch) {
+    PageTable& references = sequences_.table(sequence, table);
+    for (size_t i = references.size(); i-- > 0;) {
+        PageRef& reference = references[i];
+        if (reference.pinned || reference.end_position() > written_end - options_.window) continue;
+        if (format_info(reference.format).packed) break;  // what is older was packed before
+        const bool open = i + 1 == references.size() && reference.end_row() < reference.rows;
+        if (open || reference.shift != 0) continue;
+        if (!pack_reference(table, reference, scratch)) return;  // no page: tried again after the next ubatch
+    }
+}
+
+bool Cache::pack_reference(int table, PageRef& reference, float* scratch) {
     const HeadShape& shape = sequences_.shape(table);
-    uint8_t* page = sequences_.allocate(table, options_.format, kPageRows);
-    if (page == nullptr) return false;  // stays as it is; tried again after the next ubatch
+    uint8_t* page;
+    {
+        std::lock_guard<std::mutex> guard(mutex_);
+        page = sequences_.allocate(table, options_.format, kPageRows);
+    }
+    if (page == nullptr) return false;
     const PageLayout& source = sequences_.layout(table, reference.format, reference.rows);
     const PageLayout& target = sequences_.layout(table, options_.format, kPageRows);
-    keys.resize(size_t(reference.count) * shape.key_dim);
-    values.resize(size_t(reference.count) * shape.value_dim);
-    kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + source.keys) + size_t(reference.begin) * shape.key_dim,
-                       keys.data(), int(keys.size()));
-    kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + source.values) + size_t(reference.begin) * shape.value_dim,
-                       values.data(), int(values.size()));
-    deltastore::write_keys(kernels_, page, target, options_.format, shape, centre(own_centre_, table), 0, reference.count, keys.data());
-    deltastore::write_values(kernels_, page, target, options_.format, shape, 0, reference.count, values.data());
+    const auto load = [&](size_t offset, int dim, float* rows) {
+        kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + offset) + size_t(reference.begin) * dim, rows,
+                           reference.count * dim);
+    };
+    load(source.keys, shape.key_dim, scratch);
+    deltastore::write_keys(kernels_, page, target, options_.format, shape, centre(own_centre_, table), 0, reference.count, scratch);
+    load(source.values, shape.value_dim, scratch);
+    deltastore::write_values(kernels_, page, target, options_.format, shape, 0, reference.count, scratch);
+    std::lock_guard<std::mutex> guard(mutex_);
     reference.centre = uint8_t(own_centre_);
     sequences_.replace(reference, page, options_.format, kPageRows, 0);
     return true;
@@ -206,8 +211,7 @@ bool Cache::pack_reference(int table, PageRef& reference, std::vector<float>& ke
 
 // The mean of a sequence's exact keys, once enough of them are there. Softmax does not change when a constant is taken from
 // every key, and codes are finer without it.
-void Cache::find_centre(int sequence) {
-    const int32_t end = written_end(plans_[current_]->tokens, sequence);
+void Cache::find_centre(int sequence, int32_t end) {
     std::vector<float> means(centre_floats_, 0.0f), keys;
     for (int table = 0; table < sequences_.tables(); table++) {
         const int dim = sequences_.shape(table).key_dim;
@@ -226,6 +230,7 @@ void Cache::find_centre(int sequence) {
         if (rows < kCentreRows) return;
         for (int d = 0; d < dim; d++) mean[d] /= float(rows);
     }
+    std::lock_guard<std::mutex> guard(mutex_);
     own_centre_ = add_centre(means);
 }
 

@@ -137,6 +137,7 @@ public:
 
 private:
     struct Span;
+    struct Written;
     struct Plan;
     struct Item;
     struct Scratch {
@@ -147,9 +148,10 @@ private:
     Format open_format() const;
     uint8_t open_centre() const { return uint8_t(own_centre_ < 0 ? 0 : own_centre_); }
     bool fits(PagePool::Demand demand) const;
-    void pack_sequence(int sequence);
-    bool pack_reference(int table, PageRef& reference, std::vector<float>& keys, std::vector<float>& values);
-    void find_centre(int sequence);
+    void pack_table(int sequence, int table, int32_t written_end, float* scratch);
+    bool pack_reference(int table, PageRef& reference, float* scratch);
+    void pack_layer(int layer, Plan& plan, float* scratch);
+    void find_centre(int sequence, int32_t written_end);
     void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
     void run_item(int layer, const AttentionInput& input, Plan& plan, int kv_head, int block, int only_run, uint8_t* scratch);
 

@@ -22,6 +22,12 @@ struct Cache::Span {
     int count;
 };
 
+// Rows of a sequence that are written once the ubatch is computed: those before `end`.
+struct Cache::Written {
+    int sequence;
+    int32_t end;
+};
+
 // A block of tokens of one sequence, with all query heads of one KV head: a group. Its items are its runs, or one for all of them.
 struct Cache::Item {
     int first;  // token
@@ -33,6 +39,7 @@ struct Cache::Item {
 struct Cache::Plan {
     std::vector<Token> tokens;
     std::vector<Span> spans;
+    std::vector<Written> written;  // one a sequence
     std::vector<std::vector<WriteSegment>> segments;  // [table]
     bool started = false;
 
@@ -43,6 +50,7 @@ struct Cache::Plan {
     size_t partial_floats = 0;  // of one run of a group
     std::vector<float> partials;            // [kv head][block][run][partial_floats]
     std::unique_ptr<std::atomic<int>[]> next_item;  // [layer]
+    std::unique_ptr<std::atomic<int>[]> next_pack;  // [layer]; -1 until the layer's attention has begun
     std::unique_ptr<std::atomic<int>[]> runs_left;  // [layer][kv head][block]
     int most_kv_heads = 0;
 };
