@@ -1,0 +1,294 @@
+// A cache together with what it should hold: for every sequence its tokens, whose rows are functions of their ids.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "../../cpp/cache.h"
+#include "../../cpp/codec.h"
+#include "../../cpp/half.h"
+#include "check.h"
+#include "random.h"
+
+namespace deltastore {
+
+// Runs `work(thread)` on that many threads.
+template <typename Work>
+void in_parallel(int threads, const Work& work) {
+    std::vector<std::thread> others;
+    for (int thread = 1; thread < threads; thread++) others.emplace_back(work, thread);
+    work(0);
+    for (std::thread& other : others) other.join();
+}
+
+// What apply_shifts gets: turns pairs of dims, like RoPE, by an angle that depends on the layer.
+inline void rotate_key(int layer, float* key, int dim, int32_t delta) {
+    for (int d = 0; d < dim; d += 2) {
+        const double angle = delta * 0.1 / (1 + d + layer);
+        const float c = float(std::cos(angle)), s = float(std::sin(angle)), x = key[d], y = key[d + 1];
+        key[d] = x * c - y * s;
+        key[d + 1] = x * s + y * c;
+    }
+}
+
+struct ModelToken {
+    int32_t position;
+    uint32_t id;
+    int32_t pending = 0;         // shift that the key has not followed yet
+    std::vector<int32_t> turns;  // those that it has
+};
+
+class CacheModel {
+public:
+    CacheModel(const CacheOptions& options, const Kernels& kernels, uint64_t seed)
+        : cache(options, kernels), sequences(options.max_sequences), salt_(seed) {
+        for (size_t layer = 0; layer < options.layers.size(); layer++)
+            for (int head = 0; head < options.layers[layer].kv_heads; head++) layer_of_.push_back(int(layer));
+    }
+
+    Cache cache;
+    std::vector<std::vector<ModelToken>> sequences;
+
+    // A token's row as the graph gives it. Keys share a mean, as real ones do.
+    std::vector<float> row(uint32_t id, int table, bool key) const {
+        const HeadShape& shape = cache.table().shape(table);
+        Random random(salt_ + id * 1000003ull + table * 2 + key);
+        std::vector<float> values = random.gaussians(key ? shape.key_dim : shape.value_dim);
+        if (key)
+            for (size_t d = 0; d < values.size(); d += 8) values[d] += 2.0f;
+        return values;
+    }
+
+    int32_t next_position(int sequence) const { return sequences[sequence].empty() ? 0 : sequences[sequence].back().position + 1; }
+
+    // Reserves; on success the tokens belong to the sequences.
+    Failure reserve(const std::vector<std::vector<Token>>& ubatches) {
+        const Failure failure = cache.reserve(ubatches);
+        if (failure != Failure::none) return failure;
+        ids_.clear();
+        for (const auto& tokens : ubatches) {
+            ids_.emplace_back();
+            for (const Token& token : tokens) {
+                sequences[token.sequence].push_back({token.position, next_id_, 0, {}});
+                ids_.back().push_back(next_id_++);
+            }
+        }
+        return failure;
+    }
+
+    // The graph's writes of one ubatch. finish() is left to the caller, after attention.
+    void write(int index, int threads) {
+        cache.start(index, threads);
+        const auto& layers = cache.options().layers;
+        const size_t count = ids_[index].size();
+        for (int layer = 0; layer < int(layers.size()); layer++) {
+            for (const bool key : {true, false}) {
+                const int heads = layers[layer].kv_heads, dim = key ? layers[layer].head.key_dim : layers[layer].head.value_dim;
+                std::vector<float> rows(count * heads * dim);
+                for (size_t t = 0; t < count; t++)
+                    for (int head = 0; head < heads; head++) {
+                        const std::vector<float> values = row(ids_[index][t], cache.table_index(layer, head), key);
+                        std::copy(values.begin(), values.end(), rows.begin() + (t * heads + head) * dim);
+                    }
+                const RowsView view{rows.data(), heads * dim * sizeof(float), dim * sizeof(float)};
+                in_parallel(threads, [&](int thread) {
+                    if (key) cache.write_keys(layer, view, thread, threads);
+                    else cache.write_values(layer, view, thread, threads);
+                });
+            }
+        }
+    }
+
+    // Tokens at the end of a sequence, all in one ubatch.
+    Failure add(int sequence, int count, int threads = 1) {
+        std::vector<Token> tokens;
+        for (int i = 0; i < count; i++) tokens.push_back({sequence, next_position(sequence) + i});
+        const Failure failure = reserve({tokens});
+        if (failure != Failure::none) return failure;
+        write(0, threads);
+        cache.finish();
+        return failure;
+    }
+
+    void abandon(const std::vector<std::vector<Token>>& ubatches, size_t started) {
+        cache.abandon();
+        for (size_t i = ubatches.size(); i-- > started;)
+            for (const Token& token : ubatches[i])
+                forget(token.sequence, token.position, INT32_MAX);
+    }
+    void erase(int sequence, int32_t from, int32_t to) {
+        cache.erase(sequence, from, to);
+        forget(sequence, from, to);
+    }
+    void shift(int sequence, int32_t from, int32_t to, int32_t delta) {
+        cache.shift(sequence, from, to, delta);
+        for (ModelToken& token : sequences[sequence]) {
+            if (token.position < from || token.position >= to) continue;
+            token.position += delta;
+            token.pending += delta;
+        }
+    }
+    Failure apply_shifts() {
+        const Failure failure = cache.apply_shifts([&](int layer, float* keys, int rows, int32_t delta) {
+            const int dim = cache.options().layers[layer].head.key_dim;
+            for (int r = 0; r < rows; r++) rotate_key(layer, keys + size_t(r) * dim, dim, delta);
+        });
+        if (failure != Failure::none) return failure;
+        for (auto& tokens : sequences)
+            for (ModelToken& token : tokens) {
+                if (token.pending != 0) token.turns.push_back(token.pending);
+                token.pending = 0;
+            }
+        return failure;
+    }
+    Failure fork(int source, int target, int32_t from, int32_t to) {
+        const Failure failure = cache.fork(source, target, from, to);
+        if (source == target) return failure;
+        sequences[target].clear();
+        if (failure == Failure::none)
+            for (const ModelToken& token : sequences[source])
+                if (token.position >= from && token.position < to) sequences[target].push_back(token);
+        return failure;
+    }
+    void clear() {
+        cache.clear();
+        for (auto& tokens : sequences) tokens.clear();
+    }
+
+    // Positions, counts and statistics against the lists.
+    void compare() const {
+        const SequenceTable& table = cache.table();
+        size_t tokens = 0, sequence_bytes = 0;
+        std::set<const uint8_t*> pages;
+        const CacheStats stats = cache.stats();
+        bool pending = false;
+        for (int sequence = 0; sequence < int(sequences.size()); sequence++) {
+            const auto& expected = sequences[sequence];
+            tokens += expected.size();
+            CHECK_EQUAL(cache.first_position(sequence), expected.empty() ? -1 : expected.front().position);
+            CHECK_EQUAL(cache.last_position(sequence), expected.empty() ? -1 : expected.back().position);
+            CHECK_EQUAL(table.tokens(sequence), int(expected.size()));
+            CHECK_EQUAL(stats.sequences[sequence].tokens, int(expected.size()));
+            sequence_bytes += stats.sequences[sequence].resident_bytes;
+            for (const ModelToken& token : expected) pending = pending || token.pending != 0;
+            for (int index = 0; index < table.tables(); index++) {
+                size_t at = 0;
+                for (const PageRef& reference : table.table(sequence, index)) {
+                    pages.insert(reference.page);
+                    CHECK_AT_MOST(reference.end_row(), reference.rows);
+                    CHECK_AT_LEAST(reference.count, 1);
+                    for (int r = 0; r < reference.count && at < expected.size(); r++, at++) {
+                        CHECK_EQUAL(reference.position + r, expected[at].position);
+                        CHECK_EQUAL(reference.shift, expected[at].pending);
+                    }
+                }
+                CHECK_EQUAL(at, expected.size());
+            }
+        }
+        CHECK_EQUAL(stats.tokens, tokens);
+        CHECK_EQUAL(stats.stock_bytes, tokens * Cache::stock_bytes_per_token(cache.options().layers));
+        CHECK_EQUAL(stats.pages, pages.size());
+        CHECK_AT_LEAST(stats.resident_bytes, sequence_bytes);
+        CHECK_EQUAL(cache.has_shift(), pending);
+        if (cache.options().pool_limit != 0) CHECK_AT_MOST(stats.peak_resident_bytes, cache.options().pool_limit + own_bytes());
+    }
+
+    // Every row as it reads back. Exact rows have the bits of the halves that were written and turned. The squared error of packed
+    // rows, relative to the row less its page's centre, is 0.0092 at 4 bits and 0.106 at 2 (packing_test) in the mean; each turn of a
+    // packed key packs it again. A row whose largest element is m deviations adds about (m - 2.7)^2 / 64: 12 times the mean for m = 5.4.
+    void compare_rows() {
+        for (int sequence = 0; sequence < int(sequences.size()); sequence++)
+            for (int index = 0; index < cache.table().tables(); index++) {
+                size_t at = 0;
+                for (const PageRef& reference : cache.table().table(sequence, index))
+                    for (int r = 0; r < reference.count && check::clean(); r++) compare_row(sequences[sequence][at++], index, reference, r);
+            }
+    }
+    size_t exact_rows = 0, packed_rows = 0;  // that were compared
+    double worst_error = 0, error_sum = 0;   // of groups of packed rows, over the expected mean
+    size_t packed_groups = 0;
+    double mean_error() const { return packed_groups == 0 ? 0 : error_sum / packed_groups; }
+
+    size_t own_bytes() const { return cache.table().bookkeeping_bytes() + cache.centres() * cache.centre_floats() * sizeof(float); }
+
+    // Everything that a failed operation has to leave as it was.
+    bool same_tables(const std::vector<std::vector<PageTable>>& before) const {
+        for (int sequence = 0; sequence < int(sequences.size()); sequence++)
+            for (int index = 0; index < cache.table().tables(); index++) {
+                const PageTable &now = cache.table().table(sequence, index), &then = before[sequence][index];
+                if (now.size() != then.size()) return false;
+                for (size_t i = 0; i < now.size(); i++)
+                    if (now[i].page != then[i].page || now[i].position != then[i].position || now[i].begin != then[i].begin ||
+                        now[i].count != then[i].count || now[i].format != then[i].format || now[i].shift != then[i].shift)
+                        return false;
+            }
+        return true;
+    }
+    std::vector<std::vector<PageTable>> tables() const {
+        std::vector<std::vector<PageTable>> copy(sequences.size());
+        for (int sequence = 0; sequence < int(sequences.size()); sequence++)
+            for (int index = 0; index < cache.table().tables(); index++) copy[sequence].push_back(cache.table().table(sequence, index));
+        return copy;
+    }
+
+private:
+    void forget(int sequence, int32_t from, int32_t to) {
+        auto& tokens = sequences[sequence];
+        tokens.erase(std::remove_if(tokens.begin(), tokens.end(),
+                                    [&](const ModelToken& token) { return token.position >= from && token.position < to; }),
+                     tokens.end());
+    }
+
+    void compare_row(const ModelToken& token, int index, const PageRef& reference, int r) {
+        const HeadShape& shape = cache.table().shape(index);
+        const bool packed = format_info(reference.format).packed;
+        const PageLayout& layout = cache.table().layout(index, reference.format, reference.rows);
+        std::vector<float> keys(shape.key_dim), values(shape.value_dim), key = row(token.id, index, true), value = row(token.id, index, false);
+        const float* centre = packed ? cache.centre(reference.centre, index) : nullptr;
+        read_rows(reference.page, layout, reference.format, shape, centre, reference.begin + r, 1, keys.data(), values.data());
+        round_to_half(key);
+        round_to_half(value);
+        for (int32_t delta : token.turns) {
+            rotate_key(layer_of_[index], key.data(), shape.key_dim, delta);
+            round_to_half(key);
+        }
+        if (!packed) {
+            CHECK(std::memcmp(keys.data(), key.data(), keys.size() * sizeof(float)) == 0);
+            CHECK(std::memcmp(values.data(), value.data(), values.size() * sizeof(float)) == 0);
+            exact_rows++;
+            return;
+        }
+        packed_rows++;
+        const std::vector<float> zeros(shape.value_dim, 0.0f);
+        compare_groups(key, keys, centre, 0.0092 * (1 + token.turns.size()));
+        compare_groups(value, values, zeros.data(), format_info(reference.format).values == ValueCoding::trellis2 ? 0.106 : 0.0092);
+    }
+
+    void compare_groups(const std::vector<float>& expected, const std::vector<float>& found, const float* centre, double mean_error) {
+        for (size_t first = 0; first < expected.size(); first += kGroup) {
+            double error = 0, energy = 0;
+            for (size_t d = first; d < first + kGroup; d++) {
+                error += std::pow(expected[d] - found[d], 2);
+                energy += std::pow(expected[d] - centre[d], 2);
+            }
+            const double ratio = error / energy / mean_error;
+            worst_error = std::max(worst_error, ratio);
+            error_sum += ratio;
+            packed_groups++;
+            CHECK_AT_MOST(ratio, 12.0);
+        }
+    }
+
+    static void round_to_half(std::vector<float>& values) {
+        for (float& value : values) value = half_to_float(float_to_half(value));
+    }
+
+    uint64_t salt_;
+    uint32_t next_id_ = 0;
+    std::vector<std::vector<uint32_t>> ids_;  // [ubatch]
+    std::vector<int> layer_of_;               // [table]
+};
+
+}  // namespace deltastore

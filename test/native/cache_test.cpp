@@ -1,0 +1,207 @@
+// Cache and SequenceTable by random operations against lists of tokens.
+#include "cache_model.h"
+
+using namespace deltastore;
+
+// Two heads, one head of other sizes, and a layer without attention.
+static CacheOptions make_options(Format format, int window, int sinks, size_t limit) {
+    CacheOptions options;
+    options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {2, 1, {128, 64}}};
+    options.format = format;
+    options.window = window;
+    options.sinks = sinks;
+    options.pool_limit = limit;
+    options.max_sequences = 4;
+    return options;
+}
+
+// Ubatches of one to three sequences, whose tokens lie in runs.
+static std::vector<std::vector<Token>> any_ubatches(const CacheModel& model, Random& random) {
+    std::vector<std::vector<Token>> ubatches(random.chance(0.3) ? random.between(2, 3) : 1);
+    std::vector<int32_t> next;
+    for (int s = 0; s < int(model.sequences.size()); s++) next.push_back(model.next_position(s));
+    for (auto& tokens : ubatches) {
+        std::set<int> chosen;
+        for (int i = random.between(1, 3); i > 0; i--) chosen.insert(random.between(0, int(next.size()) - 1));
+        for (int s : chosen) {
+            if (random.chance(0.05)) next[s] += random.between(1, 3);  // a gap
+            const int count = random.chance(0.3) ? random.between(100, 200) : random.chance(0.3) ? 1 : random.between(1, 70);
+            for (int i = 0; i < count; i++) tokens.push_back({s, next[s]++});
+        }
+    }
+    return ubatches;
+}
+
+// Appends, and checks that a refusal changes nothing. True if there was room.
+static bool append(CacheModel& model, Random& random) {
+    const auto ubatches = any_ubatches(model, random);
+    const auto before = model.tables();
+    const size_t resident = model.cache.stats().resident_bytes - model.own_bytes();
+    const Failure failure = model.reserve(ubatches);
+    if (failure != Failure::none) {
+        CHECK(failure == Failure::pool_limit);
+        CHECK(model.cache.options().pool_limit != 0);
+        CHECK(model.same_tables(before));
+        CHECK_EQUAL(model.cache.stats().resident_bytes - model.own_bytes(), resident);
+        return false;
+    }
+    const size_t computed = random.chance(0.15) ? random.between(0, int(ubatches.size())) : ubatches.size();
+    for (size_t i = 0; i < computed; i++) {
+        model.write(int(i), 1);
+        model.cache.finish();
+    }
+    model.abandon(ubatches, computed);
+    return true;
+}
+
+// Drops tokens behind some first ones and moves the rest up, as a full context does; or moves the last ones away.
+static void shift(CacheModel& model, int sequence, Random& random) {
+    const int32_t last = model.next_position(sequence) - 1;
+    const int32_t keep = random.between(0, int(last)), drop = random.between(1, 80);
+    if (random.chance(0.7)) {
+        model.erase(sequence, keep, keep + drop);
+        model.shift(sequence, keep + drop, INT32_MAX, -drop);
+    } else {
+        model.shift(sequence, keep, INT32_MAX, drop);
+    }
+}
+
+static void operate(CacheModel& model, Random& random) {
+    const int count = int(model.sequences.size());
+    const int sequence = random.between(0, count - 1);
+    const int32_t end = model.next_position(sequence);
+    const double kind = random.uniform();
+    if (kind < 0.5) {
+        if (!append(model, random)) model.erase(sequence, end / 2, INT32_MAX);
+    } else if (kind < 0.6) {
+        model.erase(sequence, random.between(0, end), INT32_MAX);
+    } else if (kind < 0.7) {
+        const int32_t from = random.between(0, end);
+        model.erase(sequence, from, from + random.between(0, 90));
+    } else if (kind < 0.82) {
+        if (end > 0) shift(model, sequence, random);
+        if (random.chance(0.3) && end > 0) shift(model, sequence, random);
+    } else if (kind < 0.97) {
+        const int target = random.between(0, count - 1);
+        const int32_t from = random.chance(0.6) ? 0 : random.between(0, end), to = random.chance(0.6) ? INT32_MAX : random.between(0, end);
+        const Failure failure = model.fork(sequence, target, from, to);
+        if (failure != Failure::none) CHECK(failure == Failure::pool_limit);
+    } else if (random.chance(0.3)) {
+        model.clear();
+    } else {
+        model.erase(sequence, 0, INT32_MAX);
+    }
+    if (random.chance(0.2)) model.compare();  // with shifts that keys have not followed
+    for (int victim = 0; model.apply_shifts() != Failure::none && victim < count; victim++) {
+        CHECK(model.cache.has_shift());
+        model.erase(victim, 0, INT32_MAX);
+    }
+}
+
+static void check_operations(const CacheOptions& options, int steps, uint64_t seed) {
+    Random random(seed);
+    CacheModel model(options, *select_kernels(), seed);
+    for (int step = 0; step < steps && check::clean(); step++) {
+        operate(model, random);
+        model.compare();
+        for (int s = 0; s < options.max_sequences; s++)
+            if (model.sequences[s].size() > 1500) model.erase(s, 0, INT32_MAX);
+        if (step % 8 == 7) model.compare_rows();
+    }
+    if (!check::clean()) return;
+    model.compare_rows();
+    CHECK_AT_LEAST(model.exact_rows, size_t(1));
+    if (options.format != Format::f16) CHECK_AT_LEAST(model.packed_rows, size_t(1));
+    model.clear();
+    CHECK_EQUAL(model.cache.stats().pages, size_t(0));
+    CHECK_EQUAL(model.cache.stats().resident_bytes, model.own_bytes());
+    CHECK_AT_MOST(model.mean_error(), 1.1);
+    std::printf("# %zu exact rows, %zu packed rows: error %.2f times the expected, worst %.2f times\n", model.exact_rows,
+                model.packed_rows, model.mean_error(), model.worst_error);
+}
+
+// After each ubatch of an uninterrupted sequence: the sinks and the newest `window` rows are exact, whole pages before them are packed.
+static void check_window(const CacheOptions& options, uint64_t seed) {
+    Random random(seed);
+    CacheModel model(options, *select_kernels(), seed);
+    for (int round = 0; round < 25 && check::clean(); round++) {
+        CHECK(model.add(0, random.chance(0.3) ? random.between(1, 5) : random.between(1, 150)) == Failure::none);
+        const int32_t end = model.next_position(0);
+        for (int index = 0; index < model.cache.table().tables(); index++) {
+            const PageTable& references = model.cache.table().table(0, index);
+            for (size_t i = 0; i < references.size(); i++) {
+                const PageRef& reference = references[i];
+                const bool packed = format_info(reference.format).packed;
+                const bool sink = options.format != Format::f16 && reference.position < options.sinks, open = i + 1 == references.size() && reference.end_row() < reference.rows;
+                if (packed) CHECK_AT_MOST(reference.end_position(), end - options.window);
+                if (packed) CHECK(!sink);
+                if (sink) CHECK_AT_MOST(reference.end_position(), options.sinks);
+                if (!packed && !sink && !open && options.format != Format::f16 && end >= options.sinks + kPageRows + options.window)
+                    CHECK_AT_LEAST(reference.end_position(), end - options.window + 1);
+            }
+        }
+    }
+    model.compare();
+    model.compare_rows();
+}
+
+// A sequence that was forked shares its pages: its cost is the open page.
+static void check_fork_shares() {
+    CacheModel model(make_options(Format::k4v4, 16, 4, 0), *select_kernels(), 1);
+    CHECK(model.add(0, 700) == Failure::none);
+    const size_t before = model.cache.stats().pages;
+    CHECK(model.fork(0, 1, 0, INT32_MAX) == Failure::none);
+    CHECK_AT_MOST(model.cache.stats().pages, before + 3);
+    CHECK(model.add(0, 10) == Failure::none);
+    CHECK(model.add(1, 90) == Failure::none);
+    model.compare();
+    model.compare_rows();
+    model.erase(0, 0, INT32_MAX);
+    model.compare();
+    model.compare_rows();
+}
+
+// What admission allows can be reserved.
+static void check_admission(uint64_t seed) {
+    Random random(seed);
+    int admitted_rounds = 0;
+    for (int round = 0; round < 60 && check::clean(); round++) {
+        CacheModel model(make_options(round % 2 ? Format::k4v2 : Format::k4v4, 16, 4, size_t(random.between(300, 1500)) << 10), *select_kernels(), seed);
+        for (int i = random.between(0, 4); i > 0; i--) model.add(random.between(0, 3), random.between(1, 200));
+        model.cache.begin_admission();
+        std::vector<Token> tokens;
+        for (int s = 0; s < 4; s++) {
+            const int count = random.between(1, 200);
+            const auto before = model.tables();
+            if (!model.cache.admit(s, model.next_position(s), count)) continue;
+            CHECK(model.same_tables(before));
+            for (int i = 0; i < count; i++) tokens.push_back({s, model.next_position(s) + i});
+        }
+        if (tokens.empty()) continue;
+        admitted_rounds++;
+        CHECK(model.reserve({tokens}) == Failure::none);
+        model.write(0, 1);
+        model.cache.finish();
+        model.compare();
+    }
+    CHECK_AT_LEAST(admitted_rounds, 20);
+}
+
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    const uint64_t seed = check::state().seed;
+    std::printf("# kernel %s\n", select_kernels()->name);
+    for (int format = 0; format < kFormatCount; format++)
+        for (int window : {0, 16, 64})
+            for (int sinks : {0, 4}) {
+                const std::string name = std::string(format_info(Format(format)).name) + ", window " + std::to_string(window) + ", sinks " +
+                                         std::to_string(sinks);
+                check::run("cache: random operations, " + name, [&] { check_operations(make_options(Format(format), window, sinks, 0), 60, seed); });
+                check::run("cache: within a limit, " + name,
+                           [&] { check_operations(make_options(Format(format), window, sinks, 500 << 10), 60, seed + 1); });
+                check::run("cache: what is exact, " + name, [&] { check_window(make_options(Format(format), window, sinks, 0), seed); });
+            }
+    check::run("cache: a fork shares whole pages", check_fork_shares);
+    check::run("cache: what is admitted can be reserved", [&] { check_admission(seed); });
+    return check::finish();
+}

@@ -1,0 +1,185 @@
+// PagePool by random operations against a map of what is live.
+#include <cstring>
+#include <iterator>
+#include <map>
+#include <set>
+
+#include "../../cpp/page_pool.h"
+#include "check.h"
+#include "random.h"
+
+using namespace deltastore;
+
+struct LivePage {
+    size_t bytes;
+    uint32_t references;
+    uint64_t tag;
+};
+
+// Pages start and end with words that nobody else writes.
+static uint64_t word_of(uint64_t tag, int index) { return (tag + index) * 0x9e3779b97f4a7c15ull; }
+static void fill(uint8_t* page, const LivePage& live) {
+    for (int i = 0; i < 4; i++) {
+        const uint64_t word = word_of(live.tag, i);
+        std::memcpy(page + 8 * i, &word, 8);
+        std::memcpy(page + live.bytes - 8 * (i + 1), &word, 8);
+    }
+}
+static bool intact(const uint8_t* page, const LivePage& live) {
+    for (int i = 0; i < 4; i++) {
+        const uint64_t word = word_of(live.tag, i);
+        if (std::memcmp(page + 8 * i, &word, 8) != 0 || std::memcmp(page + live.bytes - 8 * (i + 1), &word, 8) != 0) return false;
+    }
+    return true;
+}
+
+class PoolModel {
+public:
+    PoolModel(size_t limit, Random& random) : pool_(limit), random_(random) {}
+
+    bool allocate(size_t bytes) {
+        uint8_t* page = pool_.allocate(bytes);
+        if (page == nullptr) {
+            CHECK(pool_.hit_limit());
+            return false;
+        }
+        CHECK_EQUAL(reinterpret_cast<uintptr_t>(page) % 64, uintptr_t(0));
+        const auto after = live_.lower_bound(page);
+        if (after != live_.end()) CHECK(page + bytes <= after->first);
+        if (after != live_.begin()) CHECK(std::prev(after)->first + std::prev(after)->second.bytes <= page);
+        const LivePage& live = live_[page] = {bytes, 1, random_.next()};
+        fill(page, live);
+        held_ += bytes;
+        return true;
+    }
+    void retain() {
+        const auto at = any();
+        pool_.retain(at->first);
+        at->second.references++;
+    }
+    void release() {
+        const auto at = any();
+        CHECK(intact(at->first, at->second));
+        CHECK_EQUAL(pool_.references(at->first), at->second.references);
+        pool_.release(at->first);
+        if (--at->second.references > 0) return;
+        held_ -= at->second.bytes;
+        live_.erase(at);
+    }
+    void release_all() {
+        while (!live_.empty()) release();
+    }
+    void compare() {
+        CHECK_EQUAL(pool_.pages(), live_.size());
+        CHECK_AT_LEAST(pool_.resident_bytes(), held_);
+        CHECK_AT_LEAST(pool_.peak_resident_bytes(), pool_.resident_bytes());
+        if (pool_.limit_bytes() != 0) CHECK_AT_MOST(pool_.peak_resident_bytes(), pool_.limit_bytes());
+    }
+    void compare_contents() {
+        for (const auto& [page, live] : live_) {
+            CHECK(intact(page, live));
+            CHECK_EQUAL(pool_.references(page), live.references);
+        }
+    }
+    bool empty() const { return live_.empty(); }
+    size_t held() const { return held_; }
+    const PagePool& pool() const { return pool_; }
+
+private:
+    std::map<uint8_t*, LivePage>::iterator any() { return std::next(live_.begin(), random_.between(0, int(live_.size()) - 1)); }
+
+    PagePool pool_;
+    Random& random_;
+    std::map<uint8_t*, LivePage> live_;
+    size_t held_ = 0;
+};
+
+// Sizes as they occur: pages of 64 rows of several formats and head sizes, sinks; and the largest.
+static const size_t kSizes[] = {256, 1024, 4352, 8704, 16384, 32768, 139264, 348160, PagePool::max_page_bytes()};
+static size_t any_size(Random& random) {
+    return kSizes[random.chance(0.9) ? random.between(0, 5) : random.between(6, 8)];
+}
+
+static void check_operations(size_t limit, int steps, Random& random) {
+    PoolModel model(limit, random);
+    double release_chance = 0.4;
+    for (int step = 0; step < steps && check::clean(); step++) {
+        if (step % 500 == 0) release_chance = random.chance(0.5) ? 0.35 : 0.6;  // grows for a while, then shrinks
+        const double kind = random.uniform();
+        if (model.empty() || kind > release_chance + 0.1) model.allocate(any_size(random));
+        else if (kind > release_chance) model.retain();
+        else model.release();
+        model.compare();
+        if (step % 200 == 0) model.compare_contents();
+        if (step % 1500 == 1499) model.release_all();
+    }
+    model.compare_contents();
+    model.release_all();
+    CHECK_EQUAL(model.pool().resident_bytes(), size_t(0));
+    CHECK_EQUAL(model.pool().pages(), size_t(0));
+}
+
+// What `fits` promises, `allocate` gives, in any order; what it refuses would not have fit, or but for a slab's header an entry.
+static constexpr size_t kSlack = 3 * 4096;
+static void check_promises(Random& random) {
+    int kept = 0, refused = 0;
+    for (int round = 0; round < 400 && check::clean(); round++) {
+        const size_t limit = size_t(random.between(100, 6000)) * 1024;
+        PoolModel model(limit, random);
+        for (int i = random.between(0, 400); i > 0; i--) {  // a pool with holes
+            if (model.empty() || random.chance(0.65)) model.allocate(random.chance(0.5) ? 4352 : any_size(random));
+            else model.release();
+        }
+        PagePool::Demand demand;
+        std::vector<size_t> wanted;
+        size_t bytes = 0;
+        for (int i = random.between(1, 12); i > 0; i--) {  // sizes may come more than once, as from Cache::fits
+            const size_t size = any_size(random), most = std::max<size_t>(1, (limit - model.pool().resident_bytes()) / size / 2);
+            const size_t count = size_t(random.between(1, int(std::min<size_t>(most, 300))));
+            demand.emplace_back(size, count);
+            wanted.insert(wanted.end(), count, size);
+            bytes += size * count;
+        }
+        for (size_t i = wanted.size(); i > 1; i--) std::swap(wanted[i - 1], wanted[random.between(0, int(i) - 1)]);
+        const bool promised = model.pool().fits(demand);
+        bool all = true;
+        for (size_t size : wanted) all = all && model.allocate(size);
+        model.compare_contents();
+        CHECK(all || !promised);
+        if (all && !promised) CHECK_AT_LEAST(model.pool().resident_bytes() + demand.size() * kSlack, limit);
+        (promised ? kept : refused)++;
+        model.release_all();
+        CHECK_EQUAL(model.pool().resident_bytes(), size_t(0));
+    }
+    std::printf("# %d promises kept, %d refusals\n", kept, refused);
+    CHECK_AT_LEAST(kept, 50);
+    CHECK_AT_LEAST(refused, 50);
+}
+
+// A page never moves and its slab goes back to the system with its last page, whatever else is in the pool.
+static void check_growth_and_return(Random& random) {
+    PoolModel model(0, random);
+    for (int i = 0; i < 1000; i++) model.allocate(16384);
+    const size_t full = model.pool().resident_bytes();
+    CHECK_AT_MOST(full, size_t(1000 * 16384 * 1.02) + PagePool::kSlabBytes / 4);
+    PagePool small(64 * 1024);
+    CHECK(small.allocate(PagePool::max_page_bytes()) == nullptr);
+    CHECK(small.hit_limit());
+    CHECK_EQUAL(small.resident_bytes(), size_t(0));
+    CHECK(small.fits({{16384, 2}}));
+    CHECK(!small.fits({{16384, 4}}));
+    model.release_all();
+    CHECK_EQUAL(model.pool().resident_bytes(), size_t(0));
+    CHECK_EQUAL(model.pool().peak_resident_bytes(), full);
+}
+
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    Random random(check::state().seed);
+    check::run("pool: random operations without a limit", [&] { check_operations(0, 20000, random); });
+    check::run("pool: random operations within 3 MB", [&] { check_operations(3 << 20, 10000, random); });
+    check::run("pool: random operations within 300 KB", [&] { check_operations(300 << 10, 10000, random); });
+    check::run("pool: fits tells what allocate gives", [&] { check_promises(random); });
+    check::run("pool: grows by what is used and gives all back", [&] { check_growth_and_return(random); });
+    return check::finish();
+}
