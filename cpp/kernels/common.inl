@@ -280,7 +280,8 @@ inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int 
 }
 
 template <int N>
-inline void attend_half_block(const PageRows& rows, const QueryBlock& queries, int first, const float* keys, const float* values) {
+inline void attend_half_block(const PageRows& rows, const QueryBlock& queries, int first, int end, const float* keys,
+                              const float* values) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
     alignas(64) float scores[N][kPageRows];
     float_scores<N>(keys, queries.query + size_t(first) * key_dim, key_dim, scores);
@@ -290,7 +291,7 @@ inline void attend_half_block(const PageRows& rows, const QueryBlock& queries, i
         else
             for (int r = 0; r < kPageRows; r++) scores[i][r] = 0.0f;
     }
-    if (any) float_sums<N>(values, scores, rows.begin + rows.count, value_dim, queries.output + size_t(first) * value_dim);
+    if (any) float_sums<N>(values, scores, end, value_dim, queries.output + size_t(first) * value_dim);
 }
 
 void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch) {
@@ -299,7 +300,12 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
     float* values = keys + key_dim * kPageRows;      // [kPageRows][value_dim]
     const uint16_t* key_rows = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->keys);
     const uint16_t* value_rows = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->values);
-    const int end = rows.begin + rows.count;
+    int end = rows.begin;  // of the rows that any query sees; later ones may not be written yet
+    for (int i = 0; i < queries.count; i++) {
+        const int seen = visible_end(rows, queries.positions[i]);
+        end = seen > end ? seen : end;
+    }
+    if (end == rows.begin) return;
     for (int d0 = 0; d0 < key_dim; d0 += kLanes) {
         for (int r0 = 0; r0 < kPageRows; r0 += kLanes) {
             alignas(64) float block[kLanes][kLanes];
@@ -316,8 +322,8 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
         for (int d = 0; d < value_dim; d++) values[r * value_dim + d] = 0.0f;
     for (int r = rows.begin; r < end; r++) load_half(value_rows + r * value_dim, values + r * value_dim, value_dim);
     int i = 0;
-    for (; i + kBlock <= queries.count; i += kBlock) attend_half_block<kBlock>(rows, queries, i, keys, values);
-    for (; i < queries.count; i++) attend_half_block<1>(rows, queries, i, keys, values);
+    for (; i + kBlock <= queries.count; i += kBlock) attend_half_block<kBlock>(rows, queries, i, end, keys, values);
+    for (; i < queries.count; i++) attend_half_block<1>(rows, queries, i, end, keys, values);
 }
 
 template <int N>

@@ -54,8 +54,10 @@ public:
     // A token's row as the graph gives it. Keys share a mean, as real ones do.
     std::vector<float> row(uint32_t id, int table, bool key) const {
         const HeadShape& shape = cache.table().shape(table);
-        Random random(salt_ + id * 1000003ull + table * 2 + key);
-        std::vector<float> values = random.gaussians(key ? shape.key_dim : shape.value_dim);
+        static const std::vector<float> gaussians = Random(7).gaussians(1 << 16);
+        const size_t dim = key ? shape.key_dim : shape.value_dim;
+        const auto start = gaussians.begin() + Random(salt_ + id * 1000003ull + table * 2 + key).next() % (gaussians.size() - dim);
+        std::vector<float> values(start, start + dim);
         if (key)
             for (size_t d = 0; d < values.size(); d += 8) values[d] += 2.0f;
         return values;

@@ -46,6 +46,22 @@ static TestPage make_page(Format format, const HeadShape& shape, int begin, int 
     return page;
 }
 
+// Fills the rows after a position with 0xff too, as if they were reserved and not written yet.
+static void spoil_after(TestPage& page, Format format, int32_t position) {
+    uint8_t* bytes = page.memory.bytes.get();
+    const HeadShape& shape = page.rows.shape;
+    for (int r = std::max(0, position + 1 - page.rows.position); r < page.rows.count; r++) {
+        const size_t row = page.rows.begin + r;
+        if (!format_info(format).packed) {
+            std::memset(bytes + page.layout.keys + row * shape.key_dim * 2, 0xff, shape.key_dim * 2);
+            std::memset(bytes + page.layout.values + row * shape.value_dim * 2, 0xff, shape.value_dim * 2);
+            continue;
+        }
+        for (int g = 0; g < shape.key_groups(); g++) std::memset(bytes + page.layout.key_scales + (g * kPageRows + row) * 2, 0xff, 2);
+        for (int g = 0; g < shape.value_groups(); g++) std::memset(bytes + page.layout.value_scales + (g * kPageRows + row) * 2, 0xff, 2);
+    }
+}
+
 // Queries and their running softmax.
 struct Queries {
     Queries(const HeadShape& shape, int count, const std::vector<float>& centre, float deviation, bool slopes, float soft_cap, Random& random)
@@ -115,6 +131,8 @@ static Case make_case(Format format, const HeadShape& shape, bool slopes, float 
     made.queries = std::make_unique<Queries>(shape, random.between(1, 9), made.centre, deviation, slopes, soft_cap, random);
     for (int32_t& at : made.queries->positions)
         at = random.chance(0.2) ? position + 10 : random.chance(0.1) ? start - 5 : random.between(start - 1, position);
+    const int32_t last = *std::max_element(made.queries->positions.begin(), made.queries->positions.end());
+    for (TestPage& page : made.pages) spoil_after(page, format, last);
     return made;
 }
 
