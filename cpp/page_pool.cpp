@@ -20,6 +20,11 @@ struct PagePool::SizeClass {
     uint32_t pages_per_slab;
     bool whole;            // made of whole system pages: a freed one goes back to the system at once
     Slab* all = nullptr;  // doubly linked; slabs with room come first
+
+    // Bytes that the system has committed for a slab.
+    size_t resident(size_t used, size_t touched) const {
+        return round_up(kHeaderBytes + (whole ? used : touched) * page_bytes, kSystemPage);
+    }
 };
 
 // Lives at the start of its own mapping, which is aligned to its size, so a page finds it by masking its address.
@@ -37,9 +42,7 @@ struct PagePool::Slab {
         return uint32_t((page - reinterpret_cast<const uint8_t*>(this) - kHeaderBytes) / owner->page_bytes);
     }
     bool full() const { return free_head == kNone && touched == owner->pages_per_slab; }
-    size_t resident() const {
-        return round_up(kHeaderBytes + (owner->whole ? used : touched) * owner->page_bytes, kSystemPage);
-    }
+    size_t resident() const { return owner->resident(used, touched); }
 
     void unlink() {
         (previous ? previous->next : owner->all) = next;
@@ -81,9 +84,13 @@ PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
     for (auto& existing : classes_) {
         if (existing->page_bytes == page_bytes) return *existing;
     }
-    const size_t count = std::min<size_t>((kSlabBytes - kHeaderBytes) / page_bytes, kSlabBytes / 1024);
-    classes_.push_back(std::make_unique<SizeClass>(SizeClass{page_bytes, uint32_t(count), page_bytes % kSystemPage == 0}));
+    classes_.push_back(std::make_unique<SizeClass>(new_class(page_bytes)));
     return *classes_.back();
+}
+
+PagePool::SizeClass PagePool::new_class(size_t page_bytes) {
+    const size_t count = std::min<size_t>((kSlabBytes - kHeaderBytes) / page_bytes, kSlabBytes / 1024);
+    return {page_bytes, uint32_t(count), page_bytes % kSystemPage == 0};
 }
 
 PagePool::Slab* PagePool::slab_of(const uint8_t* page) {
@@ -119,19 +126,32 @@ PagePool::Slab* PagePool::map_slab(SizeClass& owner) {
     return slab;
 }
 
+// Exactly what allocate() would do: slabs with room in their order, a slab's freed pages before its untouched ones, then new slabs.
 bool PagePool::fits(const Demand& demand) const {
     if (limit_ == 0) return true;
-    size_t needed = 0;
+    Demand sizes;  // each once
     for (const auto& [page_bytes, count] : demand) {
-        size_t reused = 0;
-        for (const auto& size_class : classes_) {
-            if (size_class->page_bytes != page_bytes) continue;
-            for (const Slab* slab = size_class->all; slab != nullptr && !size_class->whole; slab = slab->next)
-                reused += slab->touched - slab->used;
+        const auto same = [size = page_bytes](const auto& other) { return other.first == size; };
+        const auto found = std::find_if(sizes.begin(), sizes.end(), same);
+        if (found == sizes.end()) sizes.emplace_back(page_bytes, count);
+        else found->second += count;
+    }
+    size_t needed = 0;
+    for (const auto& [page_bytes, count] : sizes) {
+        SizeClass fresh = new_class(page_bytes);
+        const SizeClass* owner = &fresh;
+        for (const auto& existing : classes_)
+            if (existing->page_bytes == page_bytes) owner = existing.get();
+        size_t left = count;
+        for (const Slab* slab = owner->all; slab != nullptr && !slab->full() && left > 0; slab = slab->next) {
+            const size_t taken = std::min<size_t>(left, owner->pages_per_slab - slab->used);
+            const size_t touched = std::max<size_t>(slab->touched, slab->used + taken);
+            needed += owner->resident(slab->used + taken, touched) - slab->resident();
+            left -= taken;
         }
-        const size_t fresh = count > reused ? count - reused : 0;
-        const size_t slabs = fresh * page_bytes / (kSlabBytes - kHeaderBytes) + (fresh > 0);
-        needed += fresh * page_bytes + slabs * (kHeaderBytes + kSystemPage);
+        const size_t last = left % owner->pages_per_slab;
+        needed += left / owner->pages_per_slab * owner->resident(owner->pages_per_slab, owner->pages_per_slab);
+        if (last > 0) needed += owner->resident(last, last);
     }
     return resident_ + needed <= limit_;
 }

@@ -44,6 +44,7 @@ private:
     struct SizeClass;
 
     SizeClass& size_class(size_t page_bytes);
+    static SizeClass new_class(size_t page_bytes);
     Slab* map_slab(SizeClass& owner);
     static Slab* slab_of(const uint8_t* page);
     bool grow_resident(size_t bytes);
