@@ -160,7 +160,7 @@ void Cache::pack_layer(int layer, Plan& plan, float* scratch) {
         const int item = plan.next_pack[layer].fetch_add(1, std::memory_order_relaxed);
         if (item >= items) return;
         const Written& written = plan.written[item / kv_heads];
-        pack_table(written.sequence, table_index(layer, item % kv_heads), written.end, scratch);
+        pack_table(written, table_index(layer, item % kv_heads), scratch);
     }
 }
 

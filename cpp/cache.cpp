@@ -87,10 +87,10 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
             else plan->spans.push_back({tokens[i].sequence, i, 1});
         }
         for (const Span& span : plan->spans) {
-            const int32_t end = tokens[span.first].position + span.count;
+            const int32_t begin = tokens[span.first].position, end = begin + span.count;
             const auto same = [&](const Written& written) { return written.sequence == span.sequence; };
             const auto found = std::find_if(plan->written.begin(), plan->written.end(), same);
-            if (found == plan->written.end()) plan->written.push_back({span.sequence, end});
+            if (found == plan->written.end()) plan->written.push_back({span.sequence, begin, end});
             else found->end = std::max(found->end, end);
         }
         plans_.push_back(std::move(plan));
@@ -168,20 +168,23 @@ void Cache::finish() {
         if (own_centre_ < 0) find_centre(written.sequence, written.end);
         if (own_centre_ < 0) continue;
         for (int table = 0; table < sequences_.tables(); table++)
-            pack_table(written.sequence, table, written.end, reinterpret_cast<float*>(scratch_[0].memory.get()));
+            pack_table(written, table, reinterpret_cast<float*>(scratch_[0].memory.get()));
     }
 }
 
 // `scratch`: floats for a page's keys and values.
-void Cache::pack_table(int sequence, int table, int32_t written_end, float* scratch) {
-    PageTable& references = sequences_.table(sequence, table);
-    for (size_t i = references.size(); i-- > 0;) {
+void Cache::pack_table(const Written& written, int table, float* scratch) {
+    PageTable& references = sequences_.table(written.sequence, table);
+    const auto packed = [](const PageRef& reference) { return format_info(reference.format).packed; };
+    // What is older than a packed page was packed before, unless this ubatch opened that page (window 0).
+    size_t first = references.size();
+    while (first > 0 && !(packed(references[first - 1]) && references[first - 1].position < written.begin)) first--;
+    for (size_t i = first; i < references.size(); i++) {  // oldest first, so that a later call finds those that got no page
         PageRef& reference = references[i];
-        if (reference.pinned || reference.end_position() > written_end - options_.window) continue;
-        if (format_info(reference.format).packed) break;  // what is older was packed before
+        if (reference.pinned || packed(reference) || reference.end_position() > written.end - options_.window) continue;
         const bool open = i + 1 == references.size() && reference.end_row() < reference.rows;
         if (open || reference.shift != 0) continue;
-        if (!pack_reference(table, reference, scratch)) return;  // no page: tried again after the next ubatch
+        if (!pack_reference(table, reference, scratch)) return;  // tried again after the next ubatch
     }
 }
 

@@ -148,7 +148,7 @@ private:
     Format open_format() const;
     uint8_t open_centre() const { return uint8_t(own_centre_ < 0 ? 0 : own_centre_); }
     bool fits(PagePool::Demand demand) const;
-    void pack_table(int sequence, int table, int32_t written_end, float* scratch);
+    void pack_table(const Written& written, int table, float* scratch);
     bool pack_reference(int table, PageRef& reference, float* scratch);
     void pack_layer(int layer, Plan& plan, float* scratch);
     void find_centre(int sequence, int32_t written_end);

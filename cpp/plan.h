@@ -22,9 +22,10 @@ struct Cache::Span {
     int count;
 };
 
-// Rows of a sequence that are written once the ubatch is computed: those before `end`.
+// A ubatch's part in a sequence: its rows start at position `begin`, and those before `end` are written once it is computed.
 struct Cache::Written {
     int sequence;
+    int32_t begin;
     int32_t end;
 };
 

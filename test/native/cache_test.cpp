@@ -110,7 +110,7 @@ static void check_operations(const CacheOptions& options, int steps, uint64_t se
     }
     if (!check::clean()) return;
     model.compare_rows();
-    CHECK_AT_LEAST(model.exact_rows, size_t(1));
+    if (options.format == Format::f16 || options.window > 0) CHECK_AT_LEAST(model.exact_rows, size_t(1));
     if (options.format != Format::f16) CHECK_AT_LEAST(model.packed_rows, size_t(1));
     model.clear();
     CHECK_EQUAL(model.cache.stats().pages, size_t(0));
