@@ -16,7 +16,7 @@ static std::vector<HeadShape> table_shapes(const std::vector<LayerShape>& layers
 }
 
 static constexpr int kCentreRows = 64;   // rows of a sequence that a centre is the mean of, at least
-static constexpr int kMostCentres = 255;  // a page names its own with 8 bits
+static constexpr size_t kMostCentres = 255;  // a page names its own with 8 bits
 
 Cache::Cache(CacheOptions options, const Kernels& kernels)
     : options_(std::move(options)),
@@ -234,15 +234,28 @@ void Cache::find_centre(int sequence, int32_t end) {
         for (int d = 0; d < dim; d++) mean[d] /= float(rows);
     }
     std::lock_guard<std::mutex> guard(mutex_);
-    own_centre_ = add_centre(means);
+    own_centre_ = add_centre(means, {});
 }
 
-int Cache::add_centre(const std::vector<float>& vector) {
+int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken) {
     for (size_t i = 0; i < centres_.size(); i++)
         if (*centres_[i] == vector) return int(i);
-    if (centres_.size() >= kMostCentres) return -1;
-    centres_.push_back(std::make_unique<std::vector<float>>(vector));
-    return int(centres_.size()) - 1;
+    size_t index = centres_.size();
+    if (index >= kMostCentres) {  // takes the place of one that no page names
+        taken.resize(kMostCentres);
+        if (own_centre_ >= 0) taken[own_centre_] = true;
+        for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
+            for (int table = 0; table < sequences_.tables(); table++)
+                for (const PageRef& reference : sequences_.table(sequence, table))
+                    if (format_info(reference.format).packed) taken[reference.centre] = true;
+        index = std::find(taken.begin(), taken.end(), false) - taken.begin();
+        if (index == kMostCentres) return -1;
+        centres_[index].reset();
+    } else {
+        centres_.emplace_back();
+    }
+    centres_[index] = std::make_unique<std::vector<float>>(vector);
+    return int(index);
 }
 
 void Cache::clear() {

@@ -129,8 +129,8 @@ public:
     const float* centre(int index, int table) const { return centres_[index]->data() + centre_offset_[table]; }
     int centres() const { return int(centres_.size()); }
     size_t centre_floats() const { return centre_floats_; }
-    // Index of an equal or new vector; -1 if there are too many.
-    int add_centre(const std::vector<float>& vector);
+    // Index of an equal or new vector, which may replace one that no page names, but none of those `taken`. -1 if there are too many.
+    int add_centre(const std::vector<float>& vector, std::vector<bool> taken);
 
     std::mutex& lock() const { return mutex_; }
     static size_t stock_bytes_per_token(const std::vector<LayerShape>& layers);

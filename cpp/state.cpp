@@ -129,7 +129,8 @@ void write_reference(const Cache& cache, int table, const PageRef& reference, Wr
     writer.bytes(reference.page + layout.values + reference.begin * value_row, reference.count * value_row);
 }
 
-PageRef read_reference(Cache& cache, int table, const std::vector<int>& centres, Reader& reader, PageTable& references) {
+// The reference's centre is the state's number for it.
+PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, PageTable& references) {
     SequenceTable& sequences = cache.table();
     PageRef reference;
     reference.position = reader.number<int32_t>(0, INT32_MAX - kPageRows, "position");
@@ -142,7 +143,7 @@ PageRef read_reference(Cache& cache, int table, const std::vector<int>& centres,
     const uint8_t centre = reader.number<uint8_t>();
     reference.pinned = reader.number<uint8_t>(0, 1, "pinned flag") != 0;
     const bool packed = format_info(reference.format).packed;
-    if (reference.end_row() > reference.rows || (packed && (reference.rows != kPageRows || centre >= centres.size())))
+    if (reference.end_row() > reference.rows || (packed && (reference.rows != kPageRows || centre >= centres)))
         throw CodedError("STATE_DAMAGED", "A page of the state has rows outside itself");
     if (packed && reference.format != cache.options().format)
         throw CodedError("STATE_FORMAT_MISMATCH", "A page of the state is " + std::string(format_info(reference.format).name));
@@ -151,7 +152,7 @@ PageRef read_reference(Cache& cache, int table, const std::vector<int>& centres,
         reference.rows = sequences.has_rows(reference.rows) ? reference.rows : kPageRows;
         if (reference.end_row() > reference.rows) reference.begin = 0;
     }
-    reference.centre = packed ? uint8_t(centres[centre]) : 0;
+    reference.centre = packed ? centre : 0;
     reference.page = sequences.allocate(table, reference.format, reference.rows);
     if (reference.page == nullptr) throw CodedError("POOL_LIMIT_REACHED", "The pool has no page for the rows of the state");
     references.push_back(reference);
@@ -165,6 +166,22 @@ PageRef read_reference(Cache& cache, int table, const std::vector<int>& centres,
         reader.bytes(reference.page + layout.values + reference.begin * value_row, reference.count * value_row);
     }
     return reference;
+}
+
+// Gives packed pages the cache's numbers for their centres.
+void number_centres(Cache& cache, const std::vector<std::vector<float>>& centres, std::vector<Staging>& staged) {
+    std::vector<int> numbers(centres.size(), -1);
+    std::vector<bool> taken(256, false);
+    for (Staging& sequence : staged)
+        for (PageTable& table : sequence.tables)
+            for (PageRef& reference : table) {
+                if (!format_info(reference.format).packed) continue;
+                int& number = numbers[reference.centre];
+                if (number < 0) number = cache.add_centre(centres[reference.centre], taken);
+                if (number < 0) throw CodedError("OUT_OF_MEMORY", "The pages of this context have too many different centres");
+                taken[number] = true;
+                reference.centre = uint8_t(number);
+            }
 }
 
 void read_header(const Cache& cache, uint64_t fingerprint, Reader& reader) {
@@ -227,15 +244,12 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
     read_header(cache, fingerprint, reader);
 
     const uint32_t centre_count = reader.number<uint32_t>(0, 255, "number of centres");
-    std::vector<int> centres;
-    for (uint32_t i = 0; i < centre_count; i++) {
-        std::vector<float> vector(cache.centre_floats());
+    std::vector<std::vector<float>> centres(centre_count);
+    for (auto& vector : centres) {
+        vector.resize(cache.centre_floats());
         reader.bytes(vector.data(), vector.size() * sizeof(float));
         for (float value : vector)
             if (!(std::abs(value) <= 65504.0f)) throw CodedError("STATE_DAMAGED", "A centre of the state is not finite");
-        const int index = cache.add_centre(vector);
-        if (index < 0) throw CodedError("OUT_OF_MEMORY", "This context has loaded states with too many different centres");
-        centres.push_back(index);
     }
 
     SequenceTable& sequences = cache.table();
@@ -255,11 +269,12 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
         for (int table = 0; table < sequences.tables(); table++) {
             const uint32_t references = reader.number<uint32_t>(0, tokens, "number of pages");
             uint32_t rows = 0;
-            for (uint32_t r = 0; r < references; r++) rows += read_reference(cache, table, centres, reader, staged.back().tables[table]).count;
+            for (uint32_t r = 0; r < references; r++) rows += read_reference(cache, table, centres.size(), reader, staged.back().tables[table]).count;
             if (rows > tokens) throw CodedError("STATE_DAMAGED", "The state has more rows than tokens");
         }
     }
     reader.finish();
+    number_centres(cache, centres, staged);
     for (Staging& sequence : staged) sequences.install(sequence.id, sequence.tables);
 }
 

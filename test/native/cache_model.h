@@ -50,6 +50,7 @@ public:
 
     Cache cache;
     std::vector<std::vector<ModelToken>> sequences;
+    uint32_t next_id = 0;
 
     // A token's row as the graph gives it. Keys share a mean, as real ones do.
     std::vector<float> row(uint32_t id, int table, bool key) const {
@@ -73,8 +74,8 @@ public:
         for (const auto& tokens : ubatches) {
             ids_.emplace_back();
             for (const Token& token : tokens) {
-                sequences[token.sequence].push_back({token.position, next_id_, 0, {}});
-                ids_.back().push_back(next_id_++);
+                sequences[token.sequence].push_back({token.position, next_id, 0, {}});
+                ids_.back().push_back(next_id++);
             }
         }
         return failure;
@@ -288,7 +289,6 @@ private:
     }
 
     uint64_t salt_;
-    uint32_t next_id_ = 0;
     std::vector<std::vector<uint32_t>> ids_;  // [ubatch]
     std::vector<int> layer_of_;               // [table]
 };

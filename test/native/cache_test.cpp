@@ -56,8 +56,8 @@ static bool append(CacheModel& model, Random& random) {
 
 // Drops tokens behind some first ones and moves the rest up, as a full context does; or moves the last ones away.
 static void shift(CacheModel& model, int sequence, Random& random) {
-    const int32_t last = model.next_position(sequence) - 1;
-    const int32_t keep = random.between(0, int(last)), drop = random.between(1, 80);
+    if (model.sequences[sequence].empty()) return;
+    const int32_t keep = random.between(0, model.next_position(sequence) - 1), drop = random.between(1, 80);
     if (random.chance(0.7)) {
         model.erase(sequence, keep, keep + drop);
         model.shift(sequence, keep + drop, INT32_MAX, -drop);
@@ -79,8 +79,8 @@ static void operate(CacheModel& model, Random& random) {
         const int32_t from = random.between(0, end);
         model.erase(sequence, from, from + random.between(0, 90));
     } else if (kind < 0.82) {
-        if (end > 0) shift(model, sequence, random);
-        if (random.chance(0.3) && end > 0) shift(model, sequence, random);
+        shift(model, sequence, random);
+        if (random.chance(0.3)) shift(model, sequence, random);
     } else if (kind < 0.97) {
         const int target = random.between(0, count - 1);
         const int32_t from = random.chance(0.6) ? 0 : random.between(0, end), to = random.chance(0.6) ? INT32_MAX : random.between(0, end);

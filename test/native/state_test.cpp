@@ -1,0 +1,275 @@
+// Saved sequences: round trips, and every way that a state can be wrong, each of which leaves the cache as it was.
+#include "../../cpp/failure.h"
+#include "../../cpp/state.h"
+#include "cache_model.h"
+
+using namespace deltastore;
+
+using Bytes = std::vector<uint8_t>;
+static constexpr uint64_t kFingerprint = 0x123456789abcdef0ull;
+static constexpr size_t kMany = 1 << 20;
+
+static CacheOptions make_options(Format format, int window = 16, int sinks = 4, size_t limit = 0) {
+    CacheOptions options;
+    options.layers = {{4, 2, {64, 64}}, {2, 1, {128, 64}}};
+    options.format = format;
+    options.window = window;
+    options.sinks = sinks;
+    options.pool_limit = limit;
+    options.max_sequences = 3;
+    return options;
+}
+
+static CacheOptions small_options(Format format) {
+    CacheOptions options = make_options(format, 0, 4);
+    options.layers = {{1, 1, {64, 64}}};
+    return options;
+}
+
+static Bytes save(const CacheModel& model, const std::vector<int>& sequences) {
+    Bytes bytes;
+    write_state(model.cache, kFingerprint, sequences, [&](const void* source, size_t count) {
+        const uint8_t* from = static_cast<const uint8_t*>(source);
+        bytes.insert(bytes.end(), from, from + count);
+    });
+    return bytes;
+}
+
+// The code that reading throws; empty if it succeeds.
+static std::string load(CacheModel& model, const Bytes& bytes, int target = -1, uint64_t fingerprint = kFingerprint, size_t most = kMany) {
+    size_t at = 0;
+    try {
+        read_state(model.cache, fingerprint, target, most, [&](void* wanted, size_t count) {
+            if (count > bytes.size() - at) throw std::runtime_error("end of file");
+            std::memcpy(wanted, bytes.data() + at, count);
+            at += count;
+        });
+    } catch (const CodedError& error) {
+        return error.code();
+    }
+    CHECK_EQUAL(at, bytes.size());
+    return "";
+}
+
+// A cache that must not change, whatever is loaded into it.
+class Unchanged {
+public:
+    explicit Unchanged(const CacheModel& model)
+        : model_(model), tables_(model.tables()), pages_(model.cache.stats().pages), own_(model.own_bytes()),
+          centres_(model.cache.centres()) {}
+    void check() const {
+        CHECK(model_.same_tables(tables_));
+        CHECK_EQUAL(model_.cache.stats().pages, pages_);
+        CHECK_EQUAL(model_.own_bytes(), own_);
+        CHECK_EQUAL(model_.cache.centres(), centres_);
+    }
+
+private:
+    const CacheModel& model_;
+    std::vector<std::vector<PageTable>> tables_;
+    size_t pages_, own_;
+    int centres_;
+};
+
+// Appends the same tokens and attends to everything before them.
+static std::vector<float> next_outputs(CacheModel& model, int sequence, Random random) {
+    std::vector<Token> tokens;
+    for (int i = 0; i < 20; i++) tokens.push_back({sequence, model.next_position(sequence) + i});
+    CHECK(model.reserve({tokens}) == Failure::none);
+    model.write(0, 2);
+    std::vector<float> outputs;
+    const auto& layers = model.cache.options().layers;
+    for (int layer = 0; layer < int(layers.size()); layer++) {
+        const LayerShape& shape = layers[layer];
+        const std::vector<float> queries = random.gaussians(tokens.size() * shape.query_heads * shape.head.key_dim, 0.2f);
+        std::vector<float> output(tokens.size() * shape.query_heads * shape.head.value_dim);
+        AttentionInput input{};
+        input.queries = {queries.data(), shape.head.key_dim * sizeof(float), tokens.size() * shape.head.key_dim * sizeof(float)};
+        input.output = output.data();
+        input.output_token_stride = shape.query_heads * shape.head.value_dim * sizeof(float);
+        input.output_head_stride = shape.head.value_dim * sizeof(float);
+        input.scale = 1;
+        in_parallel(2, [&](int thread) { model.cache.attend(layer, input, thread, 2); });
+        outputs.insert(outputs.end(), output.begin(), output.end());
+    }
+    model.cache.finish();
+    return outputs;
+}
+
+static void check_round_trip(const CacheOptions& options, uint64_t seed) {
+    Random random(seed);
+    CacheModel source(options, *select_kernels(), seed);
+    for (int i = 0; i < 6; i++) source.add(i % 2, random.between(1, 200));
+    source.add(2, 30);
+    source.erase(0, 50, 90);
+    source.shift(0, 90, INT32_MAX, -40);
+    CHECK(source.apply_shifts() == Failure::none);
+    source.fork(0, 2, 10, 200);
+    const Bytes bytes = save(source, {0, 1, 2});
+    CacheModel target(options, *select_kernels(), seed);
+    target.add(1, 100);  // replaced
+    CHECK_EQUAL(load(target, bytes).size(), size_t(0));
+    target.sequences = source.sequences;
+    target.compare();
+    target.compare_rows();
+    CacheModel fresh(options, *select_kernels(), seed);
+    CHECK_EQUAL(load(fresh, bytes).size(), size_t(0));
+    CHECK(save(fresh, {0, 1, 2}) == bytes);
+    // One sequence into a place of its own.
+    const Bytes one = save(source, {1});
+    CHECK_EQUAL(load(target, one, 2).size(), size_t(0));
+    target.sequences[2] = source.sequences[1];
+    target.compare();
+    target.compare_rows();
+    target.next_id = source.next_id;
+    const std::vector<float> expected = next_outputs(source, 1, Random(5));
+    CHECK(next_outputs(target, 2, Random(5)) == expected);
+    target.clear();
+    CHECK_EQUAL(target.cache.stats().pages, size_t(0));
+    CHECK_EQUAL(target.cache.stats().resident_bytes, target.own_bytes());
+    // Into a context with other sinks and another window: the same rows.
+    CacheOptions other = options;
+    other.sinks = options.sinks == 0 ? 4 : 0;
+    other.window = options.window + 32;
+    CacheModel elsewhere(other, *select_kernels(), seed);
+    CHECK_EQUAL(load(elsewhere, one, 0).size(), size_t(0));
+    elsewhere.sequences[0].assign(source.sequences[1].begin(), source.sequences[1].end() - 20);
+    elsewhere.compare();
+    elsewhere.compare_rows();
+    next_outputs(elsewhere, 0, Random(5));
+}
+
+// Some state of two sequences, small, with packed and exact pages, and a cache that holds something else.
+struct Damaged {
+    explicit Damaged(Format format, size_t limit = 0)
+        : source(small_options(format), *select_kernels(), 1), target(with_limit(small_options(format), limit), *select_kernels(), 2) {
+        source.add(0, 70);
+        source.add(1, 3);
+        bytes = save(source, {0, 1});
+        target.add(0, 80);
+        target.add(2, 5);
+    }
+    static CacheOptions with_limit(CacheOptions options, size_t limit) {
+        options.pool_limit = limit;
+        return options;
+    }
+    CacheModel source, target;
+    Bytes bytes;
+};
+
+static void check_cut_short(Format format) {
+    Damaged at(format);
+    const Unchanged before(at.target);
+    for (size_t length = 0; length < at.bytes.size() && check::clean(); length++) {
+        const std::string code = load(at.target, Bytes(at.bytes.begin(), at.bytes.begin() + length));
+        if (code != "STATE_DAMAGED") check::fail(__FILE__, __LINE__, "cut at " + std::to_string(length) + ": '" + code + "'");
+        before.check();
+    }
+    at.target.compare_rows();
+    CHECK_EQUAL(load(at.target, at.bytes).size(), size_t(0));
+}
+
+static void check_flips(Format format) {
+    Damaged at(format);
+    const Unchanged before(at.target);
+    Random random(check::state().seed);
+    std::set<std::string> codes;
+    for (size_t byte = 0; byte < at.bytes.size() && check::clean(); byte++) {
+        for (const int bits : {1 << byte % 8, random.between(1, 255)}) {
+            at.bytes[byte] ^= uint8_t(bits);
+            const std::string code = load(at.target, at.bytes, -1, kFingerprint, 10000);
+            at.bytes[byte] ^= uint8_t(bits);
+            if (code.empty()) check::fail(__FILE__, __LINE__, "byte " + std::to_string(byte) + " flipped: no error");
+            codes.insert(code);
+            before.check();
+        }
+    }
+    for (const std::string& code : codes) std::printf("# %s\n", code.c_str());
+    for (const char* known : {"STATE_FOREIGN", "STATE_MODEL_MISMATCH", "STATE_DAMAGED"}) CHECK(codes.count(known) == 1);
+    at.target.compare_rows();
+    CHECK_EQUAL(load(at.target, at.bytes).size(), size_t(0));
+    at.target.clear();
+    CHECK_EQUAL(at.target.cache.stats().pages, size_t(0));
+}
+
+#define CHECK_CODE(found, expected) \
+    do { \
+        const std::string check_found = (found); \
+        check::state().checks++; \
+        if (check_found != (expected)) check::fail(__FILE__, __LINE__, std::string(#found) + " gives '" + check_found + "'"); \
+    } while (0)
+
+static void check_refused() {
+    Damaged at(Format::k4v4);
+    const Unchanged before(at.target);
+    CHECK_CODE(load(at.target, at.bytes, -1, kFingerprint + 1), "STATE_MODEL_MISMATCH");
+    CHECK_CODE(load(at.target, at.bytes, -1, kFingerprint, 69), "STATE_TOO_LARGE");
+    CHECK_CODE(load(at.target, at.bytes, 1), "STATE_DAMAGED");  // two sequences for one place
+    CHECK_CODE(load(at.target, {}), "STATE_DAMAGED");
+    CHECK_CODE(load(at.target, Bytes(10000, 0)), "STATE_FOREIGN");
+    Bytes version = at.bytes;
+    version[4]++;
+    CHECK_CODE(load(at.target, version), "STATE_FOREIGN");
+    for (Format format : {Format::f16, Format::k4v2}) CHECK_CODE(load(at.target, Damaged(format).bytes), "STATE_FORMAT_MISMATCH");
+    CacheModel other(make_options(Format::k4v4), *select_kernels(), 1);
+    other.add(0, 10);
+    CHECK_CODE(load(at.target, save(other, {0})), "STATE_MODEL_MISMATCH");
+    CHECK_CODE(load(other, at.bytes), "STATE_MODEL_MISMATCH");
+    CacheOptions few = small_options(Format::k4v4);
+    few.max_sequences = 1;
+    CacheModel narrow(few, *select_kernels(), 1);
+    CHECK_CODE(load(narrow, at.bytes), "STATE_DAMAGED");
+    CHECK_EQUAL(narrow.cache.stats().pages, size_t(0));
+    before.check();
+    at.target.compare();
+    at.target.compare_rows();
+}
+
+static void check_pool_limit() {
+    CacheModel source(small_options(Format::k4v4), *select_kernels(), 1);
+    source.add(0, 3000);
+    const Bytes bytes = save(source, {0});
+    Damaged at(Format::k4v4, 150 << 10);
+    const Unchanged before(at.target);
+    for (int round = 0; round < 20; round++) CHECK_CODE(load(at.target, bytes, 1), "POOL_LIMIT_REACHED");
+    before.check();
+    at.target.compare();
+    at.target.compare_rows();
+    at.target.clear();
+    CHECK_EQUAL(at.target.cache.stats().resident_bytes, at.target.own_bytes());
+    CHECK_CODE(load(at.target, at.bytes), "");
+}
+
+// However often states come and go, nothing piles up.
+static void check_many_loads() {
+    Damaged at(Format::k4v4);
+    for (int round = 0; round < 3; round++) CHECK_CODE(load(at.target, at.bytes), "");
+    const size_t resident = at.target.cache.stats().resident_bytes;
+    for (int round = 0; round < 300; round++) CHECK_CODE(load(at.target, at.bytes), "");
+    CHECK_EQUAL(at.target.cache.stats().resident_bytes, resident);
+    for (uint64_t other = 0; other < 300; other++) {  // of contexts whose keys had other means
+        CacheModel source(small_options(Format::k4v4), *select_kernels(), 100 + other);
+        source.add(0, 70);
+        CHECK_CODE(load(at.target, save(source, {0}), 1), "");
+        if (!check::clean()) break;
+    }
+}
+
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    std::printf("# kernel %s\n", select_kernels()->name);
+    const uint64_t seed = check::state().seed;
+    for (int format = 0; format < kFormatCount; format++) {
+        const std::string name = format_info(Format(format)).name;
+        for (int window : {16, 64})
+            for (int sinks : {0, 4})
+                check::run("state: round trip, " + name + ", window " + std::to_string(window) + ", sinks " + std::to_string(sinks),
+                           [&] { check_round_trip(make_options(Format(format), window, sinks), seed); });
+        check::run("state: cut short at every length, " + name, [&] { check_cut_short(Format(format)); });
+        check::run("state: every byte flipped, " + name, [&] { check_flips(Format(format)); });
+    }
+    check::run("state: of another model, format, version or size", check_refused);
+    check::run("state: larger than the pool", check_pool_limit);
+    check::run("state: hundreds of loads", check_many_loads);
+    return check::finish();
+}
