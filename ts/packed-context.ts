@@ -1,8 +1,8 @@
-import {open} from "node:fs/promises";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {NativeBinding} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+import {checkStateFile, sealStateFile} from "./state-file.js";
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
 export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
@@ -76,7 +76,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
-            return await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND");
+            const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND");
+            return bytes + await sealStateFile(path);
         }
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
@@ -112,25 +113,4 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             }
         }
     };
-}
-
-/** llama.cpp's sequence state file: magic, version, token count, tokens, then the memory's own bytes. */
-const stateMagic = 0x67677371;  // "ggsq"
-
-async function checkStateFile(path: string, maxTokens: number): Promise<void> {
-    const file = await open(path, "r").catch((error: Error) => {
-        throw new DeltaStoreError("STATE_NOT_FOUND", `The state file ${path} can't be read: ${error.message}`, {cause: error});
-    });
-    try {
-        const header = Buffer.alloc(12);
-        const {bytesRead} = await file.read(header, 0, header.length, 0);
-        if (bytesRead < header.length) throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} is cut short: ${bytesRead} bytes`);
-        if (header.readUInt32LE(0) !== stateMagic)
-            throw new DeltaStoreError("STATE_FOREIGN", `The file ${path} is not a sequence state of llama.cpp`);
-        const tokens = header.readUInt32LE(8);
-        if (tokens > maxTokens)
-            throw new DeltaStoreError("STATE_TOO_LARGE", `The state file ${path} holds ${tokens} tokens; this sequence has room for ${maxTokens}`);
-    } finally {
-        await file.close();
-    }
 }
