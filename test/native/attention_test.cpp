@@ -117,7 +117,7 @@ static std::vector<float> compute(const Setting& setting, int tokens_before, int
         for (int s = 0; s < 4; s++) next.push_back(model.next_position(s));
         for (auto& tokens : ubatches)
             for (int s = 0; s < 4; s++)
-                for (int i = step == 1 ? 1 : random.between(1, step == 0 ? 100 : 40); i > 0; i--) tokens.push_back({s, next[s]++});
+                for (int i = step == 1 ? 1 : random.between(1, s > 0 ? 10 : step == 0 ? 80 : 30); i > 0; i--) tokens.push_back({s, next[s]++});
         CHECK(model.reserve(ubatches) == Failure::none);
         for (size_t u = 0; u < ubatches.size(); u++) {
             model.write(int(u), threads);
@@ -138,9 +138,9 @@ static std::vector<float> compute(const Setting& setting, int tokens_before, int
 // F16: float rounding. Packed: queries of 7 bits and weights of 8, as kernels_test derives; measured: 0.7 to 1.3%.
 static void check_setting(const Setting& setting, uint64_t seed) {
     Error error;
-    for (int tokens : {30, 900}) {
+    for (int tokens : {30, 640}) {
         const std::vector<float> expected = compute(setting, tokens, 1, seed + tokens, &error);
-        for (int threads : {2, 3, 7}) {
+        for (int threads : tokens == 30 ? std::vector<int>{3} : std::vector<int>{2, 3, 7}) {
             const std::vector<float> found = compute(setting, tokens, threads, seed + tokens, nullptr);
             CHECK_EQUAL(found.size(), expected.size());
             CHECK(std::memcmp(found.data(), expected.data(), expected.size() * sizeof(float)) == 0);
