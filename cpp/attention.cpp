@@ -183,6 +183,7 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
             buffers.slopes[i] = input.slopes ? input.slopes[query_head] : 0.0f;
         }
     }
+    if (options_.rotate) kernels_.rotate(buffers.query, count, head.key_dim, key_block(head.key_dim));
     kernels_.quantize_queries(buffers.query, count, head.key_dim, buffers.codes, buffers.code_scales, buffers.code_sums);
 
     QueryBlock queries;
@@ -258,6 +259,7 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
                                                      (block.first + t) * input.output_token_stride +
                                                      query_head * input.output_head_stride);
             for (int d = 0; d < head.value_dim; d++) output[d] = total[2 * count + i * head.value_dim + d] * factor;
+            if (options_.rotate) kernels_.rotate(output, 1, head.value_dim, kValueBlock);
         }
     }
 }

@@ -150,8 +150,9 @@ void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int th
                 const float* row = reinterpret_cast<const float*>(
                     reinterpret_cast<const uint8_t*>(rows.data) + (segment.token + i) * rows.token_stride + head * rows.head_stride);
                 float finite[kGroup * 16];
-                if (format_info(target.format).packed) {
+                if (options_.rotate || format_info(target.format).packed) {
                     copy_finite(row, finite, dim);
+                    if (options_.rotate) kernels_.rotate(finite, 1, dim, keys ? key_block(dim) : kValueBlock);
                     row = finite;
                 }
                 if (keys) deltastore::write_keys(kernels_, target.page, layout, target.format, shape.head, centre, segment.row + i, 1, row);
@@ -295,7 +296,7 @@ bool Cache::has_shift() const {
     return false;
 }
 
-Failure Cache::apply_shifts(const std::function<void(int, float*, int, int32_t)>& rotate) {
+Failure Cache::apply_shifts(const std::function<void(int, float*, int, int32_t)>& turn) {
     std::lock_guard<std::mutex> guard(mutex_);
     std::vector<float> keys;
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
@@ -317,7 +318,9 @@ Failure Cache::apply_shifts(const std::function<void(int, float*, int, int32_t)>
                 const float* centre = packed ? this->centre(reference.centre, table) : nullptr;
                 keys.resize(size_t(reference.count) * shape.key_dim);
                 read_rows(reference.page, layout, reference.format, shape, centre, reference.begin, reference.count, keys.data(), nullptr);
-                rotate(layer_of_[table], keys.data(), reference.count, reference.shift);
+                if (options_.rotate) kernels_.rotate(keys.data(), reference.count, shape.key_dim, key_block(shape.key_dim));
+                turn(layer_of_[table], keys.data(), reference.count, reference.shift);
+                if (options_.rotate) kernels_.rotate(keys.data(), reference.count, shape.key_dim, key_block(shape.key_dim));
                 deltastore::write_keys(kernels_, reference.page, layout, reference.format, shape, centre, reference.begin,
                                        reference.count, keys.data());
                 reference.shift = 0;

@@ -35,6 +35,9 @@ struct CacheOptions {
     Format format = Format::k4v4;
     int window = 64;
     int sinks = 4;
+    // Whether the cache rotates queries, keys and values (and the output back) by Hadamard matrices, which spreads outliers
+    // over a group. Packed formats want it (unless rows come rotated); exact rows gain nothing.
+    bool rotate = false;
     size_t pool_limit = 0;  // bytes; 0 is none
     int max_sequences = 1;
 };
@@ -69,7 +72,7 @@ struct RowsView {
 };
 
 struct AttentionInput {
-    RowsView queries;  // [query head][token][key_dim], rotated
+    RowsView queries;  // [query head][token][key_dim]
     float* output;     // [token][query head][value_dim]
     size_t output_token_stride;
     size_t output_head_stride;
@@ -116,10 +119,10 @@ public:
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
 
-    // `rotate(layer, keys [rows][key_dim], rows, delta)` turns unpacked keys by `delta` positions. Makes every key follow
+    // `turn(layer, keys [rows][key_dim], rows, delta)` turns unpacked keys by `delta` positions. Makes every key follow
     // the shifts so far.
     bool has_shift() const;
-    Failure apply_shifts(const std::function<void(int layer, float* keys, int rows, int32_t delta)>& rotate);
+    Failure apply_shifts(const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
 
     CacheStats stats() const;
     // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.

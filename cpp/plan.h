@@ -16,6 +16,14 @@ inline constexpr int kBlockQueries = 64;        // queries that share the unpack
 inline constexpr int kWantedItems = 64;         // of work a layer, before runs are split over threads
 inline constexpr size_t kMostPartials = 4 << 20;  // floats
 
+// Hadamard blocks: as large as the head allows for keys; for values 64, which llama.cpp's authors found better (their pull request 21038).
+inline int key_block(int dim) {
+    int block = kGroup;
+    while (dim % (2 * block) == 0) block *= 2;
+    return block;
+}
+inline constexpr int kValueBlock = kGroup;
+
 struct Cache::Span {
     int sequence;
     int first;  // token of the ubatch

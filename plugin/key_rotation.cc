@@ -7,33 +7,12 @@
 
 namespace deltastore {
 
-KeyRotation::KeyRotation(const llama_context& context, int block) : context_(context), block_(block) {}
-
-// Orthonormal Walsh-Hadamard transform of each block, its own inverse.
-static void hadamard(float* x, int dim, int block) {
-    const float norm = 1.0f / std::sqrt(float(block));
-    for (int start = 0; start < dim; start += block) {
-        for (int width = 1; width < block; width *= 2) {
-            for (int i = start; i < start + block; i += 2 * width) {
-                for (int j = i; j < i + width; j++) {
-                    const float a = x[j], b = x[j + width];
-                    x[j] = a + b;
-                    x[j + width] = a - b;
-                }
-            }
-        }
-        for (int i = start; i < start + block; i++) x[i] *= norm;
-    }
-}
-
 void KeyRotation::rotate(int layer, float* keys, int rows, int key_dim, int32_t delta) {
     const llama_model& model = context_.get_model();
     const llama_hparams& hparams = model.hparams;
     const llama_cparams& cparams = context_.get_cparams();
     if (hparams.rope_type == LLAMA_ROPE_TYPE_NONE || !hparams.has_rope(layer)) return;
     if (!backend_) backend_.reset(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
-
-    for (int r = 0; r < rows; r++) hadamard(keys + r * key_dim, key_dim, block_);
 
     const size_t data_bytes = size_t(rows) * key_dim * sizeof(float) + rows * sizeof(int32_t);
     ggml_init_params params{data_bytes + 16 * ggml_tensor_overhead() + ggml_graph_overhead_custom(16, false) + 4096, nullptr, false};
@@ -60,8 +39,6 @@ void KeyRotation::rotate(int layer, float* keys, int rows, int key_dim, int32_t 
     if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
         throw CodedError("NATIVE_FAILURE", "Turning keys failed");
     std::memcpy(keys, tensor->data, size_t(rows) * key_dim * sizeof(float));
-
-    for (int r = 0; r < rows; r++) hadamard(keys + r * key_dim, key_dim, block_);
 }
 
 }  // namespace deltastore

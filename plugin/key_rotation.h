@@ -9,15 +9,13 @@ namespace deltastore {
 
 class KeyRotation {
 public:
-    // `block`: size of the Hadamard blocks that the cached keys were rotated with.
-    KeyRotation(const llama_context& context, int block);
+    explicit KeyRotation(const llama_context& context) : context_(context) {}
 
-    // keys: [rows][key_dim], Hadamard-rotated before and after. Throws CodedError(NATIVE_FAILURE).
+    // keys: [rows][key_dim], as the graph made them. Throws CodedError(NATIVE_FAILURE).
     void rotate(int layer, float* keys, int rows, int key_dim, int32_t delta);
 
 private:
     const llama_context& context_;
-    int block_;
     ggml_backend_ptr backend_;
 };
 

@@ -51,13 +51,6 @@ std::unique_ptr<llama_hparams> packed_hparams_of(const llama_model& model) {
     return hparams;
 }
 
-// llama.cpp's Hadamard blocks of keys: the largest power of two, from 64 on, that divides the head.
-int key_block(int key_dim) {
-    int block = kGroup;
-    while (key_dim % (2 * block) == 0) block *= 2;
-    return block;
-}
-
 }  // namespace
 
 std::vector<LayerShape> layer_shapes(const llama_model& model) {
@@ -82,18 +75,16 @@ std::vector<LayerShape> layer_shapes(const llama_model& model) {
 
 PackedMemory::PackedMemory(const llama_context& context, CacheOptions options, size_t context_cells, int ubatch_tokens)
     : HparamsHolder{packed_hparams_of(context.get_model())},
-      llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_Q4_0, GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
+      llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_F16, GGML_TYPE_F16, /*v_trans*/ false, /*offload*/ false,
                      /*unified*/ true, /*kv_size*/ 1, options.max_sequences, /*n_pad*/ 1, /*n_swa*/ 0, LLAMA_SWA_TYPE_NONE, nullptr, nullptr,
                      nullptr, nullptr),
       context_(context),
-      rotation_(context, options.layers.empty() ? kGroup : key_block(options.layers[0].head.key_dim)),
+      rotation_(context),
       context_cells_(context_cells),
       projected_bytes_(Cache::projected_bytes(options, context_cells, options.max_sequences, ubatch_tokens)),
       fingerprint_(model_fingerprint(context.get_model())) {
     llama_kv_cache& base = *this;
-    if (!(base.*member(access::CacheRotatesKeys{})) || !(base.*member(access::CacheRotatesValues{})))
-        throw CodedError("MODEL_UNSUPPORTED",
-                         "llama.cpp doesn't rotate its keys and values (heads of different sizes, or LLAMA_ATTN_ROT_DISABLE is set)");
+    options.rotate = format_info(options.format).packed;
     cache_ = std::make_unique<Cache>(std::move(options), *select_kernels());
     buffer_.cache = cache_.get();
     size_t bytes = 0;

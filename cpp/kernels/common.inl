@@ -67,6 +67,36 @@ inline float exp_one(float x) {
     return values[0];
 }
 
+// One step of the transform inside kLanes elements.
+template <int Width>
+inline void butterfly_lanes(float* x) {
+    float y[kLanes];
+    for (int l = 0; l < kLanes; l++) y[l] = l & Width ? x[l ^ Width] - x[l] : x[l] + x[l ^ Width];
+    for (int l = 0; l < kLanes; l++) x[l] = y[l];
+}
+
+void rotate(float* rows, int count, int dim, int block) {
+    const float norm = 1.0f / __builtin_sqrtf(float(block));
+    for (float* x = rows; x < rows + size_t(count) * dim; x += block) {
+        for (int i = 0; i < block; i += kLanes) {
+            butterfly_lanes<1>(x + i);
+            butterfly_lanes<2>(x + i);
+            butterfly_lanes<4>(x + i);
+            butterfly_lanes<8>(x + i);
+        }
+        for (int width = kLanes; width < block; width *= 2) {
+            for (int i = 0; i < block; i += 2 * width) {
+                for (int j = i; j < i + width; j++) {
+                    const float a = x[j], b = x[j + width];
+                    x[j] = a + b;
+                    x[j + width] = a - b;
+                }
+            }
+        }
+        for (int i = 0; i < block; i++) x[i] *= norm;
+    }
+}
+
 // ---- packing
 
 template <int N>

@@ -43,6 +43,9 @@ struct Kernels {
     void (*store_half)(const float* source, uint16_t* target, int count);
     void (*load_half)(const uint16_t* source, float* target, int count);
 
+    // Orthonormal Walsh-Hadamard transform of each block of each row, in place; its own inverse. block: a power of two from 64 on.
+    void (*rotate)(float* rows, int count, int dim, int block);
+
     // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on; the page has room for
     // kPageRows. `centre` [dim] is taken from each key first. A scale is the projection scale <x,x>/<x,c> of its group
     // (Gao & Long 2024, RaBitQ, arXiv 2405.12497, has the same estimator), for code points at unit variance.
