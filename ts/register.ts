@@ -2,21 +2,6 @@
  * `node --import llama-deltastore/register app.js`: attaches to every Llama instance, with the policy that DELTASTORE_POLICY names
  * (a file or a tier; the tier "high" without it). The app's code stays as it is.
  */
-import {Llama} from "node-llama-cpp";
-import {attach} from "./attach.js";
-import {loadPolicy, policyFromEnvironment} from "./policy/load.js";
-
-const policy = policyFromEnvironment(process.env);
-loadPolicy(policy);  // a mistake in it is reported now, not at the first model
-
-interface LlamaFactory {
-    _create(...options: unknown[]): Promise<Llama>;
-}
-
-const factory = Llama as unknown as LlamaFactory;
-const create = factory._create;
-factory._create = async function (...options) {
-    const llama = await create.apply(this, options);
-    await attach(llama, policy === undefined ? {} : {policy});
-    return llama;
-};
+// node-llama-cpp tries its binary in a child process, which gets our --import too. If its modules were loaded from here, they would be
+// in an order that it doesn't survive there (a cycle of imports).
+if (process.env["TEST_BINDING_CP"] !== "true") await import("./attach-everywhere.js");
