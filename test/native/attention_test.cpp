@@ -1,4 +1,5 @@
 // Cache::attend on random states: against softmax in double precision over the rows as they read back, and the same for any number of threads.
+#include "../../cpp/state.h"
 #include "cache_model.h"
 #include "definition.h"
 
@@ -150,6 +151,40 @@ static void check_setting(const Setting& setting, uint64_t seed) {
     CHECK_AT_MOST(error.relative(), format_info(setting.format).packed ? 0.02 : 1e-5);
 }
 
+// A sequence that was loaded goes on with pages of this cache's own centre.
+static void check_two_centres(Format format, uint64_t seed) {
+    CacheModel source(make_options({format, 0}), *select_kernels(), seed), model(make_options({format, 0}), *select_kernels(), seed + 1);
+    CHECK(source.add(0, 300) == Failure::none);
+    CHECK(model.add(1, 300) == Failure::none);
+    std::vector<uint8_t> state;
+    write_state(source.cache, 1, {0}, [&](const void* bytes, size_t count) {
+        state.insert(state.end(), static_cast<const uint8_t*>(bytes), static_cast<const uint8_t*>(bytes) + count);
+    });
+    size_t at = 0;
+    read_state(model.cache, 1, 0, 1000, [&](void* bytes, size_t count) {
+        std::memcpy(bytes, state.data() + at, count);
+        at += count;
+    });
+    model.sequences[0] = source.sequences[0];
+    CHECK(model.add(0, 200) == Failure::none);
+    std::set<int> centres;
+    for (const PageRef& reference : model.cache.table().table(0, 0))
+        if (format_info(reference.format).packed) centres.insert(reference.centre);
+    CHECK_EQUAL(centres.size(), size_t(2));
+    Random random(seed);
+    const std::vector<Token> tokens = {{0, 500}, {0, 501}, {1, 300}};
+    CHECK(model.reserve({tokens}) == Failure::none);
+    model.write(0, 1);
+    Error error;
+    for (int layer : {0, 2}) {
+        LayerInput input(model.cache.options().layers[layer], int(tokens.size()), {}, random);
+        model.cache.attend(layer, input.input, 0, 1);
+        compare(model, layer, tokens, input, error, random);
+    }
+    CHECK_AT_MOST(error.relative(), 0.02);
+    model.cache.finish();
+}
+
 // Memory that was a packed page may become rows that are reserved and not yet written: their bits must not reach any output.
 static void check_unwritten_rows() {
     CacheOptions options;
@@ -190,6 +225,8 @@ int main(int argc, char** argv) {
         check::run(name + ", sink scores", [&] { check_setting({Format(format), 16, false, true}, seed + 3); });
         check::run(name + ", soft cap and sink scores", [&] { check_setting({Format(format), 64, false, true, 4.0f}, seed + 4); });
     }
+    for (Format format : {Format::k4v4, Format::k4v2})
+        check::run(std::string("attention over pages of two centres, ") + format_info(format).name, [&] { check_two_centres(format, seed); });
     check::run("attention does not see rows that are not written yet", check_unwritten_rows);
     return check::finish();
 }
