@@ -199,6 +199,7 @@ bool Cache::pack_reference(int table, PageRef& reference, float* scratch) {
     if (page == nullptr) return false;
     const PageLayout& source = sequences_.layout(table, reference.format, reference.rows);
     const PageLayout& target = sequences_.layout(table, options_.format, kPageRows);
+    if (reference.count < kPageRows) std::memset(page, 0, target.bytes);  // state files hold whole pages
     const auto load = [&](size_t offset, int dim, float* rows) {
         kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + offset) + size_t(reference.begin) * dim, rows,
                            reference.count * dim);
@@ -289,42 +290,48 @@ int32_t Cache::last_position(int sequence) const {
     return sequences_.last_position(sequence);
 }
 
-bool Cache::has_shift() const {
+bool Cache::has_shift(int sequence) const {
     std::lock_guard<std::mutex> guard(mutex_);
-    for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
-        if (sequences_.has_shift(sequence)) return true;
-    return false;
+    return sequences_.has_shift(sequence);
 }
 
 Failure Cache::apply_shifts(const std::function<void(int, float*, int, int32_t)>& turn) {
-    std::lock_guard<std::mutex> guard(mutex_);
-    std::vector<float> keys;
+    Failure result = Failure::none;
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
-        for (int table = 0; table < sequences_.tables(); table++) {
-            PageTable& references = sequences_.table(sequence, table);
-            for (PageRef& reference : references) {
-                if (reference.shift == 0) continue;
-                const HeadShape& shape = sequences_.shape(table);
-                const PageLayout& layout = sequences_.layout(table, reference.format, reference.rows);
-                const auto own = std::count_if(references.begin(), references.end(),
-                                               [&](const PageRef& other) { return other.page == reference.page; });
-                if (pool_.references(reference.page) > uint32_t(own)) {  // others read it: turn a copy
-                    uint8_t* copy = sequences_.allocate(table, reference.format, reference.rows);
-                    if (copy == nullptr) return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
-                    std::memcpy(copy, reference.page, layout.bytes);
-                    sequences_.replace(reference, copy, reference.format, reference.rows, reference.begin);
-                }
-                const bool packed = format_info(reference.format).packed;
-                const float* centre = packed ? this->centre(reference.centre, table) : nullptr;
-                keys.resize(size_t(reference.count) * shape.key_dim);
-                read_rows(reference.page, layout, reference.format, shape, centre, reference.begin, reference.count, keys.data(), nullptr);
-                if (options_.rotate) kernels_.rotate(keys.data(), reference.count, shape.key_dim, key_block(shape.key_dim));
-                turn(layer_of_[table], keys.data(), reference.count, reference.shift);
-                if (options_.rotate) kernels_.rotate(keys.data(), reference.count, shape.key_dim, key_block(shape.key_dim));
-                deltastore::write_keys(kernels_, reference.page, layout, reference.format, shape, centre, reference.begin,
-                                       reference.count, keys.data());
-                reference.shift = 0;
+        std::lock_guard<std::mutex> guard(mutex_);
+        if (!sequences_.has_shift(sequence)) continue;
+        const Failure failure = apply_shifts(sequence, turn);
+        if (failure != Failure::none) result = failure;  // the others go on
+    }
+    return result;
+}
+
+Failure Cache::apply_shifts(int sequence, const std::function<void(int, float*, int, int32_t)>& turn) {
+    std::vector<float> keys;
+    for (int table = 0; table < sequences_.tables(); table++) {
+        PageTable& references = sequences_.table(sequence, table);
+        for (PageRef& reference : references) {
+            if (reference.shift == 0) continue;
+            const HeadShape& shape = sequences_.shape(table);
+            const PageLayout& layout = sequences_.layout(table, reference.format, reference.rows);
+            const auto own = std::count_if(references.begin(), references.end(),
+                                           [&](const PageRef& other) { return other.page == reference.page; });
+            if (pool_.references(reference.page) > uint32_t(own)) {  // others read it: turn a copy
+                uint8_t* copy = sequences_.allocate(table, reference.format, reference.rows);
+                if (copy == nullptr) return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+                std::memcpy(copy, reference.page, layout.bytes);
+                sequences_.replace(reference, copy, reference.format, reference.rows, reference.begin);
             }
+            const bool packed = format_info(reference.format).packed;
+            const float* centre = packed ? this->centre(reference.centre, table) : nullptr;
+            keys.resize(size_t(reference.count) * shape.key_dim);
+            read_rows(reference.page, layout, reference.format, shape, centre, reference.begin, reference.count, keys.data(), nullptr);
+            if (options_.rotate) kernels_.rotate(keys.data(), reference.count, shape.key_dim, key_block(shape.key_dim));
+            turn(layer_of_[table], keys.data(), reference.count, reference.shift);
+            if (options_.rotate) kernels_.rotate(keys.data(), reference.count, shape.key_dim, key_block(shape.key_dim));
+            deltastore::write_keys(kernels_, reference.page, layout, reference.format, shape, centre, reference.begin,
+                                   reference.count, keys.data());
+            reference.shift = 0;
         }
     }
     return Failure::none;

@@ -24,9 +24,6 @@ struct LayerShape {
     int query_heads = 0;
     int kv_heads = 0;
     HeadShape head;
-    bool operator==(const LayerShape& other) const {
-        return query_heads == other.query_heads && kv_heads == other.kv_heads && head == other.head;
-    }
 };
 
 struct CacheOptions {
@@ -82,7 +79,8 @@ struct AttentionInput {
     const float* sink_scores = nullptr; // [query head] logits of the attention sinks, or null
 };
 
-// Thread use: reserve/start/finish/erase/shift/… run one at a time (llama.cpp's and node-llama-cpp's locks see to it);
+// Thread use: what changes a sequence runs one at a time for that sequence (llama.cpp's and node-llama-cpp's locks see to it), and may
+// meet a batch of other sequences on another thread;
 // write_* and attend run on many threads between start and finish; stats may be called at any time.
 class Cache {
 public:
@@ -90,7 +88,6 @@ public:
     ~Cache();
 
     const CacheOptions& options() const { return options_; }
-    const Kernels& kernels() const { return kernels_; }
     SequenceTable& table() { return sequences_; }
     const SequenceTable& table() const { return sequences_; }
     int table_index(int layer, int kv_head) const { return first_table_[layer] + kv_head; }
@@ -121,7 +118,7 @@ public:
 
     // `turn(layer, keys [rows][key_dim], rows, delta)` turns unpacked keys by `delta` positions. Makes every key follow
     // the shifts so far.
-    bool has_shift() const;
+    bool has_shift(int sequence) const;
     Failure apply_shifts(const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
 
     CacheStats stats() const;
@@ -151,6 +148,7 @@ private:
     Format open_format() const;
     uint8_t open_centre() const { return uint8_t(own_centre_ < 0 ? 0 : own_centre_); }
     bool fits(PagePool::Demand demand) const;
+    Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
     void pack_table(const Written& written, int table, float* scratch);
     bool pack_reference(int table, PageRef& reference, float* scratch);
     void pack_layer(int layer, Plan& plan, float* scratch);

@@ -23,6 +23,9 @@ public:
     // The largest page a slab can hold.
     static size_t max_page_bytes();
 
+    // Makes room for the bookkeeping of a page size, so that allocate() takes no memory of its own for it.
+    void prepare(size_t page_bytes) { size_class(page_bytes); }
+
     // A page with one reference, contents undefined, 64-byte aligned. nullptr when the limit would be passed or the system
     // has no memory; hit_limit() tells which.
     uint8_t* allocate(size_t page_bytes);

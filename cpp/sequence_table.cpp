@@ -6,7 +6,7 @@
 namespace deltastore {
 
 SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks)
-    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), sinks_(std::min(sinks, kPageRows)) {
+    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), sinks_(std::min(sinks, kPageRows)), may_have_shift_(max_sequences) {
     std::vector<HeadShape> distinct;
     for (const HeadShape& shape : shapes_) {
         const auto found = std::find(distinct.begin(), distinct.end(), shape);
@@ -19,6 +19,8 @@ SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int 
             sink_layouts_.push_back(page_layout(Format(format), shape, std::max(sinks_, 1)));
         }
     }
+    for (const auto& layouts : {layouts_, sink_layouts_})
+        for (const PageLayout& layout : layouts) pool_.prepare(layout.bytes);
     for (auto& tables : sequences_) tables.resize(shapes_.size());
 }
 
@@ -47,13 +49,10 @@ int32_t SequenceTable::last_position(int sequence) const {
 }
 
 int SequenceTable::tokens(int sequence) const {
-    int most = 0;
-    for (const PageTable& table : sequences_[sequence]) {
-        int rows = 0;
-        for (const PageRef& reference : table) rows += reference.count;
-        most = std::max(most, rows);
-    }
-    return most;
+    int rows = 0;
+    if (!sequences_[sequence].empty())
+        for (const PageRef& reference : sequences_[sequence][0]) rows += reference.count;
+    return rows;
 }
 
 bool SequenceTable::continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const {
@@ -91,6 +90,7 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                     erase(sequence, position, INT32_MAX);
                     return false;
                 }
+                if (format_info(fresh.format).packed) std::memset(fresh.page, 0, layout(index, fresh.format, fresh.rows).bytes);
                 table.push_back(fresh);
             }
             PageRef& tail = table.back();
@@ -158,6 +158,7 @@ void SequenceTable::split(PageTable& table, int32_t position, PagePool& pool) {
 }
 
 void SequenceTable::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
+    may_have_shift_[sequence] = true;
     for (PageTable& table : sequences_[sequence]) {
         split(table, from, pool_);
         split(table, to, pool_);
@@ -171,17 +172,20 @@ void SequenceTable::shift(int sequence, int32_t from, int32_t to, int32_t delta)
 }
 
 bool SequenceTable::has_shift(int sequence) const {
+    if (!may_have_shift_[sequence]) return false;
     for (const PageTable& table : sequences_[sequence]) {
         for (const PageRef& reference : table) {
             if (reference.shift != 0) return true;
         }
     }
+    may_have_shift_[sequence] = false;
     return false;
 }
 
 bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
     if (source == target) return true;
     erase(target, 0, INT32_MAX);
+    may_have_shift_[target] = may_have_shift_[source];
     for (int index = 0; index < tables(); index++) {
         PageTable& copy = sequences_[target][index];
         for (const PageRef& original : sequences_[source][index]) {

@@ -52,6 +52,7 @@ public:
     // -1 if the sequence is empty.
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
+    // Rows of the first table; all have the same positions as long as nothing is evicted.
     int tokens(int sequence) const;
 
     // Makes room for `count` rows from `position` on, behind what the sequence has, in pages of `format` (and `centre`, if packed),
@@ -101,6 +102,7 @@ private:
     std::vector<PageLayout> sink_layouts_;       // the same for the sinks' rows
     std::vector<std::vector<PageTable>> sequences_;
     int sinks_;
+    mutable std::vector<char> may_have_shift_;  // [sequence]: false spares the scan
 };
 
 }  // namespace deltastore

@@ -233,6 +233,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
         exports.Set(name, Napi::Function::New(env, function, name));
     };
+    exports.Set("llamaCppRelease", Napi::String::New(env, DELTASTORE_LLAMA_RELEASE));
     add("kernels", kernels);
     add("install", install);
     add("prepareContext", prepare_context);

@@ -38,13 +38,14 @@ void adopt_context(llama_context& context, CacheOptions options, uint32_t contex
     const llama_model& model = context.get_model();
     require_plain_attention(context);
     require_cpu_layers(model);
-    options.layers = layer_shapes(model);
+    const std::vector<uint32_t> layer_ids = static_cast<llama_kv_cache*>(context.get_memory())->get_layer_ids();
+    options.layers = layer_shapes(model, layer_ids);
     llama_cparams& parameters = context.*member(access::ContextParameters{});
     if (!parameters.flash_attn)
         throw CodedError("FLASH_ATTENTION_REQUIRED", "flash attention is off for this context (option flashAttention, or the model forces it "
                                                      "off); the packed cache needs it on");
     const uint32_t batch = std::min(context_cells, batch_tokens);
-    auto memory = std::make_unique<PackedMemory>(context, std::move(options), context_cells, int(batch));
+    auto memory = std::make_unique<PackedMemory>(context, std::move(options), layer_ids, context_cells, int(batch));
 
     context.synchronize();
     (context.*member(access::ContextMemory{})) = std::move(memory);

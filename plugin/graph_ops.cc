@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <mutex>
+#include <set>
 
 #include "../cpp/failure.h"
 #include "ggml-backend.h"
@@ -123,10 +124,16 @@ RuntimeLibraries install_graph_ops() {
         g_buffer_type.device = device;
         g_buffer_type.context = static_cast<ggml::cpu::extra_buffer_type*>(&type);
 
-        // Another context may be computing and reading the list at this moment. So the old array stays allocated (once, a few bytes).
-        auto* grown = new std::vector<ggml_backend_buffer_type_t>(registry());
-        grown->push_back(&g_buffer_type);
-        registry().swap(*grown);
+        // A context of another thread may be reading the list while it computes. Where the list has to move, its old array stays
+        // allocated (a few bytes, once); a reader between the vector's own two assignments can't be ruled out.
+        std::vector<ggml_backend_buffer_type_t>& list = registry();
+        if (list.size() < list.capacity()) {
+            list.push_back(&g_buffer_type);
+        } else {
+            auto* grown = new std::vector<ggml_backend_buffer_type_t>(list);
+            grown->push_back(&g_buffer_type);
+            list.swap(*grown);
+        }
         llama_path = library_of(reinterpret_cast<const void*>(&llama_backend_init));
         cpu_path = path;
     }
@@ -152,6 +159,10 @@ ggml_backend_buffer_t make_packed_buffer(PackedBuffer& buffer) {
 }
 
 bool graph_is_served(ggml_cgraph* graph, std::string& reason) {
+    std::set<std::pair<int, const PackedBuffer::Role*>> seen;  // a row is stored once and a layer attended once an ubatch
+    const auto first = [&](const ggml_tensor* node, const ggml_tensor* tensor) {
+        return packed_role(tensor) && seen.insert({int(node->op), packed_role(tensor)}).second;
+    };
     for (int n = 0; n < ggml_graph_n_nodes(graph); n++) {
         const ggml_tensor* node = ggml_graph_node(graph, n);
         bool reads = false;
@@ -165,10 +176,10 @@ bool graph_is_served(ggml_cgraph* graph, std::string& reason) {
             case GGML_OP_TRANSPOSE:
                 continue;
             case GGML_OP_SET_ROWS:
-                if (packed_role(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 && node->src[0]->nb[0] == sizeof(float)) continue;
+                if (first(node, node->src[2]) && node->src[0]->type == GGML_TYPE_F32 && node->src[0]->nb[0] == sizeof(float)) continue;
                 break;
             case GGML_OP_FLASH_ATTN_EXT:
-                if (packed_role(node->src[1]) && packed_role(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 &&
+                if (first(node, node->src[1]) && packed_role(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 &&
                     node->src[0]->ne[3] == 1 && node->src[0]->nb[0] == sizeof(float))
                     continue;
                 break;

@@ -33,6 +33,8 @@ DELTASTORE_EXPOSE(ContextMemory, &llama_context::memory);
 DELTASTORE_EXPOSE(ContextOutputIds, &llama_context::output_ids);
 DELTASTORE_EXPOSE(ContextNeedsReserve, &llama_context::sched_need_reserve);
 DELTASTORE_EXPOSE(CacheLayers, &llama_kv_cache::layers);
+DELTASTORE_EXPOSE(CacheRotatesKeys, &llama_kv_cache::attn_rot_k);
+DELTASTORE_EXPOSE(CacheRotatesValues, &llama_kv_cache::attn_rot_v);
 DELTASTORE_EXPOSE(BatchCells, &llama_kv_cache_context::n_kv);
 #undef DELTASTORE_EXPOSE
 #pragma GCC diagnostic pop

@@ -1,5 +1,6 @@
 #include "packed_memory.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "../cpp/failure.h"
@@ -53,12 +54,11 @@ std::unique_ptr<llama_hparams> packed_hparams_of(const llama_model& model) {
 
 }  // namespace
 
-std::vector<LayerShape> layer_shapes(const llama_model& model) {
+std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector<uint32_t>& layer_ids) {
     const llama_hparams& hparams = model.hparams;
     if (hparams.is_mla()) throw CodedError("MODEL_UNSUPPORTED", "it keeps latent vectors instead of keys and values (MLA)");
     std::vector<LayerShape> layers;
-    for (uint32_t il = 0; il < hparams.n_layer_all; il++) {
-        if (!hparams.has_kv(il)) continue;
+    for (uint32_t il : layer_ids) {
         LayerShape layer{int(hparams.n_head(il)), int(hparams.n_head_kv(il)), {int(hparams.n_embd_head_k(il)), int(hparams.n_embd_head_v(il))}};
         const auto bad = [](int dim) { return dim <= 0 || dim % kGroup != 0 || dim > 1024; };
         if (bad(layer.head.key_dim) || bad(layer.head.value_dim))
@@ -73,17 +73,22 @@ std::vector<LayerShape> layer_shapes(const llama_model& model) {
     return layers;
 }
 
-PackedMemory::PackedMemory(const llama_context& context, CacheOptions options, size_t context_cells, int ubatch_tokens)
+// The nominal types make sure that no GPU backend takes the attention over; that they also turn on llama.cpp's own rotation is undone.
+PackedMemory::PackedMemory(const llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
+                           int ubatch_tokens)
     : HparamsHolder{packed_hparams_of(context.get_model())},
-      llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_F16, GGML_TYPE_F16, /*v_trans*/ false, /*offload*/ false,
-                     /*unified*/ true, /*kv_size*/ 1, options.max_sequences, /*n_pad*/ 1, /*n_swa*/ 0, LLAMA_SWA_TYPE_NONE, nullptr, nullptr,
-                     nullptr, nullptr),
+      llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_Q4_0, GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
+                     /*unified*/ true, /*kv_size*/ 1, options.max_sequences, /*n_pad*/ 1, /*n_swa*/ 0, LLAMA_SWA_TYPE_NONE, nullptr,
+                     [&](int32_t il) { return std::find(layer_ids.begin(), layer_ids.end(), uint32_t(il)) != layer_ids.end(); }, nullptr,
+                     nullptr),
       context_(context),
-      rotation_(context),
+      turn_(context),
       context_cells_(context_cells),
       projected_bytes_(Cache::projected_bytes(options, context_cells, options.max_sequences, ubatch_tokens)),
       fingerprint_(model_fingerprint(context.get_model())) {
     llama_kv_cache& base = *this;
+    base.*member(access::CacheRotatesKeys{}) = false;
+    base.*member(access::CacheRotatesValues{}) = false;
     options.rotate = format_info(options.format).packed;
     cache_ = std::make_unique<Cache>(std::move(options), *select_kernels());
     buffer_.cache = cache_.get();
@@ -122,8 +127,8 @@ void PackedMemory::fail(const char* code, const std::string& message) const {
 void PackedMemory::fail(Failure failure) const {
     if (failure == Failure::pool_limit)
         fail("POOL_LIMIT_REACHED", "The page pool is at its limit of " + std::to_string(cache_->options().pool_limit) +
-                                       " bytes (policy: pool.limit); the tokens were not evaluated");
-    else if (failure == Failure::out_of_memory) fail("OUT_OF_MEMORY", "The system gave no memory for pages; the tokens were not evaluated");
+                                       " bytes (policy: pool.limit)");
+    else if (failure == Failure::out_of_memory) fail("OUT_OF_MEMORY", "The system gave no memory for pages");
 }
 
 FailureReport PackedMemory::take_failure() const {
@@ -143,7 +148,6 @@ llama_kv_cache::slot_info PackedMemory::dummy_slot(uint32_t tokens) {
 llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
     const auto refuse = [] { return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
     try {
-        if (cache_->has_shift()) return refuse();  // init_update said why
         balloc.split_reset();
         std::vector<llama_ubatch> ubatches;
         for (;;) {
@@ -162,13 +166,20 @@ llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, ui
                     fail("OPTION_INVALID", "A token must belong to exactly one of the context's " + std::to_string(added.size()) + " sequences");
                     return refuse();
                 }
-                added[sequence]++;
+                if (added[sequence]++ == 0 && ubatches[u].pos[i] != cache_->last_position(sequence) + 1) {
+                    fail("OPTION_INVALID", "The first token of sequence " + std::to_string(sequence) + " has position " +
+                                               std::to_string(ubatches[u].pos[i]) + "; the next one is " +
+                                               std::to_string(cache_->last_position(sequence) + 1));
+                    return refuse();
+                }
                 tokens[u].push_back({sequence, ubatches[u].pos[i]});
             }
             slots.push_back(dummy_slot(ubatches[u].n_tokens));
         }
         for (int sequence = 0; sequence < int(added.size()); sequence++) {
-            const size_t held = added[sequence] > 0 ? cache_->table().tokens(sequence) : 0;
+            if (added[sequence] == 0) continue;
+            if (cache_->has_shift(sequence)) return refuse();  // init_update said why
+            const size_t held = cache_->table().tokens(sequence);
             if (held + added[sequence] > most_tokens) {
                 fail("CONTEXT_FULL", "Sequence " + std::to_string(sequence) + " holds " + std::to_string(held) + " tokens and gets " +
                                          std::to_string(added[sequence]) + "; it has room for " + std::to_string(most_tokens));
@@ -197,7 +208,7 @@ llama_memory_context_ptr PackedMemory::init_update(llama_context*, bool) {
     try {
         fail(cache_->apply_shifts([this](int layer, float* keys, int rows, int32_t delta) {
             const auto& shape = cache_->options().layers[layer];
-            rotation_.rotate(int((this->*member(access::CacheLayers{}))[layer].il), keys, rows, shape.head.key_dim, delta);
+            turn_.turn(int((this->*member(access::CacheLayers{}))[layer].il), keys, rows, shape.head.key_dim, delta);
         }));
     } catch (const CodedError& error) {
         fail(error.code(), error.what());
@@ -205,10 +216,6 @@ llama_memory_context_ptr PackedMemory::init_update(llama_context*, bool) {
         fail(Failure::out_of_memory);
     }
     return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_NO_UPDATE);
-}
-
-bool PackedMemory::get_can_shift() const {
-    return llama_kv_cache::get_can_shift();
 }
 
 void PackedMemory::clear(bool) {
@@ -266,7 +273,8 @@ void PackedMemory::state_write(llama_io_write_i& io, llama_seq_id sequence, llam
     for (int s = 0; s < cache_->table().sequences(); s++)
         if (sequence < 0 || s == sequence) sequences.push_back(s);
     const_cast<PackedMemory*>(this)->init_update(nullptr, false);
-    if (cache_->has_shift()) throw CodedError("OUT_OF_MEMORY", "Keys could not follow a context shift");
+    for (int s : sequences)
+        if (cache_->has_shift(s)) throw CodedError("OUT_OF_MEMORY", "Keys could not follow a context shift");
     write_state(*cache_, fingerprint_, sequences, [&](const void* bytes, size_t count) { io.write(bytes, count); });
 }
 

@@ -6,7 +6,7 @@
 
 #include "../cpp/cache.h"
 #include "graph_ops.h"
-#include "key_rotation.h"
+#include "key_turn.h"
 #include "llama_access.h"
 
 namespace deltastore {
@@ -16,8 +16,8 @@ struct FailureReport {
     std::string message;
 };
 
-// Throws CodedError(MODEL_UNSUPPORTED) if the model's shapes can't be served.
-std::vector<LayerShape> layer_shapes(const llama_model& model);
+// Shapes of the layers that llama.cpp's own cache has. Throws CodedError(MODEL_UNSUPPORTED) if they can't be served.
+std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector<uint32_t>& layer_ids);
 
 // llama_kv_cache keeps a reference to its hparams, so they have to be constructed before it.
 struct HparamsHolder {
@@ -26,8 +26,9 @@ struct HparamsHolder {
 
 class PackedMemory final : private HparamsHolder, public llama_kv_cache {
 public:
-    // `sequence_tokens`: most tokens of a sequence. Throws CodedError.
-    PackedMemory(const llama_context& context, CacheOptions options, size_t context_cells, int ubatch_tokens);
+    // `options.layers` are those of `layer_ids`; `context_cells`: tokens of all sequences together.
+    PackedMemory(const llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
+                 int ubatch_tokens);
     ~PackedMemory() override;
 
     Cache& cache() { return *cache_; }
@@ -40,7 +41,6 @@ public:
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;
     llama_memory_context_ptr init_update(llama_context* lctx, bool optimize) override;
-    bool get_can_shift() const override;
     void clear(bool data) override;
     bool seq_rm(llama_seq_id sequence, llama_pos from, llama_pos to) override;
     void seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) override;
@@ -62,7 +62,7 @@ private:
     std::unique_ptr<Cache> cache_;
     PackedBuffer buffer_;
     ggml_backend_buffer_ptr ggml_buffer_;
-    KeyRotation rotation_;
+    KeyTurn turn_;
     size_t context_cells_;
     size_t projected_bytes_;
     uint64_t fingerprint_;

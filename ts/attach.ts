@@ -1,6 +1,6 @@
 import type {Llama, LlamaContext, LlamaContextOptions} from "node-llama-cpp";
 import {DeltaStoreError, toDeltaStoreError} from "./errors.js";
-import {loadNative} from "./load-native.js";
+import {binaryFolder, loadNative} from "./load-native.js";
 import type {NativeBinding} from "./native.js";
 import {loadPolicy} from "./policy/load.js";
 import type {PolicyFile} from "./policy/policy-file.js";
@@ -41,11 +41,15 @@ export async function attach(llama: Llama, options: AttachOptions = {}): Promise
     try {
         await checkRuntime(llama);
         native = await loadNative();
+        if (native.llamaCppRelease !== llama.llamaCppRelease.release)
+            throw new DeltaStoreError("BINARY_MISSING", `The engine was built for llama.cpp ${native.llamaCppRelease}; this is ` +
+                `${llama.llamaCppRelease.release}. Delete ${binaryFolder()} to have it built again`);
         native.install();
     } catch (error) {
         const typed = toDeltaStoreError(error);
         if (policy.onUnsupported !== "stock" || !isUnsupported(typed)) throw typed;
         process.emitWarning(`llama-deltastore uses the stock cache: ${typed.message}`, {code: `DELTASTORE_${typed.code}`});
     }
+    storeOf(llama)?.dispose();  // one that another call attached meanwhile
     return new DeltaStore(llama, policy, native);
 }

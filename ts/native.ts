@@ -51,6 +51,8 @@ export type AddonContextHandle = object;
 export interface NativeBinding {
     /** Kernels that this processor can run, best first, and the one in use (`DELTASTORE_KERNEL` overrides). */
     kernels(): {available: string[]; selected: string};
+    /** The llama.cpp release that the engine was built against. */
+    readonly llamaCppRelease: string;
     /** Registers the buffer type with the loaded ggml CPU backend. Once a process; later calls do nothing. */
     install(): {llamaLibrary: string; cpuLibrary: string};
     /** Before `init()`: makes llama.cpp allocate next to nothing for its own cache. */
@@ -70,7 +72,7 @@ export interface NativeBinding {
     stats(context: AddonContextHandle): NativeStats;
     /**
      * Evaluates tokens and returns the logits of those from `firstLogit` on, row by row (rows x vocabulary size).
-     * For the quality harness; serves stock contexts too. `threads` 0 keeps the context's.
+     * For the quality harness; serves stock contexts too.
      */
     evaluateLogits(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: Uint32Array,
                    firstLogit: number): Promise<Float32Array>;

@@ -2,6 +2,7 @@ import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {NativeBinding} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+import {isUnsupported} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
@@ -9,7 +10,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
     return class PackedContext extends Stock {
         readonly #params: AddonContextParams;
         readonly #creation: Creation | undefined;
+        readonly #handle: {dispose(): void} | undefined;
         #packed = false;
+        #initialising: Promise<boolean> | undefined;
         #admitted = 0;
 
         constructor(model: object, params: AddonContextParams) {
@@ -18,9 +21,21 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             super(model, params);
             this.#params = params;
             this.#creation = creation;
+            this.#handle = creation?.handles.at(-1);
         }
 
         override async init(): Promise<boolean> {
+            this.#initialising = this.#init();
+            return await this.#initialising;
+        }
+
+        // The model or the Llama instance may be disposed, and this with it, while the memory is being replaced on another thread.
+        override async dispose(): Promise<void> {
+            await this.#initialising?.catch(() => undefined);
+            await super.dispose();
+        }
+
+        async #init(): Promise<boolean> {
             const tier = this.#creation?.tier;
             if (this.#creation === undefined || tier === null || tier === undefined || this.#params.embeddings || this.#params.ranking)
                 return await super.init();
@@ -43,8 +58,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     native.restoreContext(this, cells);
                     return await super.init();
                 }
-                this.#creation.failure = typed;
+                if (isUnsupported(typed)) this.#creation.failure = typed;  // a smaller context could not be served either
                 await super.dispose();
+                this.#handle?.dispose();
                 throw typed;
             }
         }
@@ -57,7 +73,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         // node-llama-cpp rejects only this sequence's evaluation when this throws, and the whole batch when decodeBatch does.
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
-            if (this.#packed && !native.admit(this, sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
+            if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
             this.#admitted++;
             return super.addToBatch(sequenceId, first, tokens, logitIndexes);
         }
@@ -86,16 +102,29 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             await checkStateFile(path, maxTokens);
             const tokens = await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED");
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
+            if (held > tokens.length) {  // rows of token predictions that were not used
+                this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
+                return tokens;
+            }
             if (held === tokens.length) return tokens;
             this.disposeSequence(sequenceId);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
         }
 
         override async copySequenceStateFromOtherSequence(target: number, source: number): Promise<number> {
+            if (this.#packed) native.takeFailure(this);  // an earlier one is not this call's
             const copied = await super.copySequenceStateFromOtherSequence(target, source);
             const failure = this.#packed ? native.takeFailure(this) : null;
             if (failure !== null) throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
             return copied;
+        }
+
+        #admit(sequenceId: number, first: number, tokens: number): boolean {
+            try {
+                return native.admit(this, sequenceId, first, tokens);
+            } catch (error) {
+                throw toDeltaStoreError(error);
+            }
         }
 
         #failure(fallback: ErrorCode, cause?: unknown): unknown {

@@ -29,12 +29,17 @@ export type AddonContextClass = new (model: object, params: AddonContextParams) 
 
 export interface LlamaInternals {
     _bindings: {AddonContext: AddonContextClass};
-    _log(level: string, message: string): void;
 }
 
 export interface ContextInternals {
     _ctx: AddonContext;
     _decodeTokens(request: {sequenceId: number; firstTokenSequenceIndex: number}, map: unknown): Promise<unknown>;
+}
+
+export interface SequenceInternals {
+    _contextTokens: number[];
+    _nextTokenIndex: number;
+    _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
 }
 
 export interface ModelInternals {

@@ -1,10 +1,10 @@
-import {LlamaContext, LlamaModel, type Llama} from "node-llama-cpp";
+import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
 import {packedContextClass} from "./packed-context.js";
 import {resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
-import {contextInternals, llamaInternals, modelInternals, type AddonContextClass} from "./runtime-internals.js";
+import {contextInternals, llamaInternals, modelInternals, type AddonContextClass, type SequenceInternals} from "./runtime-internals.js";
 
 /** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
 export interface CacheStats {
@@ -35,18 +35,20 @@ export class DeltaStore {
     readonly #llama: Llama;
     readonly #native: NativeBinding | null;
     readonly #stockClass: AddonContextClass | null;
+    readonly #packedClass: AddonContextClass | null;
+    readonly #failure: DeltaStoreError | null;
     #disposed = false;
 
-    /** @internal `native` is null where the stock cache serves instead. */
-    constructor(llama: Llama, policy: Policy, native: NativeBinding | null) {
+    /** @internal `native` is null where the stock cache serves instead, or, with `failure`, no cache but stock's can be had. */
+    constructor(llama: Llama, policy: Policy, native: NativeBinding | null, failure: DeltaStoreError | null = null) {
         this.policy = policy;
         this.#llama = llama;
         this.#native = native;
         this.#stockClass = native === null ? null : llamaInternals(llama)._bindings.AddonContext;
-        if (native !== null) {
-            llamaInternals(llama)._bindings.AddonContext = packedContextClass(this.#stockClass!, native);
-            patchClasses();
-        }
+        this.#packedClass = native === null ? null : packedContextClass(this.#stockClass!, native);
+        this.#failure = failure;
+        if (this.#packedClass !== null) llamaInternals(llama)._bindings.AddonContext = this.#packedClass;
+        patchClasses();
         stores.set(llama, this);
     }
 
@@ -76,11 +78,17 @@ export class DeltaStore {
         if (this.#disposed) return;
         this.#disposed = true;
         if (stores.get(this.#llama) === this) stores.delete(this.#llama);
-        if (this.#stockClass !== null) llamaInternals(this.#llama)._bindings.AddonContext = this.#stockClass;
+        const bindings = llamaInternals(this.#llama)._bindings;
+        if (this.#stockClass !== null && bindings.AddonContext === this.#packedClass) bindings.AddonContext = this.#stockClass;
     }
 
     [Symbol.dispose](): void {
         this.dispose();
+    }
+
+    /** @internal @throws the error that attaching ended with, where it could not be thrown */
+    ensureServing(): void {
+        if (this.#failure !== null) throw this.#failure;
     }
 
     /** @internal Warns and returns true if the policy asks for the stock cache after this error. */
@@ -111,13 +119,16 @@ function patchClasses(): void {
     const createContext = LlamaModel.prototype.createContext;
     LlamaModel.prototype.createContext = async function (this: LlamaModel, options = {}) {
         const store = stores.get(this.llama);
-        if (store === undefined || !store.active) {
+        if (store === undefined) {
             const wanted = (options as KvCacheOption).kvCache;
             if (wanted !== undefined && wanted !== stockCacheName)
                 throw new DeltaStoreError("DISPOSED", `kvCache is ${JSON.stringify(wanted)}, but no store is attached to this Llama instance`);
             return await createContext.call(this, options);
         }
-        const creation: Creation = {store, tier: chosenTier(store, options), failure: undefined, handles: []};
+        const tier = chosenTier(store, options);
+        if (tier !== null) store.ensureServing();
+        if (tier === null || !store.active) return await createContext.call(this, options);
+        const creation: Creation = {store, tier, failure: undefined, handles: []};
         instrument(this);
         try {
             return await currentCreation.run(creation, () => createContext.call(this, options));
@@ -137,6 +148,21 @@ function patchClasses(): void {
         } catch (error) {
             if (error instanceof DeltaStoreError && error.code !== "DISPOSED")
                 this._ctx.removeTokenCellsFromSequence(sequenceId, firstTokenSequenceIndex, -1);
+            throw error;
+        }
+    };
+
+    // A sequence takes over the other's tokens before its rows are copied; without the rows it must not keep them.
+    const sequences = LlamaContextSequence.prototype as unknown as SequenceInternals;
+    const copyState = sequences._copyStateFromOtherSequence;
+    sequences._copyStateFromOtherSequence = async function (other, upToTokenIndex) {
+        try {
+            return await copyState.call(this, other, upToTokenIndex);
+        } catch (error) {
+            if (error instanceof DeltaStoreError) {
+                this._contextTokens = [];
+                this._nextTokenIndex = 0;
+            }
             throw error;
         }
     };
@@ -172,7 +198,8 @@ function instrument(model: LlamaModel): void {
     const [get, set] = [cache.get.bind(cache), cache.set.bind(cache)];
     const keyed = (key: string) => {
         const tier = currentCreation.getStore()?.tier;
-        return tier ? `${key}:${tier.format}:${tier.window}:${tier.sinks}` : key;
+        const limit = currentCreation.getStore()?.store.policy.poolLimitBytes;
+        return tier ? `${key}:${tier.format}:${tier.window}:${tier.sinks}:${limit}` : key;
     };
     cache.get = (key) => get(keyed(key));
     cache.set = (key, value) => set(keyed(key), value);

@@ -36,7 +36,7 @@ const stockCaches = {
 };
 const protocols: Protocol[] = [
     {
-        name: "window", chunkTokens: 1024, promptTokens: 512, batch: 16, chunks: 6,
+        name: "window", chunkTokens: 1024, promptTokens: 512, batch: 16, chunks: 4,
         caches: {...stockCaches, exact: {kvCache: "exact"}, high: {kvCache: "high"}, conservative: {kvCache: "conservative"}}
     },
     {

@@ -99,13 +99,6 @@ void rotate(float* rows, int count, int dim, int block) {
 
 // ---- packing
 
-template <int N>
-inline int nearest_code(float value, const float* boundaries) {
-    int code = 0;
-    for (int i = 0; i < N - 1; i++) code += value > boundaries[i];
-    return code;
-}
-
 struct Boundaries {
     float at[15];
     constexpr Boundaries() : at{} {

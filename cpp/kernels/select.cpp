@@ -19,7 +19,7 @@ int available_kernels(const Kernels* (&found)[4]) {
     return count;
 }
 
-const Kernels* select_kernels() {
+static const Kernels* choose() {
     const Kernels* found[4];
     const int count = available_kernels(found);
     const char* wanted = std::getenv("DELTASTORE_KERNEL");
@@ -28,6 +28,11 @@ const Kernels* select_kernels() {
         if (std::strcmp(found[i]->name, wanted) == 0) return found[i];
     }
     return nullptr;
+}
+
+const Kernels* select_kernels() {
+    static const Kernels* const chosen = choose();
+    return chosen;
 }
 
 }  // namespace deltastore

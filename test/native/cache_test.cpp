@@ -93,7 +93,7 @@ static void operate(CacheModel& model, Random& random) {
     }
     if (random.chance(0.2)) return;  // with shifts that keys have not followed
     for (int victim = 0; model.apply_shifts() != Failure::none && victim < count; victim++) {
-        CHECK(model.cache.has_shift());
+        CHECK(model.has_shift());
         model.erase(victim, 0, INT32_MAX);
     }
 }

@@ -7,12 +7,12 @@
 
 namespace deltastore {
 
-class KeyRotation {
+class KeyTurn {
 public:
-    explicit KeyRotation(const llama_context& context) : context_(context) {}
+    explicit KeyTurn(const llama_context& context) : context_(context) {}
 
     // keys: [rows][key_dim], as the graph made them. Throws CodedError(NATIVE_FAILURE).
-    void rotate(int layer, float* keys, int rows, int key_dim, int32_t delta);
+    void turn(int layer, float* keys, int rows, int key_dim, int32_t delta);
 
 private:
     const llama_context& context_;

@@ -1,4 +1,4 @@
-#include "key_rotation.h"
+#include "key_turn.h"
 
 #include <cmath>
 #include <cstring>
@@ -7,12 +7,19 @@
 
 namespace deltastore {
 
-void KeyRotation::rotate(int layer, float* keys, int rows, int key_dim, int32_t delta) {
+void KeyTurn::turn(int layer, float* keys, int rows, int key_dim, int32_t delta) {
     const llama_model& model = context_.get_model();
     const llama_hparams& hparams = model.hparams;
     const llama_cparams& cparams = context_.get_cparams();
     if (hparams.rope_type == LLAMA_ROPE_TYPE_NONE || !hparams.has_rope(layer)) return;
-    if (!backend_) backend_.reset(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
+    if (!backend_) {
+        backend_.reset(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
+        // A page is too little work for threads of its own.
+        ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend_.get()));
+        const auto set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
+            ggml_backend_reg_get_proc_address(registry, "ggml_backend_set_n_threads"));
+        if (set_threads) set_threads(backend_.get(), 1);
+    }
 
     const size_t data_bytes = size_t(rows) * key_dim * sizeof(float) + rows * sizeof(int32_t);
     ggml_init_params params{data_bytes + 16 * ggml_tensor_overhead() + ggml_graph_overhead_custom(16, false) + 4096, nullptr, false};
