@@ -1,4 +1,5 @@
 // Cache::attend on random states: against softmax in double precision over the rows as they read back, and the same for any number of threads.
+#include "../../cpp/codec.h"
 #include "../../cpp/state.h"
 #include "cache_model.h"
 #include "definition.h"
@@ -213,6 +214,49 @@ static void check_unwritten_rows() {
     model.compare();
 }
 
+// Rotating inside the cache changes nothing but the rounding of what is stored, also when keys follow a shift.
+static void check_rotating(Random& random) {
+    CacheOptions options;
+    options.layers = {{4, 2, {128, 64}}};
+    options.format = Format::f16;
+    CacheOptions rotating = options;
+    rotating.rotate = true;
+    Cache plain(options, *select_kernels()), rotated(rotating, *select_kernels());
+    const LayerShape& shape = options.layers[0];
+    const int tokens = 100;
+    std::vector<Token> ubatch;
+    for (int i = 0; i < tokens; i++) ubatch.push_back({0, i});
+    const std::vector<float> keys = random.gaussians(tokens * 2 * 128), values = random.gaussians(tokens * 2 * 64);
+    LayerInput inputs[2] = {{shape, tokens, {}, random}, {shape, tokens, {}, random}};
+    inputs[1].queries = inputs[0].queries;
+    Cache* const caches[2] = {&plain, &rotated};
+    for (int c = 0; c < 2; c++) {
+        CHECK(caches[c]->reserve({ubatch}) == Failure::none);
+        caches[c]->start(0, 1);
+        caches[c]->write_keys(0, {keys.data(), 2 * 128 * sizeof(float), 128 * sizeof(float)}, 0, 1);
+        caches[c]->write_values(0, {values.data(), 2 * 64 * sizeof(float), 64 * sizeof(float)}, 0, 1);
+        inputs[c].input.queries.data = inputs[c].queries.data();
+        caches[c]->attend(0, inputs[c].input, 0, 1);
+        caches[c]->finish();
+        caches[c]->abandon();
+        caches[c]->shift(0, 10, 100, -5);
+        CHECK(caches[c]->apply_shifts([&](int, float* turned, int rows, int32_t delta) {
+            CHECK_EQUAL(delta, -5);
+            for (int i = 0; i < rows * 128; i++) turned[i] = -turned[i];
+        }) == Failure::none);
+    }
+    for (size_t i = 0; i < inputs[0].output.size(); i++) CHECK_AT_MOST(std::abs(inputs[0].output[i] - inputs[1].output[i]), 5e-3);
+    std::vector<float> before(128), after(128);
+    for (int c = 0; c < 2; c++) {
+        const PageRef& tail = caches[c]->table().table(0, 0).back();
+        std::vector<float>& row = c ? after : before;
+        read_rows(tail.page, caches[c]->table().layout(0, tail.format, tail.rows), tail.format, shape.head, nullptr, tail.begin, 1, row.data(), nullptr);
+        if (c) select_kernels()->rotate(row.data(), 1, 128, 128);
+        CHECK_EQUAL(tail.shift, 0);
+    }
+    for (int d = 0; d < 128; d++) CHECK_AT_MOST(std::abs(before[d] - after[d]), 5e-3);
+}
+
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     std::printf("# kernel %s\n", select_kernels()->name);
@@ -227,6 +271,10 @@ int main(int argc, char** argv) {
     }
     for (Format format : {Format::k4v4, Format::k4v2})
         check::run(std::string("attention over pages of two centres, ") + format_info(format).name, [&] { check_two_centres(format, seed); });
+    check::run("rotation inside the cache", [&] {
+        Random random(seed);
+        check_rotating(random);
+    });
     check::run("attention does not see rows that are not written yet", check_unwritten_rows);
     return check::finish();
 }

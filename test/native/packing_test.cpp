@@ -86,6 +86,24 @@ static void check_halves(const Kernels& kernels) {
     }
 }
 
+// Element (i, j) of the matrix is -1 to the number of ones that i and j share, over the root of its size.
+static void check_rotation(const Kernels& kernels, int block, Random& random) {
+    const int rows = 3, dim = 2 * block;
+    const std::vector<float> before = random.gaussians(rows * dim);
+    std::vector<float> rotated = before, scalar = before;
+    kernels.rotate(rotated.data(), rows, dim, block);
+    kScalarKernels.rotate(scalar.data(), rows, dim, block);
+    for (int i = 0; i < rows * dim; i++) {
+        const float* source = before.data() + i / block * block;
+        double expected = 0;
+        for (int j = 0; j < block; j++) expected += __builtin_popcount(i % block & j) % 2 ? -source[j] : source[j];
+        CHECK_AT_MOST(std::abs(rotated[i] - expected / std::sqrt(double(block))), 1e-5);
+        CHECK_EQUAL(rotated[i], scalar[i]);
+    }
+    kernels.rotate(rotated.data(), rows, dim, block);
+    for (int i = 0; i < rows * dim; i++) CHECK_AT_MOST(std::abs(rotated[i] - before[i]), 1e-5);
+}
+
 static void check_rounding(const Kernels& kernels, Random& random) {
     std::vector<float> floats;
     for (int h = 0; h < 0x7c00; h++) {  // halfway between two halves, and its neighbours
@@ -248,6 +266,8 @@ int main(int argc, char** argv) {
         const Kernels& kernels = *found[k];
         const std::string name = kernels.name;
         Random random(check::state().seed);
+        for (const int block : {64, 128, 256})
+            check::run(name + ": Hadamard blocks of " + std::to_string(block), [&] { check_rotation(kernels, block, random); });
         check::run(name + ": all halves to floats and back", [&] { check_halves(kernels); });
         check::run(name + ": floats to the nearest half", [&] { check_rounding(kernels, random); });
         check::run(name + ": bad queries are contained", [&] { check_bad_queries(kernels, random); });
