@@ -21,7 +21,6 @@ static void require_plain_attention(const llama_context& context) {
     if (dynamic_cast<llama_memory_hybrid*>(memory) || dynamic_cast<llama_memory_hybrid_iswa*>(memory))
         refuse("its memory is partly recurrent");
     if (typeid(*memory) != typeid(llama_kv_cache)) refuse("its memory is of a kind of its own, not a plain KV cache");
-    if (llama_model_has_encoder(&context.get_model())) refuse("it has an encoder");
     if (!context.get_cparams().causal_attn) refuse("its attention is not causal");
 }
 
@@ -42,8 +41,8 @@ void adopt_context(llama_context& context, CacheOptions options, uint32_t contex
     options.layers = layer_shapes(model, layer_ids);
     llama_cparams& parameters = context.*member(access::ContextParameters{});
     if (!parameters.flash_attn)
-        throw CodedError("FLASH_ATTENTION_REQUIRED", "flash attention is off for this context (option flashAttention, or the model forces it "
-                                                     "off); the packed cache needs it on");
+        throw CodedError("FLASH_ATTENTION_REQUIRED", "flash attention is off for this context, and the packed cache needs it on. Pass flashAttention: true "
+                                                     "to createContext, unless the model itself forbids it");
     const uint32_t batch = std::min(context_cells, batch_tokens);
     auto memory = std::make_unique<PackedMemory>(context, std::move(options), layer_ids, context_cells, int(batch));
 
