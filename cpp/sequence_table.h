@@ -74,6 +74,7 @@ public:
     // both can go on writing. False if the pool gave no page; then the target is empty.
     bool fork(int source, int target, int32_t from, int32_t to);
 
+    const PagePool& pool() const { return pool_; }
     // A page for rows of one table, or nullptr.
     uint8_t* allocate(int table, Format format, int rows);
     // Swaps the page under a reference and drops the old one.

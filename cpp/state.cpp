@@ -154,7 +154,8 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     }
     reference.centre = packed ? centre : 0;
     reference.page = sequences.allocate(table, reference.format, reference.rows);
-    if (reference.page == nullptr) throw CodedError("POOL_LIMIT_REACHED", "The pool has no page for the rows of the state");
+    if (reference.page == nullptr)
+        throw CodedError(sequences.pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY", "The pool has no page for the rows of the state");
     references.push_back(reference);
     const PageLayout& layout = sequences.layout(table, reference.format, reference.rows);
     const HeadShape& shape = sequences.shape(table);
