@@ -24,6 +24,31 @@ inline void load_half(const uint16_t* source, float* target, int count) {
         _mm256_storeu_ps(target + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i))));
 }
 
+// Eight rows and columns, 16 elements from row to row.
+void transpose8(const float* block, float* target, int stride) {
+    __m256 r[8], t[8];
+    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(block + 16 * i);
+    for (int i = 0; i < 4; i++) {
+        t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    const auto pairs = [](__m256 a, __m256 b, bool high) {
+        const __m256d x = _mm256_castps_pd(a), y = _mm256_castps_pd(b);
+        return _mm256_castpd_ps(high ? _mm256_unpackhi_pd(x, y) : _mm256_unpacklo_pd(x, y));
+    };
+    for (int g = 0; g < 2; g++)
+        for (int k = 0; k < 4; k++) r[4 * g + k] = pairs(t[4 * g + k / 2], t[4 * g + 2 + k / 2], k % 2);
+    for (int k = 0; k < 4; k++) {  // r[4 g + k]: columns k and 4 + k of rows 4 g to 4 g + 3
+        _mm256_storeu_ps(target + k * stride, _mm256_permute2f128_ps(r[k], r[4 + k], 0x20));
+        _mm256_storeu_ps(target + (4 + k) * stride, _mm256_permute2f128_ps(r[k], r[4 + k], 0x31));
+    }
+}
+
+void transpose16(const float (*block)[16], float* target, int stride) {
+    for (int r = 0; r < 16; r += 8)
+        for (int c = 0; c < 16; c += 8) transpose8(&block[r][c], target + c * stride + r, stride);
+}
+
 inline __m256i table16(const int8_t* codes, int offset) {
     const __m128i table = _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)), _mm_set1_epi8(char(offset)));
     return _mm256_broadcastsi128_si256(table);

@@ -24,6 +24,32 @@ inline void load_half(const uint16_t* source, float* target, int count) {
         _mm512_storeu_ps(target + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
 }
 
+void transpose16(const float (*block)[16], float* target, int stride) {
+    __m512 r[16], t[16];
+    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(block[i]);
+    for (int i = 0; i < 8; i++) {
+        t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    const auto pairs = [](__m512 a, __m512 b, bool high) {
+        const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+        return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+    };
+    for (int g = 0; g < 4; g++)
+        for (int k = 0; k < 4; k++) r[4 * g + k] = pairs(t[4 * g + k / 2], t[4 * g + 2 + k / 2], k % 2);
+    // r[4 g + k]: columns k, 4 + k, 8 + k and 12 + k of rows 4 g to 4 g + 3, a quarter each
+    for (int half = 0; half < 2; half++) {
+        for (int k = 0; k < 4; k++) {
+            t[8 * half + k] = _mm512_shuffle_f32x4(r[8 * half + k], r[8 * half + 4 + k], 0x88);
+            t[8 * half + 4 + k] = _mm512_shuffle_f32x4(r[8 * half + k], r[8 * half + 4 + k], 0xdd);
+        }
+    }
+    for (int k = 0; k < 8; k++) {
+        _mm512_storeu_ps(target + k * stride, _mm512_shuffle_f32x4(t[k], t[8 + k], 0x88));
+        _mm512_storeu_ps(target + (8 + k) * stride, _mm512_shuffle_f32x4(t[k], t[8 + k], 0xdd));
+    }
+}
+
 inline __m512i table16(const int8_t* codes, int offset) {
     const __m128i table = _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)), _mm_set1_epi8(char(offset)));
     return _mm512_broadcast_i32x4(table);

@@ -1,5 +1,5 @@
 // What every instruction set shares, compiled once for each with that set's flags. A file that includes this defines
-// `namespace { … }` functions first: store_half, load_half, expand_keys, expand_values, key_dots<N>, value_sums<N>,
+// `namespace { … }` functions first: store_half, load_half, transpose16, expand_keys, expand_values, key_dots<N>, value_sums<N>,
 // float_scores<N>, float_sums<N>. Loops over kLanes are written so that the compiler turns them into vectors; sums go lane by lane and
 // then in one order, so that all sets round alike. No std:: templates: the linker would keep one set's copy for all.
 
@@ -337,8 +337,7 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
                 else
                     for (int d = 0; d < kLanes; d++) block[r][d] = 0.0f;
             }
-            for (int d = 0; d < kLanes; d++)
-                for (int r = 0; r < kLanes; r++) keys[(d0 + d) * kPageRows + r0 + r] = block[r][d];
+            transpose16(block, keys + d0 * kPageRows + r0, kPageRows);
         }
     }
     for (int r = 0; r < rows.begin; r++)
@@ -346,7 +345,11 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
     for (int r = rows.begin; r < end; r++) load_half(value_rows + r * value_dim, values + r * value_dim, value_dim);
     int i = 0;
     for (; i + kBlock <= queries.count; i += kBlock) attend_half_block<kBlock>(rows, queries, i, end, keys, values);
-    for (; i < queries.count; i++) attend_half_block<1>(rows, queries, i, end, keys, values);
+    switch (queries.count - i) {
+        case 3: attend_half_block<3>(rows, queries, i, end, keys, values); break;
+        case 2: attend_half_block<2>(rows, queries, i, end, keys, values); break;
+        case 1: attend_half_block<1>(rows, queries, i, end, keys, values); break;
+    }
 }
 
 template <int N>
@@ -409,8 +412,11 @@ void attend_packed(const PageRows& rows, const QueryBlock& queries, void* scratc
     int i = 0;
     for (; i + kBlock <= queries.count; i += kBlock)
         attend_packed_block<kBlock>(rows, queries, i, keys, values, key_scales, value_scales, value_step);
-    for (; i < queries.count; i++)
-        attend_packed_block<1>(rows, queries, i, keys, values, key_scales, value_scales, value_step);
+    switch (queries.count - i) {
+        case 3: attend_packed_block<3>(rows, queries, i, keys, values, key_scales, value_scales, value_step); break;
+        case 2: attend_packed_block<2>(rows, queries, i, keys, values, key_scales, value_scales, value_step); break;
+        case 1: attend_packed_block<1>(rows, queries, i, keys, values, key_scales, value_scales, value_step); break;
+    }
 }
 
 }  // namespace

@@ -15,6 +15,12 @@ void load_half(const uint16_t* source, float* target, int count) {
     for (int i = 0; i < count; i++) target[i] = half_to_float(source[i]);
 }
 
+// target[column * stride + row] = block[row][column]
+void transpose16(const float (*block)[16], float* target, int stride) {
+    for (int c = 0; c < 16; c++)
+        for (int r = 0; r < 16; r++) target[c * stride + r] = block[r][c];
+}
+
 // Nibbles of [dim / 8][row][4] to bytes of [dim / 4][row][4].
 void expand_keys(const uint8_t* codes, int dim, uint8_t* bytes) {
     constexpr int vector = kPageRows * 4;
