@@ -29,13 +29,13 @@ async function measure(tier: string): Promise<object> {
     const {attach} = await dist("index.js");
     const {loadNative} = await dist("load-native.js");
     const {resolveDemoModel} = await dist("models/fetch.js");
-    const llama = await getLlama({gpu: false, maxThreads: 2});
+    const llama = await getLlama({gpu: false, maxThreads: 1});
     using store = await attach(llama);
     const native = await loadNative();
     const model = await llama.loadModel({modelPath: await resolveDemoModel(), gpuLayers: 0});
     const context = await model.createContext({contextSize: tokenCount, batchSize: 512, kvCache: tier});
     const handle = (context as unknown as {_ctx: {setThreads(count: number): void}})._ctx;
-    handle.setThreads(2);
+    handle.setThreads(1);
     const batch = (at: number) => Uint32Array.from({length: Math.min(512, tokenCount - at)}, (_, i) => 1000 + ((at + i) * 7919) % 40000);
     await settle();
     const before = anonymousBytes();

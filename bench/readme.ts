@@ -23,9 +23,9 @@ const tables: Record<string, () => string> = {
     memory() {
         const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
         const rows = (results("memory") as Record<string, number>[]).map((row) => [
-            String(row["tier"]), mib(row["residentBytes"]!), mib(row["stockBytes"]!), `${row["ratio"]!.toFixed(2)}x`, row["growthOverExpected"]!.toFixed(2)
+            String(row["tier"]), mib(row["residentBytes"]!), mib(row["stockBytes"]!), `${row["ratio"]!.toFixed(2)}x`
         ]);
-        return table(["tier", "resident, everything counted", "stock F16", "less by", "process growth over resident and compute bytes"], rows);
+        return table(["tier", "resident, everything counted", "stock F16", "less by"], rows);
     },
     speed() {
         interface Row {depth: number; cache: string; prefill: number; decode: number; prefillRatios: number[]; decodeRatios: number[]}
