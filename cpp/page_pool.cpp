@@ -118,6 +118,8 @@ PagePool::Slab* PagePool::map_slab(SizeClass& owner) {
     const uintptr_t aligned = round_up(start, kSlabBytes);
     if (aligned > start) munmap(mapping, aligned - start);
     if (start + kSlabBytes > aligned) munmap(reinterpret_cast<void*>(aligned + kSlabBytes), start + kSlabBytes - aligned);
+    // A huge page would commit what no page was handed out for. Where the kernel has none the call fails, and nothing is lost.
+    madvise(reinterpret_cast<void*>(aligned), kSlabBytes, MADV_NOHUGEPAGE);
     Slab* slab = reinterpret_cast<Slab*>(aligned);
     slab->owner = &owner;
     slab->used = 0;

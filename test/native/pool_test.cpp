@@ -1,8 +1,12 @@
 // PagePool by random operations against a map of what is live.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <iterator>
 #include <map>
 #include <set>
+#include <vector>
 
 #include "../../cpp/page_pool.h"
 #include "check.h"
@@ -19,6 +23,7 @@ struct LivePage {
 // Pages start and end with words that nobody else writes.
 static uint64_t word_of(uint64_t tag, int index) { return (tag + index) * 0x9e3779b97f4a7c15ull; }
 static void fill(uint8_t* page, const LivePage& live) {
+    std::memset(page, 0, live.bytes);
     for (int i = 0; i < 4; i++) {
         const uint64_t word = word_of(live.tag, i);
         std::memcpy(page + 8 * i, &word, 8);
@@ -80,6 +85,21 @@ public:
             CHECK(intact(page, live));
             CHECK_EQUAL(pool_.references(page), live.references);
         }
+    }
+    // Compares what the pool reports with what the system keeps in memory for the slabs; returns the latter.
+    size_t compare_residence() const {
+        std::set<uintptr_t> slabs;
+        for (const auto& [page, live] : live_) slabs.insert(reinterpret_cast<uintptr_t>(page) & ~(uintptr_t(PagePool::kSlabBytes) - 1));
+        const size_t unit = size_t(sysconf(_SC_PAGESIZE));
+        std::vector<unsigned char> present(PagePool::kSlabBytes / unit);
+        size_t bytes = 0;
+        for (uintptr_t slab : slabs) {
+            CHECK_EQUAL(mincore(reinterpret_cast<void*>(slab), PagePool::kSlabBytes, present.data()), 0);
+            for (unsigned char one : present) bytes += one & 1 ? unit : 0;
+        }
+        CHECK_AT_MOST(bytes, pool_.resident_bytes());
+        CHECK_AT_LEAST(bytes + slabs.size() * unit, pool_.resident_bytes());  // of a slab's header perhaps only one page
+        return bytes;
     }
     bool empty() const { return live_.empty(); }
     size_t held() const { return held_; }
@@ -171,6 +191,18 @@ static void check_growth_and_return(Random& random) {
     CHECK_EQUAL(model.pool().peak_resident_bytes(), full);
 }
 
+// residentBytes is no estimate: it is what the system holds for the slabs, while pages come and go.
+static void check_residence(Random& random) {
+    PoolModel model(0, random);
+    size_t most = 0;
+    for (int step = 0; step < 6000 && check::clean(); step++) {
+        if (model.empty() || random.chance(step < 4000 ? 0.7 : 0.3)) model.allocate(any_size(random));
+        else model.release();
+        if (step % 250 == 0) most = std::max(most, model.compare_residence());
+    }
+    CHECK_AT_LEAST(most, size_t(20) << 20);
+}
+
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     Random random(check::state().seed);
@@ -179,5 +211,6 @@ int main(int argc, char** argv) {
     check::run("pool: random operations within 300 KB", [&] { check_operations(300 << 10, 10000, random); });
     check::run("pool: fits tells what allocate gives", [&] { check_promises(random); });
     check::run("pool: grows by what is used and gives all back", [&] { check_growth_and_return(random); });
+    check::run("pool: resident bytes are what the system holds", [&] { check_residence(random); });
     return check::finish();
 }
