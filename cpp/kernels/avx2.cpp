@@ -9,6 +9,53 @@ namespace deltastore {
 
 namespace {
 
+constexpr int kLanes = 16;
+struct Lanes {
+    __m256 low, high;
+};
+
+inline Lanes load_lanes(const float* source) { return {_mm256_loadu_ps(source), _mm256_loadu_ps(source + 8)}; }
+inline void store_lanes(float* target, Lanes x) {
+    _mm256_storeu_ps(target, x.low);
+    _mm256_storeu_ps(target + 8, x.high);
+}
+inline Lanes spread(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Lanes operator+(Lanes a, Lanes b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+inline Lanes operator-(Lanes a, Lanes b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
+inline Lanes operator*(Lanes a, Lanes b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
+inline Lanes larger(Lanes a, Lanes b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+inline __m256 add_exponents(__m256 x, __m256 n) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+}
+inline Lanes add_exponents(Lanes x, Lanes n) { return {add_exponents(x.low, n.low), add_exponents(x.high, n.high)}; }
+inline Lanes from_ints(const int32_t* source) {
+    const __m256i* at = reinterpret_cast<const __m256i*>(source);
+    return {_mm256_cvtepi32_ps(_mm256_loadu_si256(at)), _mm256_cvtepi32_ps(_mm256_loadu_si256(at + 1))};
+}
+inline void store_bytes(uint8_t* target, Lanes x) {
+    // Packing works on 128-bit halves, so the pairs of lanes come out as 0 2 1 3.
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(_mm256_cvttps_epi32(x.low), _mm256_cvttps_epi32(x.high)), 0xd8);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(target), bytes);
+}
+inline Lanes load_half_lanes(const uint16_t* source) {
+    const __m128i* at = reinterpret_cast<const __m128i*>(source);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at + 1))};
+}
+inline Lanes fused(Lanes a, Lanes b, Lanes c) { return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)}; }
+inline float sum_of(Lanes x) {
+    const __m256 eight = _mm256_add_ps(x.low, x.high);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+inline float largest_of(Lanes x) {
+    const __m256 eight = _mm256_max_ps(x.high, x.low);
+    __m128 four = _mm_max_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    four = _mm_max_ps(_mm_movehl_ps(four, four), four);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(four), four));
+}
+
 void store_half(const float* source, uint16_t* target, int count) {
     const __m256 limit = _mm256_set1_ps(65504.0f);
     for (int i = 0; i < count; i += 8) {
@@ -114,12 +161,12 @@ inline __m256i broadcast4(const void* bytes) {
 }
 
 template <int N>
-void key_dots(const uint8_t* keys, const int8_t* queries, int stride, int32_t (*dots)[kPageRows]) {
+void key_dots(const uint8_t* keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
     constexpr int tiles = N == 1 ? 8 : 2;  // of 8 rows: as many sums as fit in registers
     for (int t = 0; t < 8; t += tiles) {
         __m256i sums[N][tiles];
         for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_si256();
+            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_set1_epi32(starts[i]);
         for (int d = 0; d < kGroup / 4; d++) {
             __m256i rows[tiles];
             for (int k = 0; k < tiles; k++) rows[k] = load(keys + d * kPageRows * 4 + (t + k) * 32);

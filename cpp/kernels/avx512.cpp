@@ -9,6 +9,42 @@ namespace deltastore {
 
 namespace {
 
+constexpr int kLanes = 16;
+struct Lanes {
+    __m512 x;
+};
+
+inline Lanes load_lanes(const float* source) { return {_mm512_loadu_ps(source)}; }
+inline void store_lanes(float* target, Lanes x) { _mm512_storeu_ps(target, x.x); }
+inline Lanes spread(float x) { return {_mm512_set1_ps(x)}; }
+inline Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.x, b.x)}; }
+inline Lanes operator-(Lanes a, Lanes b) { return {_mm512_sub_ps(a.x, b.x)}; }
+inline Lanes operator*(Lanes a, Lanes b) { return {_mm512_mul_ps(a.x, b.x)}; }
+inline Lanes larger(Lanes a, Lanes b) { return {_mm512_max_ps(a.x, b.x)}; }
+inline Lanes add_exponents(Lanes x, Lanes n) {
+    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x.x), _mm512_slli_epi32(_mm512_castps_si512(n.x), 23)))};
+}
+inline Lanes from_ints(const int32_t* source) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(source))}; }
+inline void store_bytes(uint8_t* target, Lanes x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(target), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x.x)));
+}
+inline Lanes load_half_lanes(const uint16_t* source) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source)))};
+}
+inline Lanes fused(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
+inline float sum_of(Lanes x) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x.x), _mm512_extractf32x8_ps(x.x, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+inline float largest_of(Lanes x) {
+    const __m256 eight = _mm256_max_ps(_mm512_extractf32x8_ps(x.x, 1), _mm512_castps512_ps256(x.x));
+    __m128 four = _mm_max_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    four = _mm_max_ps(_mm_movehl_ps(four, four), four);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(four), four));
+}
+
 void store_half(const float* source, uint16_t* target, int count) {
     const __m512 limit = _mm512_set1_ps(65504.0f);
     for (int i = 0; i < count; i += 16) {
@@ -104,10 +140,10 @@ inline __m512i broadcast4(const void* bytes) {
 }
 
 template <int N>
-void key_dots(const uint8_t* keys, const int8_t* queries, int stride, int32_t (*dots)[kPageRows]) {
+void key_dots(const uint8_t* keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
     __m512i sums[N][4];
     for (int i = 0; i < N; i++)
-        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_si512();
+        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_set1_epi32(starts[i]);
     for (int d = 0; d < kGroup / 4; d++) {
         __m512i rows[4];
         for (int k = 0; k < 4; k++) rows[k] = load(keys + d * kPageRows * 4 + k * 64);

@@ -1,69 +1,48 @@
 // What every instruction set shares, compiled once for each with that set's flags. A file that includes this defines
 // `namespace { … }` functions first: store_half, load_half, transpose16, expand_keys, expand_values, key_dots<N>, value_sums<N>,
-// float_scores<N>, float_sums<N>. Loops over kLanes are written so that the compiler turns them into vectors; sums go lane by lane and
-// then in one order, so that all sets round alike. No std:: templates: the linker would keep one set's copy for all.
+// float_scores<N>, float_sums<N>, and Lanes: kLanes floats with load_lanes, store_lanes, spread, + - *, larger, add_exponents, from_ints,
+// store_bytes, sum_of, largest_of, load_half_lanes and fused. Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so that packed pages give the
+// same bits on all sets.
+// No std:: templates: the linker would keep one set's copy for all.
 
 namespace {
 
-constexpr int kLanes = 16;
+constexpr int kChunks = kPageRows / kLanes;
 constexpr int kBlock = 4;  // queries that share the loads of a page
 constexpr float kMinusInfinity = -__builtin_inff();
 
 template <int N>
-inline float lane_sum(const float* values) {
-    float lanes[kLanes] = {0};
-    for (int i = 0; i < N; i += kLanes)
-        for (int l = 0; l < kLanes; l++) lanes[l] += values[i + l];
-    for (int width = kLanes / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++) lanes[l] += lanes[l + width];
-    return lanes[0];
-}
-
-template <int N>
 inline float lane_dot(const float* a, const float* b) {
-    float products[N];
-    for (int i = 0; i < N; i++) products[i] = a[i] * b[i];
-    return lane_sum<N>(products);
+    Lanes sum = load_lanes(a) * load_lanes(b);
+    for (int i = kLanes; i < N; i += kLanes) sum = sum + load_lanes(a + i) * load_lanes(b + i);
+    return sum_of(sum);
 }
 
 template <int N>
 inline float lane_max(const float* values) {
-    float lanes[kLanes];
-    for (int l = 0; l < kLanes; l++) lanes[l] = values[l];
-    for (int i = kLanes; i < N; i += kLanes)
-        for (int l = 0; l < kLanes; l++) lanes[l] = values[i + l] > lanes[l] ? values[i + l] : lanes[l];
-    for (int width = kLanes / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++) lanes[l] = lanes[l + width] > lanes[l] ? lanes[l + width] : lanes[l];
-    return lanes[0];
+    Lanes most = load_lanes(values);
+    for (int i = kLanes; i < N; i += kLanes) most = larger(load_lanes(values + i), most);
+    return largest_of(most);
 }
 
-// exp(x) for x <= 0, relative error below 2e-7; x below -87 gives about 1e-38. Polynomial of the Cephes library (expf).
-inline void exp_rows(float* values) {
-    for (int i = 0; i < kPageRows; i++) {
-        float x = values[i] > -87.0f ? values[i] : -87.0f;
-        const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
-        x = x - n * 0.693359375f;
-        x = x - n * -2.12194440e-4f;
-        float p = 1.9875691500e-4f;
-        p = p * x + 1.3981999507e-3f;
-        p = p * x + 8.3334519073e-3f;
-        p = p * x + 4.1665795894e-2f;
-        p = p * x + 1.6666665459e-1f;
-        p = p * x + 5.0000001201e-1f;
-        p = p * x * x + x + 1.0f;
-        union {
-            int32_t bits;
-            float value;
-        } power;
-        power.bits = (int32_t(n) + 127) << 23;
-        values[i] = p * power.value;
-    }
+// exp(x) for x <= 0, relative error below 2e-7 and a rounding of x / ln 2; x below -87, or NaN, gives about 1e-38. 2^n by the
+// exponent's bits; 2^f for |f| <= 1/2 by a polynomial whose largest relative error, 9.2e-8, is the least that its degree allows.
+inline Lanes exp_lanes(Lanes x) {
+    const Lanes power = larger(x, spread(-87.0f)) * spread(1.44269504f);
+    const Lanes shifted = power + spread(12582912.0f);  // 1.5 x 2^23: the lowest bits are now the nearest integer
+    const Lanes f = power - (shifted - spread(12582912.0f));
+    Lanes p = spread(1.326472709e-3f);
+    p = p * f + spread(9.671512862e-3f);
+    p = p * f + spread(5.550733746e-2f);
+    p = p * f + spread(2.402224208e-1f);
+    p = p * f + spread(6.931469776e-1f);
+    p = p * f + spread(1.0f);
+    return add_exponents(p, shifted);
 }
 
 inline float exp_one(float x) {
-    float values[kPageRows];
-    for (int i = 0; i < kPageRows; i++) values[i] = x;
-    exp_rows(values);
+    float values[kLanes];
+    store_lanes(values, exp_lanes(spread(x)));
     return values[0];
 }
 
@@ -271,51 +250,123 @@ inline int visible_end(const PageRows& rows, int32_t position) {
     return rows.begin + (seen < 0 ? 0 : seen < rows.count ? seen : rows.count);
 }
 
+// Sets what lies outside rows [begin, end).
+inline void outside(float* values, int begin, int end, float value) {
+    for (int r = 0; r < begin; r++) values[r] = value;
+    for (int r = end; r < kPageRows; r++) values[r] = value;
+}
+
 // Scores of a page to weights exp(score - new maximum), 0 for rows outside. Updates the query's maximum and sum and
-// scales its output down; false if no row is visible.
+// scales its output down; false, and all weights 0, if no row is visible.
 inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int i, float* scores) {
-    const int end = visible_end(rows, queries.positions[i]);
-    if (end <= rows.begin) return false;
+    const int begin = rows.begin, end = visible_end(rows, queries.positions[i]);
+    const bool whole = begin == 0 && end == kPageRows;
     if (queries.soft_cap != 0) {
-        for (int r = rows.begin; r < end; r++) scores[r] = queries.soft_cap * __builtin_tanhf(scores[r] / queries.soft_cap);
+        for (int r = begin; r < end; r++) scores[r] = queries.soft_cap * __builtin_tanhf(scores[r] / queries.soft_cap);
     }
     if (queries.slopes[i] != 0) {
-        for (int r = rows.begin; r < end; r++)
-            scores[r] -= queries.slopes[i] * float(queries.positions[i] - (rows.position + r - rows.begin));
+        for (int r = begin; r < end; r++) scores[r] -= queries.slopes[i] * float(queries.positions[i] - (rows.position + r - begin));
     }
-    for (int r = 0; r < kPageRows; r++) scores[r] = r >= rows.begin && r < end ? scores[r] : kMinusInfinity;
+    if (!whole) outside(scores, begin, end, kMinusInfinity);
     const float highest = lane_max<kPageRows>(scores);
     const float before = queries.maxima[i];
     const float maximum = highest > before ? highest : before;
-    if (!(maximum > kMinusInfinity)) return false;
-    for (int r = 0; r < kPageRows; r++) scores[r] -= maximum;
-    exp_rows(scores);
-    for (int r = 0; r < kPageRows; r++) scores[r] = r >= rows.begin && r < end ? scores[r] : 0.0f;
+    if (end <= begin || !(maximum > kMinusInfinity)) {
+        outside(scores, 0, 0, 0.0f);
+        return false;
+    }
+    const Lanes most = spread(maximum);
+    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(scores + r, exp_lanes(load_lanes(scores + r) - most));
+    if (!whole) outside(scores, begin, end, 0.0f);
     if (maximum > before) {
         const float factor = before > kMinusInfinity ? exp_one(before - maximum) : 0.0f;
         queries.maxima[i] = maximum;
         queries.sums[i] *= factor;
         float* output = queries.output + size_t(i) * rows.shape.value_dim;
-        for (int d = 0; d < rows.shape.value_dim; d++) output[d] *= factor;
+        for (int d = 0; d < rows.shape.value_dim; d += kLanes) store_lanes(output + d, load_lanes(output + d) * spread(factor));
     }
-    queries.sums[i] += lane_sum<kPageRows>(scores);
+    Lanes sum = load_lanes(scores);
+    for (int r = kLanes; r < kPageRows; r += kLanes) sum = sum + load_lanes(scores + r);
+    queries.sums[i] += sum_of(sum);
     return true;
 }
 
+// Weights x value scales of rows [begin, end) as bytes, in units of the result.
+inline float byte_weights(const float* weights, const float* scales, int begin, int end, uint8_t* bytes) {
+    alignas(64) float scaled[kPageRows];
+    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(scaled + r, load_lanes(weights + r) * load_lanes(scales + r));
+    if (begin != 0 || end != kPageRows) outside(scaled, begin, end, 0.0f);  // their scales may be anything
+    const float largest = lane_max<kPageRows>(scaled);
+    const float inverse = largest > 1e-30f ? kWeightMax / largest : 0.0f;
+    for (int r = 0; r < kPageRows; r += kLanes) store_bytes(bytes + r, load_lanes(scaled + r) * spread(inverse) + spread(0.5f));
+    return inverse > 0 ? largest / kWeightMax : 0.0f;
+}
+
+// Few queries: straight from the page.
 template <int N>
-inline void attend_half_block(const PageRows& rows, const QueryBlock& queries, int first, int end, const float* keys,
-                              const float* values) {
+inline void attend_half_rows(const PageRows& rows, const QueryBlock& queries, int first, int end) {
+    const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
+    const uint16_t* keys = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->keys);
+    const uint16_t* values = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->values);
+    const float* query = queries.query + size_t(first) * key_dim;
+    alignas(64) float scores[N][kPageRows];
+    for (int r = rows.begin; r < end; r++) {
+        Lanes sums[N];
+        for (int i = 0; i < N; i++) sums[i] = spread(0.0f);
+        for (int d = 0; d < key_dim; d += kLanes) {
+            const Lanes key = load_half_lanes(keys + r * key_dim + d);
+            for (int i = 0; i < N; i++) sums[i] = fused(load_lanes(query + i * key_dim + d), key, sums[i]);
+        }
+        for (int i = 0; i < N; i++) scores[i][r] = sum_of(sums[i]);
+    }
+    bool any = false;
+    for (int i = 0; i < N; i++) any = online_softmax(rows, queries, first + i, scores[i]) || any;
+    if (!any) return;
+    float* output = queries.output + size_t(first) * value_dim;
+    constexpr int kTile = 2;  // as many sums as fit in 16 registers of 8 floats, about
+    for (int d = 0; d < value_dim; d += kTile * kLanes) {
+        Lanes sums[N][kTile];
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < kTile; k++) sums[i][k] = load_lanes(output + i * value_dim + d + k * kLanes);
+        for (int r = rows.begin; r < end; r++) {
+            Lanes value[kTile];
+            for (int k = 0; k < kTile; k++) value[k] = load_half_lanes(values + r * value_dim + d + k * kLanes);
+            for (int i = 0; i < N; i++)
+                for (int k = 0; k < kTile; k++) sums[i][k] = fused(spread(scores[i][r]), value[k], sums[i][k]);
+        }
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < kTile; k++) store_lanes(output + i * value_dim + d + k * kLanes, sums[i][k]);
+    }
+}
+
+// Many queries: the page is unpacked once for all of them, keys transposed.
+template <int N>
+inline void attend_half_tile(const PageRows& rows, const QueryBlock& queries, int first, int end, const float* keys, const float* values) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
     alignas(64) float scores[N][kPageRows];
     float_scores<N>(keys, queries.query + size_t(first) * key_dim, key_dim, scores);
     bool any = false;
-    for (int i = 0; i < N; i++) {
-        if (online_softmax(rows, queries, first + i, scores[i])) any = true;
-        else
-            for (int r = 0; r < kPageRows; r++) scores[i][r] = 0.0f;
-    }
+    for (int i = 0; i < N; i++) any = online_softmax(rows, queries, first + i, scores[i]) || any;
     if (any) float_sums<N>(values, scores, end, value_dim, queries.output + size_t(first) * value_dim);
 }
+
+// Calls attend(Count<N>(), first) for all queries, N at a time.
+template <int N>
+struct Count {
+    static constexpr int value = N;
+};
+template <typename Attend>
+inline void in_blocks(int count, const Attend& attend) {
+    int i = 0;
+    for (; i + kBlock <= count; i += kBlock) attend(Count<kBlock>(), i);
+    switch (count - i) {
+        case 3: attend(Count<3>(), i); break;
+        case 2: attend(Count<2>(), i); break;
+        case 1: attend(Count<1>(), i); break;
+    }
+}
+
+constexpr int kFewQueries = 8;  // fewer gain less by a tile than it costs
 
 void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
@@ -329,6 +380,8 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
         end = seen > end ? seen : end;
     }
     if (end == rows.begin) return;
+    if (queries.count <= kFewQueries)
+        return in_blocks(queries.count, [&](auto n, int i) { attend_half_rows<decltype(n)::value>(rows, queries, i, end); });
     for (int d0 = 0; d0 < key_dim; d0 += kLanes) {
         for (int r0 = 0; r0 < kPageRows; r0 += kLanes) {
             alignas(64) float block[kLanes][kLanes];
@@ -343,13 +396,7 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
     for (int r = 0; r < rows.begin; r++)
         for (int d = 0; d < value_dim; d++) values[r * value_dim + d] = 0.0f;
     for (int r = rows.begin; r < end; r++) load_half(value_rows + r * value_dim, values + r * value_dim, value_dim);
-    int i = 0;
-    for (; i + kBlock <= queries.count; i += kBlock) attend_half_block<kBlock>(rows, queries, i, end, keys, values);
-    switch (queries.count - i) {
-        case 3: attend_half_block<3>(rows, queries, i, end, keys, values); break;
-        case 2: attend_half_block<2>(rows, queries, i, end, keys, values); break;
-        case 1: attend_half_block<1>(rows, queries, i, end, keys, values); break;
-    }
+    in_blocks(queries.count, [&](auto n, int i) { attend_half_tile<decltype(n)::value>(rows, queries, i, end, keys, values); });
 }
 
 template <int N>
@@ -360,38 +407,36 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
     alignas(64) float scores[N][kPageRows];
     for (int g = 0; g < key_groups; g++) {
         alignas(64) int32_t dots[N][kPageRows];
-        key_dots<N>(keys + g * kGroup * kPageRows, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, dots);
+        int32_t offsets[N];
+        for (int i = 0; i < N; i++) offsets[i] = -kKeyOffset * queries.code_sums[(first + i) * key_groups + g];
+        key_dots<N>(keys + g * kGroup * kPageRows, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, offsets, dots);
         for (int i = 0; i < N; i++) {
-            const int at = (first + i) * key_groups + g;
-            const int32_t offset = kKeyOffset * queries.code_sums[at];
-            const float scale = queries.code_scales[at];
-            const float start = queries.centre_scores[first + i];
-            const float* row_scales = key_scales + g * kPageRows;
-            if (g == 0)
-                for (int r = 0; r < kPageRows; r++) scores[i][r] = start + float(dots[i][r] - offset) * (scale * row_scales[r]);
-            else
-                for (int r = 0; r < kPageRows; r++) scores[i][r] += float(dots[i][r] - offset) * (scale * row_scales[r]);
+            const Lanes scale = spread(queries.code_scales[(first + i) * key_groups + g]);
+            const Lanes start = spread(queries.centre_scores[first + i]);
+            for (int r = 0; r < kPageRows; r += kLanes) {
+                const Lanes product = from_ints(dots[i] + r) * (scale * load_lanes(key_scales + g * kPageRows + r));
+                store_lanes(scores[i] + r, (g == 0 ? start : load_lanes(scores[i] + r)) + product);
+            }
         }
     }
-    bool visible[N];
-    for (int i = 0; i < N; i++) visible[i] = online_softmax(rows, queries, first + i, scores[i]);
+    int ends[N];
+    bool any = false;
+    for (int i = 0; i < N; i++) {
+        ends[i] = visible_end(rows, queries.positions[first + i]);
+        any = online_softmax(rows, queries, first + i, scores[i]) || any;
+    }
+    if (!any) return;
     for (int g = 0; g < rows.shape.value_groups(); g++) {
         alignas(64) uint8_t weights[N][kPageRows];
-        float units[N];
-        const float* row_scales = value_scales + g * kPageRows;
-        for (int i = 0; i < N; i++) {
-            float scaled[kPageRows];
-            for (int r = 0; r < kPageRows; r++) scaled[r] = visible[i] && scores[i][r] > 0 ? scores[i][r] * row_scales[r] : 0.0f;
-            const float largest = lane_max<kPageRows>(scaled);
-            const float inverse = largest > 1e-30f ? kWeightMax / largest : 0.0f;
-            for (int r = 0; r < kPageRows; r++) weights[i][r] = uint8_t(int32_t(scaled[r] * inverse + 0.5f));
-            units[i] = inverse > 0 ? largest / kWeightMax * value_step : 0.0f;
-        }
         alignas(64) int32_t sums[N][kGroup];
+        float units[N];
+        for (int i = 0; i < N; i++)
+            units[i] = byte_weights(scores[i], value_scales + g * kPageRows, rows.begin, ends[i], weights[i]) * value_step;
         value_sums<N>(values + g * kGroup * kPageRows, weights, sums);
         for (int i = 0; i < N; i++) {
             float* output = queries.output + size_t(first + i) * value_dim + g * kGroup;
-            for (int d = 0; d < kGroup; d++) output[d] += float(sums[i][d]) * units[i];
+            for (int d = 0; d < kGroup; d += kLanes)
+                store_lanes(output + d, load_lanes(output + d) + from_ints(sums[i] + d) * spread(units[i]));
         }
     }
 }
@@ -409,14 +454,9 @@ void attend_packed(const PageRows& rows, const QueryBlock& queries, void* scratc
     load_half(reinterpret_cast<const uint16_t*>(page + layout.key_scales), key_scales, rows.shape.key_groups() * kPageRows);
     load_half(reinterpret_cast<const uint16_t*>(page + layout.value_scales), value_scales, rows.shape.value_groups() * kPageRows);
     const float value_step = rows.values == ValueCoding::trellis2 ? kValueStep2 : kValueStep4;
-    int i = 0;
-    for (; i + kBlock <= queries.count; i += kBlock)
-        attend_packed_block<kBlock>(rows, queries, i, keys, values, key_scales, value_scales, value_step);
-    switch (queries.count - i) {
-        case 3: attend_packed_block<3>(rows, queries, i, keys, values, key_scales, value_scales, value_step); break;
-        case 2: attend_packed_block<2>(rows, queries, i, keys, values, key_scales, value_scales, value_step); break;
-        case 1: attend_packed_block<1>(rows, queries, i, keys, values, key_scales, value_scales, value_step); break;
-    }
+    in_blocks(queries.count, [&](auto n, int i) {
+        attend_packed_block<decltype(n)::value>(rows, queries, i, keys, values, key_scales, value_scales, value_step);
+    });
 }
 
 }  // namespace

@@ -7,6 +7,69 @@ namespace deltastore {
 
 namespace {
 
+constexpr int kLanes = 16;
+struct Lanes {
+    float at[kLanes];
+};
+
+template <typename Value>
+inline Lanes each(Value value) {
+    Lanes result;
+    for (int l = 0; l < kLanes; l++) result.at[l] = value(l);
+    return result;
+}
+
+inline Lanes load_lanes(const float* source) {
+    return each([=](int l) { return source[l]; });
+}
+inline void store_lanes(float* target, const Lanes& x) {
+    for (int l = 0; l < kLanes; l++) target[l] = x.at[l];
+}
+inline Lanes spread(float x) {
+    return each([=](int) { return x; });
+}
+inline Lanes operator+(const Lanes& a, const Lanes& b) {
+    return each([&](int l) { return a.at[l] + b.at[l]; });
+}
+inline Lanes operator-(const Lanes& a, const Lanes& b) {
+    return each([&](int l) { return a.at[l] - b.at[l]; });
+}
+inline Lanes operator*(const Lanes& a, const Lanes& b) {
+    return each([&](int l) { return a.at[l] * b.at[l]; });
+}
+// b where a is NaN.
+inline Lanes larger(const Lanes& a, const Lanes& b) {
+    return each([&](int l) { return a.at[l] > b.at[l] ? a.at[l] : b.at[l]; });
+}
+// x with the low bits of n's representation added to its exponent.
+inline Lanes add_exponents(const Lanes& x, const Lanes& n) {
+    return each([&](int l) { return float_from_bits(bits_from_float(x.at[l]) + (bits_from_float(n.at[l]) << 23)); });
+}
+inline Lanes from_ints(const int32_t* source) {
+    return each([=](int l) { return float(source[l]); });
+}
+// Whole parts of values from 0 to 255.
+inline void store_bytes(uint8_t* target, const Lanes& x) {
+    for (int l = 0; l < kLanes; l++) target[l] = uint8_t(int32_t(x.at[l]));
+}
+inline Lanes load_half_lanes(const uint16_t* source) {
+    return each([=](int l) { return half_to_float(source[l]); });
+}
+// a * b + c, which need not be rounded in between.
+inline Lanes fused(const Lanes& a, const Lanes& b, const Lanes& c) {
+    return a * b + c;
+}
+inline float sum_of(Lanes x) {
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++) x.at[l] += x.at[l + width];
+    return x.at[0];
+}
+inline float largest_of(Lanes x) {
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++) x.at[l] = x.at[l + width] > x.at[l] ? x.at[l + width] : x.at[l];
+    return x.at[0];
+}
+
 void store_half(const float* source, uint16_t* target, int count) {
     for (int i = 0; i < count; i++) target[i] = float_to_half(source[i]);
 }
@@ -51,12 +114,12 @@ void expand_values(ValueCoding coding, const uint8_t* codes, int groups, int8_t*
     }
 }
 
-// dots[i][row] = query i . key row, over one group. keys: [kGroup / 4][row][4].
+// dots[i][row] = starts[i] + query i . key row, over one group. keys: [kGroup / 4][row][4].
 template <int N>
-void key_dots(const uint8_t* keys, const int8_t* queries, int stride, int32_t (*dots)[kPageRows]) {
+void key_dots(const uint8_t* keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
     for (int i = 0; i < N; i++) {
         for (int r = 0; r < kPageRows; r++) {
-            int32_t sum = 0;
+            int32_t sum = starts[i];
             for (int d = 0; d < kGroup; d++) sum += keys[(d / 4 * kPageRows + r) * 4 + d % 4] * queries[i * stride + d];
             dots[i][r] = sum;
         }

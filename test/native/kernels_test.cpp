@@ -115,7 +115,7 @@ struct Case {
     std::unique_ptr<Queries> queries;
 };
 
-// One to four pages of one sequence, parts of them, and 1 to 9 queries that see none, some or all of the rows.
+// One to four pages of one sequence, parts of them, and 1 to 20 queries that see none, some or all of the rows.
 static Case make_case(Format format, const HeadShape& shape, bool slopes, float soft_cap, Random& random) {
     Case made;
     made.centre = random.gaussians(shape.key_dim, 0.3f);
@@ -128,7 +128,7 @@ static Case make_case(Format format, const HeadShape& shape, bool slopes, float 
         position += count + (random.chance(0.3) ? random.between(1, 50) : 0);
     }
     const float deviation = 1.5f / std::sqrt(float(shape.key_dim));  // scores have deviation 1.5
-    made.queries = std::make_unique<Queries>(shape, random.between(1, 9), made.centre, deviation, slopes, soft_cap, random);
+    made.queries = std::make_unique<Queries>(shape, random.between(1, 20), made.centre, deviation, slopes, soft_cap, random);
     for (int32_t& at : made.queries->positions)
         at = random.chance(0.2) ? position + 10 : random.chance(0.1) ? start - 5 : random.between(start - 1, position);
     const int32_t last = *std::max_element(made.queries->positions.begin(), made.queries->positions.end());
