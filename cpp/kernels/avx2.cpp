@@ -24,6 +24,23 @@ inline Lanes operator+(Lanes a, Lanes b) { return {_mm256_add_ps(a.low, b.low), 
 inline Lanes operator-(Lanes a, Lanes b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline Lanes operator*(Lanes a, Lanes b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
 inline Lanes larger(Lanes a, Lanes b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+inline Lanes smaller(Lanes a, Lanes b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
+inline uint16_t less(Lanes a, Lanes b) {
+    return uint16_t(_mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ)) |
+                    _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ)) << 8);
+}
+template <int Width>
+inline __m256 butterfly8(__m256 x) {
+    const __m256 other = Width == 1 ? _mm256_permute_ps(x, 0xb1) : Width == 2 ? _mm256_permute_ps(x, 0x4e) : _mm256_permute2f128_ps(x, x, 1);
+    const auto sign = [](int lane) { return lane & Width ? -0.0f : 0.0f; };
+    const __m256 signs = _mm256_setr_ps(sign(0), sign(1), sign(2), sign(3), sign(4), sign(5), sign(6), sign(7));
+    return _mm256_add_ps(other, _mm256_xor_ps(x, signs));
+}
+template <int Width>
+inline Lanes butterfly(Lanes x) {
+    if (Width == 8) return {_mm256_add_ps(x.low, x.high), _mm256_sub_ps(x.low, x.high)};
+    return {butterfly8<Width>(x.low), butterfly8<Width>(x.high)};
+}
 inline __m256 add_exponents(__m256 x, __m256 n) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
 }

@@ -21,6 +21,18 @@ inline Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.x, b.x)}; }
 inline Lanes operator-(Lanes a, Lanes b) { return {_mm512_sub_ps(a.x, b.x)}; }
 inline Lanes operator*(Lanes a, Lanes b) { return {_mm512_mul_ps(a.x, b.x)}; }
 inline Lanes larger(Lanes a, Lanes b) { return {_mm512_max_ps(a.x, b.x)}; }
+inline Lanes smaller(Lanes a, Lanes b) { return {_mm512_min_ps(a.x, b.x)}; }
+inline uint16_t less(Lanes a, Lanes b) { return uint16_t(_mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ)); }
+template <int Width>
+inline Lanes butterfly(Lanes lanes) {
+    const __m512 x = lanes.x;
+    const __m512 other = Width == 1   ? _mm512_permute_ps(x, 0xb1)
+                         : Width == 2 ? _mm512_permute_ps(x, 0x4e)
+                         : Width == 4 ? _mm512_shuffle_f32x4(x, x, 0xb1)
+                                      : _mm512_shuffle_f32x4(x, x, 0x4e);
+    constexpr __mmask16 differences = Width == 1 ? 0xaaaa : Width == 2 ? 0xcccc : Width == 4 ? 0xf0f0 : 0xff00;
+    return {_mm512_mask_sub_ps(_mm512_add_ps(other, x), differences, other, x)};
+}
 inline Lanes add_exponents(Lanes x, Lanes n) {
     return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x.x), _mm512_slli_epi32(_mm512_castps_si512(n.x), 23)))};
 }

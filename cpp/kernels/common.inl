@@ -1,7 +1,8 @@
 // What every instruction set shares, compiled once for each with that set's flags. A file that includes this defines
 // `namespace { … }` functions first: store_half, load_half, transpose16, expand_keys, expand_values, key_dots<N>, value_sums<N>,
 // float_scores<N>, float_sums<N>, and Lanes: kLanes floats with load_lanes, store_lanes, spread, + - *, larger, add_exponents, from_ints,
-// store_bytes, sum_of, largest_of, load_half_lanes and fused. Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so that packed pages give the
+// store_bytes, sum_of, largest_of, load_half_lanes, fused, butterfly<Width>,
+// smaller and less. Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so that packed pages give the
 // same bits on all sets.
 // No std:: templates: the linker would keep one set's copy for all.
 
@@ -46,33 +47,21 @@ inline float exp_one(float x) {
     return values[0];
 }
 
-// One step of the transform inside kLanes elements.
-template <int Width>
-inline void butterfly_lanes(float* x) {
-    float y[kLanes];
-    for (int l = 0; l < kLanes; l++) y[l] = l & Width ? x[l ^ Width] - x[l] : x[l] + x[l ^ Width];
-    for (int l = 0; l < kLanes; l++) x[l] = y[l];
-}
-
 void rotate(float* rows, int count, int dim, int block) {
-    const float norm = 1.0f / __builtin_sqrtf(float(block));
+    const Lanes norm = spread(1.0f / __builtin_sqrtf(float(block)));
     for (float* x = rows; x < rows + size_t(count) * dim; x += block) {
-        for (int i = 0; i < block; i += kLanes) {
-            butterfly_lanes<1>(x + i);
-            butterfly_lanes<2>(x + i);
-            butterfly_lanes<4>(x + i);
-            butterfly_lanes<8>(x + i);
-        }
+        for (int i = 0; i < block; i += kLanes)
+            store_lanes(x + i, butterfly<8>(butterfly<4>(butterfly<2>(butterfly<1>(load_lanes(x + i))))));
         for (int width = kLanes; width < block; width *= 2) {
             for (int i = 0; i < block; i += 2 * width) {
-                for (int j = i; j < i + width; j++) {
-                    const float a = x[j], b = x[j + width];
-                    x[j] = a + b;
-                    x[j + width] = a - b;
+                for (int j = i; j < i + width; j += kLanes) {
+                    const Lanes a = load_lanes(x + j), b = load_lanes(x + j + width);
+                    store_lanes(x + j, a + b);
+                    store_lanes(x + j + width, a - b);
                 }
             }
         }
-        for (int i = 0; i < block; i++) x[i] *= norm;
+        for (int i = 0; i < block; i += kLanes) store_lanes(x + i, load_lanes(x + i) * norm);
     }
 }
 
@@ -142,46 +131,42 @@ void pack_values_lloyd(const float* rows, int count, int dim, int first, uint8_t
 }
 
 // Viterbi search (Forney 1973) over the 4-state trellis, kLanes rows at a time; element `t` of the trellis is dim
-// t / 4 + 16 (t % 4) of its group, the order of the packed bytes.
+// t / 4 + 16 (t % 4) of its group, the order of the packed bytes. Of equal ways the first is taken.
 void trellis_symbols(const float (*steps)[kLanes], uint8_t (*symbols)[kLanes]) {
-    float cost[4][kLanes];
-    uint8_t back[kGroup][4][kLanes];
-    for (int s = 0; s < 4; s++)
-        for (int l = 0; l < kLanes; l++) cost[s][l] = s == 0 ? 0.0f : 1e30f;
+    Lanes cost[4] = {spread(0.0f), spread(1e30f), spread(1e30f), spread(1e30f)};
+    // Bits a lane of how a state was reached: from state 1 rather than 0, from 3 rather than 2, from one of the latter.
+    uint16_t ways[kGroup][4][3];
     for (int t = 0; t < kGroup; t++) {
-        float next[4][kLanes];
+        const Lanes x = load_lanes(steps[t]);
+        Lanes next[4];
         for (int s = 0; s < 4; s++) {
-            float best[kLanes];
-            int32_t from[kLanes];
-            for (int l = 0; l < kLanes; l++) {
-                const float d = steps[t][l] - kValueCodes2.at[s] * kValueStep2;
-                best[l] = cost[0][l] + d * d;
-                from[l] = 0;
+            Lanes total[4];
+            for (int p = 0; p < 4; p++) {
+                const Lanes d = x - spread(kValueCodes2.at[4 * p + s] * kValueStep2);
+                total[p] = cost[p] + d * d;
             }
-            for (int p = 1; p < 4; p++) {
-                const float point = kValueCodes2.at[4 * p + s] * kValueStep2;
-                for (int l = 0; l < kLanes; l++) {
-                    const float d = steps[t][l] - point;
-                    const float total = cost[p][l] + d * d;
-                    from[l] = total < best[l] ? p : from[l];
-                    best[l] = total < best[l] ? total : best[l];
-                }
-            }
-            for (int l = 0; l < kLanes; l++) {
-                next[s][l] = best[l];
-                back[t][s][l] = uint8_t(from[l]);
-            }
+            const Lanes low = smaller(total[1], total[0]), high = smaller(total[3], total[2]);
+            ways[t][s][0] = less(total[1], total[0]);
+            ways[t][s][1] = less(total[3], total[2]);
+            ways[t][s][2] = less(high, low);
+            next[s] = smaller(high, low);
         }
-        for (int s = 0; s < 4; s++)
-            for (int l = 0; l < kLanes; l++) cost[s][l] = next[s][l];
+        for (int s = 0; s < 4; s++) cost[s] = next[s];
     }
+    float costs[4][kLanes];
+    int state[kLanes];
+    for (int s = 0; s < 4; s++) store_lanes(costs[s], cost[s]);
     for (int l = 0; l < kLanes; l++) {
-        int state = 0;
+        state[l] = 0;
         for (int s = 1; s < 4; s++)
-            if (cost[s][l] < cost[state][l]) state = s;
-        for (int t = kGroup - 1; t >= 0; t--) {
-            symbols[t][l] = uint8_t(state);
-            state = back[t][state][l];
+            if (costs[s][l] < costs[state[l]][l]) state[l] = s;
+    }
+    for (int t = kGroup - 1; t >= 0; t--) {
+        for (int l = 0; l < kLanes; l++) {
+            symbols[t][l] = uint8_t(state[l]);
+            const uint16_t* way = ways[t][state[l]];
+            const int high = way[2] >> l & 1;
+            state[l] = 2 * high + (way[high] >> l & 1);
         }
     }
 }
@@ -399,6 +384,13 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
     in_blocks(queries.count, [&](auto n, int i) { attend_half_tile<decltype(n)::value>(rows, queries, i, end, keys, values); });
 }
 
+// Part `part` of kFetchParts of the next page. All at once there would be more misses under way than a core can track.
+constexpr int kFetchParts = 4;
+inline void fetch_next(const PageRows& rows, int part) {
+    const size_t lines = rows.next_bytes / 64;
+    for (size_t line = lines * part / kFetchParts; line < lines * (part + 1) / kFetchParts; line++) __builtin_prefetch(rows.next + line * 64);
+}
+
 template <int N>
 inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries, int first, const uint8_t* keys, const int8_t* values,
                                 const float* key_scales, const float* value_scales, float value_step) {
@@ -410,6 +402,7 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
         int32_t offsets[N];
         for (int i = 0; i < N; i++) offsets[i] = -kKeyOffset * queries.code_sums[(first + i) * key_groups + g];
         key_dots<N>(keys + g * kGroup * kPageRows, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, offsets, dots);
+        if (first == 0 && g == 0) fetch_next(rows, 1);
         for (int i = 0; i < N; i++) {
             const Lanes scale = spread(queries.code_scales[(first + i) * key_groups + g]);
             const Lanes start = spread(queries.centre_scores[first + i]);
@@ -425,6 +418,7 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
         ends[i] = visible_end(rows, queries.positions[first + i]);
         any = online_softmax(rows, queries, first + i, scores[i]) || any;
     }
+    if (first == 0) fetch_next(rows, 2);
     if (!any) return;
     for (int g = 0; g < rows.shape.value_groups(); g++) {
         alignas(64) uint8_t weights[N][kPageRows];
@@ -433,6 +427,7 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
         for (int i = 0; i < N; i++)
             units[i] = byte_weights(scores[i], value_scales + g * kPageRows, rows.begin, ends[i], weights[i]) * value_step;
         value_sums<N>(values + g * kGroup * kPageRows, weights, sums);
+        if (first == 0 && g == 0) fetch_next(rows, 3);
         for (int i = 0; i < N; i++) {
             float* output = queries.output + size_t(first + i) * value_dim + g * kGroup;
             for (int d = 0; d < kGroup; d += kLanes)
@@ -450,6 +445,7 @@ void attend_packed(const PageRows& rows, const QueryBlock& queries, void* scratc
     const uint8_t* page = rows.page;
     const PageLayout& layout = *rows.layout;
     expand_keys(page + layout.keys, key_dim, keys);
+    fetch_next(rows, 0);
     expand_values(rows.values, page + layout.values, rows.shape.value_groups(), values);
     load_half(reinterpret_cast<const uint16_t*>(page + layout.key_scales), key_scales, rows.shape.key_groups() * kPageRows);
     load_half(reinterpret_cast<const uint16_t*>(page + layout.value_scales), value_scales, rows.shape.value_groups() * kPageRows);

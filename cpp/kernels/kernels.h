@@ -34,6 +34,9 @@ struct PageRows {
     int begin;  // first row of the reference
     int count;
     int32_t position;  // of row `begin`
+    // What will be read after this page, fetched into the cache meanwhile: pages lie apart, so the processor doesn't see it coming.
+    const uint8_t* next = nullptr;
+    size_t next_bytes = 0;
 };
 
 struct Kernels {

@@ -41,6 +41,21 @@ inline Lanes operator*(const Lanes& a, const Lanes& b) {
 inline Lanes larger(const Lanes& a, const Lanes& b) {
     return each([&](int l) { return a.at[l] > b.at[l] ? a.at[l] : b.at[l]; });
 }
+// b unless a < b.
+inline Lanes smaller(const Lanes& a, const Lanes& b) {
+    return each([&](int l) { return a.at[l] < b.at[l] ? a.at[l] : b.at[l]; });
+}
+// A bit a lane.
+inline uint16_t less(const Lanes& a, const Lanes& b) {
+    int bits = 0;
+    for (int l = 0; l < kLanes; l++) bits |= (a.at[l] < b.at[l]) << l;
+    return uint16_t(bits);
+}
+// A step of the Walsh-Hadamard transform: sums of lanes that are Width apart, and their differences.
+template <int Width>
+inline Lanes butterfly(const Lanes& x) {
+    return each([&](int l) { return l & Width ? x.at[l ^ Width] - x.at[l] : x.at[l] + x.at[l ^ Width]; });
+}
 // x with the low bits of n's representation added to its exponent.
 inline Lanes add_exponents(const Lanes& x, const Lanes& n) {
     return each([&](int l) { return float_from_bits(bits_from_float(x.at[l]) + (bits_from_float(n.at[l]) << 23)); });
