@@ -118,52 +118,71 @@ inline __m256i table16(const int8_t* codes, int offset) {
     return _mm256_broadcastsi128_si256(table);
 }
 
-inline __m256i load(const void* source) { return _mm256_loadu_si256(static_cast<const __m256i*>(source)); }
+inline __m256i load_bytes(const void* source) { return _mm256_loadu_si256(static_cast<const __m256i*>(source)); }
 inline void store(void* target, __m256i x) { _mm256_storeu_si256(static_cast<__m256i*>(target), x); }
 
-void expand_keys(const uint8_t* codes, int dim, uint8_t* bytes) {
-    constexpr int vector = kPageRows * 4;
-    const __m256i table = table16(kKeyCodes.at, kKeyOffset), low = _mm256_set1_epi8(15);
-    for (int i = 0; i < dim / 8; i++) {
-        for (int b = 0; b < vector; b += 32) {
-            const __m256i packed = load(codes + i * vector + b);
-            store(bytes + 2 * i * vector + b, _mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)));
-            store(bytes + (2 * i + 1) * vector + b,
-                  _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low)));
+// load(i, k): code points of dims 8 i to 8 i + 3 and of the four after them, as unsigned bytes, of rows 8 k to 8 k + 7.
+struct KeyPair {
+    __m256i first, second;
+};
+struct PackedKeys {
+    const uint8_t* codes;
+    KeyPair load(int i, int k) const {
+        const __m256i table = table16(kKeyCodes.at, kKeyOffset), low = _mm256_set1_epi8(15);
+        const __m256i packed = load_bytes(codes + (i * kPageRows + 8 * k) * 4);
+        return {_mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)),
+                _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low))};
+    }
+};
+struct KeyBytes {
+    const uint8_t* bytes;
+    KeyPair load(int i, int k) const {
+        const uint8_t* at = bytes + (2 * i * kPageRows + 8 * k) * 4;
+        return {load_bytes(at), load_bytes(at + kPageRows * 4)};
+    }
+};
+void expand_keys(const PackedKeys& keys, uint8_t* bytes) {
+    for (int i = 0; i < kGroup / 8; i++) {
+        for (int k = 0; k < 8; k++) {
+            const KeyPair pair = keys.load(i, k);
+            uint8_t* at = bytes + (2 * i * kPageRows + 8 * k) * 4;
+            store(at, pair.first);
+            store(at + kPageRows * 4, pair.second);
         }
     }
 }
 
-void expand_values(ValueCoding coding, const uint8_t* codes, int groups, int8_t* bytes) {
-    const __m256i low = _mm256_set1_epi8(15);
-    if (coding == ValueCoding::lloyd4) {
-        const __m256i table = table16(kValueCodes4.at, 0);
-        for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 128) {
-            for (int b = 0; b < 128; b += 32) {
-                const __m256i packed = load(codes + b);
-                store(bytes + b, _mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)));
-                store(bytes + 128 + b, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low)));
-            }
-        }
-        return;
+// load(quad, k): code points of dims 8 k to 8 k + 7 of four rows.
+struct Lloyd4Values {
+    const uint8_t* codes;
+    __m256i load(int quad, int k) const {
+        const __m256i packed = load_bytes(codes + quad * 128 + k % 4 * 32);
+        const __m256i nibbles = _mm256_and_si256(k < 4 ? packed : _mm256_srli_epi16(packed, 4), _mm256_set1_epi8(15));
+        return _mm256_shuffle_epi8(table16(kValueCodes4.at, 0), nibbles);
     }
-    const __m256i table = table16(kValueCodes2.at, 0), high = _mm256_set1_epi8(12), two = _mm256_set1_epi8(3);
-    for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 64) {
-        __m256i before = _mm256_setzero_si256();
-        for (int half = 0; half < 2; half++) {
-            const __m256i packed = load(codes + 32 * half);
-            // Each byte's predecessor in its row is four bytes earlier.
-            const __m256i carried = _mm256_permute2x128_si256(before, packed, 0x21);
-            const __m256i previous = _mm256_alignr_epi8(packed, carried, 12);
-            const __m256i first = _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(previous, 2), high),
-                                                  _mm256_and_si256(_mm256_srli_epi16(packed, 6), two));
-            store(bytes + 32 * half, _mm256_shuffle_epi8(table, first));
-            store(bytes + 64 + 32 * half, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low)));
-            store(bytes + 128 + 32 * half, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 2), low)));
-            store(bytes + 192 + 32 * half, _mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)));
-            before = packed;
-        }
+};
+struct Trellis2Values {
+    const uint8_t* codes;
+    __m256i load(int quad, int k) const {
+        const uint8_t* at = codes + quad * 64 + k % 2 * 32;
+        const __m256i packed = load_bytes(at), table = table16(kValueCodes2.at, 0);
+        if (k >= 2)
+            return _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 6 - k / 2 * 2), _mm256_set1_epi8(15)));
+        // Each byte's predecessor in its row is four bytes earlier; a row starts from state 0.
+        const __m256i previous =
+            k == 0 ? _mm256_alignr_epi8(packed, _mm256_permute2x128_si256(packed, packed, 0x08), 12) : load_bytes(at - 4);
+        return _mm256_shuffle_epi8(table, _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(previous, 2), _mm256_set1_epi8(12)),
+                                                          _mm256_and_si256(_mm256_srli_epi16(packed, 6), _mm256_set1_epi8(3))));
     }
+};
+struct ValueBytes {
+    const uint8_t* bytes;
+    __m256i load(int quad, int k) const { return load_bytes(bytes + quad * kGroup * 4 + k * 32); }
+};
+template <typename Values>
+void expand_values(const Values& values, uint8_t* bytes) {
+    for (int quad = 0; quad < kPageRows / 4; quad++)
+        for (int k = 0; k < 8; k++) store(bytes + quad * kGroup * 4 + k * 32, values.load(quad, k));
 }
 
 inline __m256i dot4(__m256i sum, __m256i unsigned_bytes, __m256i signed_bytes) {
@@ -177,19 +196,19 @@ inline __m256i broadcast4(const void* bytes) {
     return _mm256_set1_epi32(word);
 }
 
-template <int N>
-void key_dots(const uint8_t* keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
-    constexpr int tiles = N == 1 ? 8 : 2;  // of 8 rows: as many sums as fit in registers
+template <int N, typename Keys>
+void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
+    constexpr int tiles = N == 1 ? 4 : 2;  // of 8 rows: as many sums as fit in registers
     for (int t = 0; t < 8; t += tiles) {
         __m256i sums[N][tiles];
         for (int i = 0; i < N; i++)
             for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_set1_epi32(starts[i]);
-        for (int d = 0; d < kGroup / 4; d++) {
-            __m256i rows[tiles];
-            for (int k = 0; k < tiles; k++) rows[k] = load(keys + d * kPageRows * 4 + (t + k) * 32);
+        for (int d = 0; d < kGroup / 8; d++) {
+            KeyPair rows[tiles];
+            for (int k = 0; k < tiles; k++) rows[k] = keys.load(d, t + k);
             for (int i = 0; i < N; i++) {
-                const __m256i query = broadcast4(queries + i * stride + d * 4);
-                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(sums[i][k], rows[k], query);
+                const __m256i first = broadcast4(queries + i * stride + d * 8), second = broadcast4(queries + i * stride + d * 8 + 4);
+                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(dot4(sums[i][k], rows[k].first, first), rows[k].second, second);
             }
         }
         for (int i = 0; i < N; i++)
@@ -197,16 +216,17 @@ void key_dots(const uint8_t* keys, const int8_t* queries, int stride, const int3
     }
 }
 
-template <int N>
-void value_sums(const int8_t* values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+template <int N, typename Values>
+void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
     constexpr int tiles = N == 1 ? 8 : 2;  // of 8 dims
+#pragma GCC unroll 4  // so that load() knows its shifts
     for (int t = 0; t < 8; t += tiles) {
         __m256i sums[N][tiles];
         for (int i = 0; i < N; i++)
             for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_si256();
         for (int quad = 0; quad < kPageRows / 4; quad++) {
             __m256i dims[tiles];
-            for (int k = 0; k < tiles; k++) dims[k] = load(values + quad * kGroup * 4 + (t + k) * 32);
+            for (int k = 0; k < tiles; k++) dims[k] = values.load(quad, t + k);
             for (int i = 0; i < N; i++) {
                 const __m256i weight = broadcast4(weights[i] + quad * 4);
                 for (int k = 0; k < tiles; k++) sums[i][k] = dot4(sums[i][k], weight, dims[k]);

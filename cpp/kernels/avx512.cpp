@@ -103,46 +103,68 @@ inline __m512i table16(const int8_t* codes, int offset) {
     return _mm512_broadcast_i32x4(table);
 }
 
-inline __m512i load(const void* source) { return _mm512_loadu_si512(source); }
+inline __m512i load_bytes(const void* source) { return _mm512_loadu_si512(source); }
 inline void store(void* target, __m512i x) { _mm512_storeu_si512(target, x); }
 
-void expand_keys(const uint8_t* codes, int dim, uint8_t* bytes) {
-    constexpr int vector = kPageRows * 4;
-    const __m512i table = table16(kKeyCodes.at, kKeyOffset), low = _mm512_set1_epi8(15);
-    for (int i = 0; i < dim / 8; i++) {
-        for (int b = 0; b < vector; b += 64) {
-            const __m512i packed = load(codes + i * vector + b);
-            store(bytes + 2 * i * vector + b, _mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)));
-            store(bytes + (2 * i + 1) * vector + b,
-                  _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low)));
+// load(i, k): code points of dims 8 i to 8 i + 3 and of the four after them, as unsigned bytes, of rows 16 k to 16 k + 15.
+struct KeyPair {
+    __m512i first, second;
+};
+struct PackedKeys {
+    const uint8_t* codes;
+    KeyPair load(int i, int k) const {
+        const __m512i table = table16(kKeyCodes.at, kKeyOffset), low = _mm512_set1_epi8(15);
+        const __m512i packed = load_bytes(codes + (i * kPageRows + 16 * k) * 4);
+        return {_mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)),
+                _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low))};
+    }
+};
+struct KeyBytes {
+    const uint8_t* bytes;
+    KeyPair load(int i, int k) const {
+        const uint8_t* at = bytes + (2 * i * kPageRows + 16 * k) * 4;
+        return {load_bytes(at), load_bytes(at + kPageRows * 4)};
+    }
+};
+void expand_keys(const PackedKeys& keys, uint8_t* bytes) {
+    for (int i = 0; i < kGroup / 8; i++) {
+        for (int k = 0; k < 4; k++) {
+            const KeyPair pair = keys.load(i, k);
+            uint8_t* at = bytes + (2 * i * kPageRows + 16 * k) * 4;
+            store(at, pair.first);
+            store(at + kPageRows * 4, pair.second);
         }
     }
 }
 
-void expand_values(ValueCoding coding, const uint8_t* codes, int groups, int8_t* bytes) {
-    const __m512i low = _mm512_set1_epi8(15);
-    if (coding == ValueCoding::lloyd4) {
-        const __m512i table = table16(kValueCodes4.at, 0);
-        for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 128) {
-            for (int b = 0; b < 128; b += 64) {
-                const __m512i packed = load(codes + b);
-                store(bytes + b, _mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)));
-                store(bytes + 128 + b, _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low)));
-            }
-        }
-        return;
+// load(quad, k): code points of dims 16 k to 16 k + 15 of four rows.
+struct Lloyd4Values {
+    const uint8_t* codes;
+    __m512i load(int quad, int k) const {
+        const __m512i packed = load_bytes(codes + quad * 128 + k % 2 * 64);
+        const __m512i nibbles = _mm512_and_si512(k < 2 ? packed : _mm512_srli_epi16(packed, 4), _mm512_set1_epi8(15));
+        return _mm512_shuffle_epi8(table16(kValueCodes4.at, 0), nibbles);
     }
-    const __m512i table = table16(kValueCodes2.at, 0), high = _mm512_set1_epi8(12), two = _mm512_set1_epi8(3);
-    for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4, codes += 64) {
-        const __m512i packed = load(codes);
+};
+struct Trellis2Values {
+    const uint8_t* codes;
+    __m512i load(int quad, int k) const {
+        const __m512i packed = load_bytes(codes + quad * 64), table = table16(kValueCodes2.at, 0);
+        if (k > 0)
+            return _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 6 - 2 * k), _mm512_set1_epi8(15)));
         const __m512i previous = _mm512_alignr_epi32(packed, _mm512_setzero_si512(), 15);  // four bytes earlier in its row
-        const __m512i first = _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(previous, 2), high),
-                                              _mm512_and_si512(_mm512_srli_epi16(packed, 6), two));
-        store(bytes, _mm512_shuffle_epi8(table, first));
-        store(bytes + 64, _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low)));
-        store(bytes + 128, _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 2), low)));
-        store(bytes + 192, _mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)));
+        return _mm512_shuffle_epi8(table, _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(previous, 2), _mm512_set1_epi8(12)),
+                                                          _mm512_and_si512(_mm512_srli_epi16(packed, 6), _mm512_set1_epi8(3))));
     }
+};
+struct ValueBytes {
+    const uint8_t* bytes;
+    __m512i load(int quad, int k) const { return load_bytes(bytes + quad * kGroup * 4 + k * 64); }
+};
+template <typename Values>
+void expand_values(const Values& values, uint8_t* bytes) {
+    for (int quad = 0; quad < kPageRows / 4; quad++)
+        for (int k = 0; k < 4; k++) store(bytes + quad * kGroup * 4 + k * 64, values.load(quad, k));
 }
 
 inline __m512i broadcast4(const void* bytes) {
@@ -151,31 +173,32 @@ inline __m512i broadcast4(const void* bytes) {
     return _mm512_set1_epi32(word);
 }
 
-template <int N>
-void key_dots(const uint8_t* keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
+template <int N, typename Keys>
+void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
     __m512i sums[N][4];
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 4; k++) sums[i][k] = _mm512_set1_epi32(starts[i]);
-    for (int d = 0; d < kGroup / 4; d++) {
-        __m512i rows[4];
-        for (int k = 0; k < 4; k++) rows[k] = load(keys + d * kPageRows * 4 + k * 64);
+    for (int d = 0; d < kGroup / 8; d++) {
+        KeyPair rows[4];
+        for (int k = 0; k < 4; k++) rows[k] = keys.load(d, k);
         for (int i = 0; i < N; i++) {
-            const __m512i query = broadcast4(queries + i * stride + d * 4);
-            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_dpbusd_epi32(sums[i][k], rows[k], query);
+            const __m512i first = broadcast4(queries + i * stride + d * 8), second = broadcast4(queries + i * stride + d * 8 + 4);
+            for (int k = 0; k < 4; k++)
+                sums[i][k] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sums[i][k], rows[k].first, first), rows[k].second, second);
         }
     }
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 4; k++) store(dots[i] + k * 16, sums[i][k]);
 }
 
-template <int N>
-void value_sums(const int8_t* values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+template <int N, typename Values>
+void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
     __m512i sums[N][4];
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_si512();
     for (int quad = 0; quad < kPageRows / 4; quad++) {
         __m512i dims[4];
-        for (int k = 0; k < 4; k++) dims[k] = load(values + quad * kGroup * 4 + k * 64);
+        for (int k = 0; k < 4; k++) dims[k] = values.load(quad, k);
         for (int i = 0; i < N; i++) {
             const __m512i weight = broadcast4(weights[i] + quad * 4);
             for (int k = 0; k < 4; k++) sums[i][k] = _mm512_dpbusd_epi32(sums[i][k], weight, dims[k]);

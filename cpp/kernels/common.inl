@@ -1,6 +1,7 @@
 // What every instruction set shares, compiled once for each with that set's flags. A file that includes this defines
 // `namespace { … }` functions first: store_half, load_half, transpose16, expand_keys, expand_values, key_dots<N>, value_sums<N>,
-// float_scores<N>, float_sums<N>, and Lanes: kLanes floats with load_lanes, store_lanes, spread, + - *, larger, add_exponents, from_ints,
+// float_scores<N>, float_sums<N>; where a group's codes come from: PackedKeys, Lloyd4Values and Trellis2Values as they lie in a page,
+// KeyBytes and ValueBytes as they were expanded; and Lanes: kLanes floats with load_lanes, store_lanes, spread, + - *, larger, add_exponents, from_ints,
 // store_bytes, sum_of, largest_of, load_half_lanes, fused, butterfly<Width>,
 // smaller and less. Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so that packed pages give the
 // same bits on all sets.
@@ -391,9 +392,19 @@ inline void fetch_next(const PageRows& rows, int part) {
     for (size_t line = lines * part / kFetchParts; line < lines * (part + 1) / kFetchParts; line++) __builtin_prefetch(rows.next + line * 64);
 }
 
-template <int N>
-inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries, int first, const uint8_t* keys, const int8_t* values,
-                                const float* key_scales, const float* value_scales, float value_step) {
+// A page's codes and scales. Keys and Values are made of a group's first byte; groups are so many bytes apart.
+template <typename Keys, typename Values>
+struct PackedRows {
+    const uint8_t* keys;
+    const uint8_t* values;
+    size_t key_stride, value_stride;
+    const float* key_scales;    // [group][kPageRows]
+    const float* value_scales;  // [group][kPageRows]
+    float value_step;
+};
+
+template <int N, typename Keys, typename Values>
+inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries, int first, const PackedRows<Keys, Values>& page) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
     const int key_groups = rows.shape.key_groups();
     alignas(64) float scores[N][kPageRows];
@@ -401,13 +412,13 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
         alignas(64) int32_t dots[N][kPageRows];
         int32_t offsets[N];
         for (int i = 0; i < N; i++) offsets[i] = -kKeyOffset * queries.code_sums[(first + i) * key_groups + g];
-        key_dots<N>(keys + g * kGroup * kPageRows, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, offsets, dots);
+        key_dots<N>(Keys{page.keys + g * page.key_stride}, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, offsets, dots);
         if (first == 0 && g == 0) fetch_next(rows, 1);
         for (int i = 0; i < N; i++) {
             const Lanes scale = spread(queries.code_scales[(first + i) * key_groups + g]);
             const Lanes start = spread(queries.centre_scores[first + i]);
             for (int r = 0; r < kPageRows; r += kLanes) {
-                const Lanes product = from_ints(dots[i] + r) * (scale * load_lanes(key_scales + g * kPageRows + r));
+                const Lanes product = from_ints(dots[i] + r) * (scale * load_lanes(page.key_scales + g * kPageRows + r));
                 store_lanes(scores[i] + r, (g == 0 ? start : load_lanes(scores[i] + r)) + product);
             }
         }
@@ -425,8 +436,8 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
         alignas(64) int32_t sums[N][kGroup];
         float units[N];
         for (int i = 0; i < N; i++)
-            units[i] = byte_weights(scores[i], value_scales + g * kPageRows, rows.begin, ends[i], weights[i]) * value_step;
-        value_sums<N>(values + g * kGroup * kPageRows, weights, sums);
+            units[i] = byte_weights(scores[i], page.value_scales + g * kPageRows, rows.begin, ends[i], weights[i]) * page.value_step;
+        value_sums<N>(Values{page.values + g * page.value_stride}, weights, sums);
         if (first == 0 && g == 0) fetch_next(rows, 3);
         for (int i = 0; i < N; i++) {
             float* output = queries.output + size_t(first + i) * value_dim + g * kGroup;
@@ -436,23 +447,34 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
     }
 }
 
-void attend_packed(const PageRows& rows, const QueryBlock& queries, void* scratch) {
-    const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
-    uint8_t* keys = static_cast<uint8_t*>(scratch);                                  // [key_dim / 4][kPageRows][4]
-    int8_t* values = reinterpret_cast<int8_t*>(keys + key_dim * kPageRows);          // [group][kPageRows / 4][kGroup][4]
-    float* key_scales = reinterpret_cast<float*>(values + value_dim * kPageRows);    // [group][kPageRows]
-    float* value_scales = key_scales + rows.shape.key_groups() * kPageRows;          // [group][kPageRows]
-    const uint8_t* page = rows.page;
+template <typename Values>
+inline void attend_packed_page(const PageRows& rows, const QueryBlock& queries, void* scratch, size_t value_stride, float value_step) {
+    const int key_groups = rows.shape.key_groups(), value_groups = rows.shape.value_groups();
     const PageLayout& layout = *rows.layout;
-    expand_keys(page + layout.keys, key_dim, keys);
+    float* key_scales = static_cast<float*>(scratch);
+    float* value_scales = key_scales + key_groups * kPageRows;
+    load_half(reinterpret_cast<const uint16_t*>(rows.page + layout.key_scales), key_scales, key_groups * kPageRows);
+    load_half(reinterpret_cast<const uint16_t*>(rows.page + layout.value_scales), value_scales, value_groups * kPageRows);
+    const uint8_t *keys = rows.page + layout.keys, *values = rows.page + layout.values;
+    if (queries.count <= kBlock) {
+        const PackedRows<PackedKeys, Values> page{keys, values, kGroup / 2 * kPageRows, value_stride, key_scales, value_scales, value_step};
+        return in_blocks(queries.count, [&](auto n, int i) { attend_packed_block<decltype(n)::value>(rows, queries, i, page); });
+    }
+    uint8_t* key_bytes = reinterpret_cast<uint8_t*>(value_scales + value_groups * kPageRows);
+    uint8_t* value_bytes = key_bytes + rows.shape.key_dim * kPageRows;
+    for (int g = 0; g < key_groups; g++) expand_keys(PackedKeys{keys + g * kGroup / 2 * kPageRows}, key_bytes + g * kGroup * kPageRows);
+    for (int g = 0; g < value_groups; g++) expand_values(Values{values + g * value_stride}, value_bytes + g * kGroup * kPageRows);
+    const PackedRows<KeyBytes, ValueBytes> page{key_bytes, value_bytes, kGroup * kPageRows, kGroup * kPageRows,
+                                                key_scales, value_scales, value_step};
+    in_blocks(queries.count, [&](auto n, int i) { attend_packed_block<decltype(n)::value>(rows, queries, i, page); });
+}
+
+void attend_packed(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     fetch_next(rows, 0);
-    expand_values(rows.values, page + layout.values, rows.shape.value_groups(), values);
-    load_half(reinterpret_cast<const uint16_t*>(page + layout.key_scales), key_scales, rows.shape.key_groups() * kPageRows);
-    load_half(reinterpret_cast<const uint16_t*>(page + layout.value_scales), value_scales, rows.shape.value_groups() * kPageRows);
-    const float value_step = rows.values == ValueCoding::trellis2 ? kValueStep2 : kValueStep4;
-    in_blocks(queries.count, [&](auto n, int i) {
-        attend_packed_block<decltype(n)::value>(rows, queries, i, keys, values, key_scales, value_scales, value_step);
-    });
+    if (rows.values == ValueCoding::trellis2)
+        attend_packed_page<Trellis2Values>(rows, queries, scratch, kGroup / 4 * kPageRows, kValueStep2);
+    else
+        attend_packed_page<Lloyd4Values>(rows, queries, scratch, kGroup / 2 * kPageRows, kValueStep4);
 }
 
 }  // namespace

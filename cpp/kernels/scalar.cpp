@@ -99,55 +99,68 @@ void transpose16(const float (*block)[16], float* target, int stride) {
         for (int r = 0; r < 16; r++) target[c * stride + r] = block[r][c];
 }
 
-// Nibbles of [dim / 8][row][4] to bytes of [dim / 4][row][4].
-void expand_keys(const uint8_t* codes, int dim, uint8_t* bytes) {
-    constexpr int vector = kPageRows * 4;
-    for (int i = 0; i < dim / 8; i++) {
-        for (int b = 0; b < vector; b++) {
-            bytes[2 * i * vector + b] = uint8_t(kKeyCodes.at[codes[i * vector + b] & 15] + kKeyOffset);
-            bytes[(2 * i + 1) * vector + b] = uint8_t(kKeyCodes.at[codes[i * vector + b] >> 4] + kKeyOffset);
-        }
+// Code points of a group's keys as unsigned bytes.
+struct PackedKeys {
+    const uint8_t* codes;  // [kGroup / 8][row][4], see PageLayout
+    int at(int row, int d) const {
+        const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
+        return kKeyCodes.at[d % 8 < 4 ? byte & 15 : byte >> 4] + kKeyOffset;
     }
+};
+struct KeyBytes {
+    const uint8_t* bytes;  // [kGroup / 4][row][4]
+    int at(int row, int d) const { return bytes[(d / 4 * kPageRows + row) * 4 + d % 4]; }
+};
+void expand_keys(const PackedKeys& keys, uint8_t* bytes) {
+    for (int d = 0; d < kGroup; d++)
+        for (int r = 0; r < kPageRows; r++) bytes[(d / 4 * kPageRows + r) * 4 + d % 4] = uint8_t(keys.at(r, d));
 }
 
-// Codes to bytes of [group][row / 4][dim of the group][row % 4].
-void expand_values(ValueCoding coding, const uint8_t* codes, int groups, int8_t* bytes) {
-    for (int quad = 0; quad < groups * kPageRows / 4; quad++, bytes += kGroup * 4) {
-        if (coding == ValueCoding::lloyd4) {
-            for (int b = 0; b < 128; b++) {
-                bytes[b] = kValueCodes4.at[codes[b] & 15];
-                bytes[128 + b] = kValueCodes4.at[codes[b] >> 4];
-            }
-            codes += 128;
-        } else {
-            for (int b = 0; b < 64; b++) {
-                const int window = (b < 4 ? 0 : codes[b - 4]) << 8 | codes[b];
-                for (int s = 0; s < 4; s++) bytes[64 * s + b] = kValueCodes2.at[window >> (6 - 2 * s) & 15];
-            }
-            codes += 64;
-        }
+// Code points of a group's values.
+struct Lloyd4Values {
+    const uint8_t* codes;  // [row / 4][32][row % 4]
+    int at(int row, int d) const {
+        const uint8_t byte = codes[row / 4 * 128 + d % 32 * 4 + row % 4];
+        return kValueCodes4.at[d < 32 ? byte & 15 : byte >> 4];
     }
+};
+struct Trellis2Values {
+    const uint8_t* codes;  // [row / 4][16][row % 4]
+    int at(int row, int d) const {
+        const uint8_t* byte = codes + row / 4 * 64 + d % 16 * 4 + row % 4;
+        const int window = (d % 16 == 0 ? 0 : byte[-4]) << 8 | *byte;
+        return kValueCodes2.at[window >> (6 - d / 16 * 2) & 15];
+    }
+};
+struct ValueBytes {
+    const uint8_t* bytes;  // [row / 4][kGroup][row % 4]
+    int at(int row, int d) const { return int8_t(bytes[(row / 4 * kGroup + d) * 4 + row % 4]); }
+};
+template <typename Values>
+void expand_values(const Values& values, uint8_t* bytes) {
+    for (int r = 0; r < kPageRows; r++)
+        for (int d = 0; d < kGroup; d++) bytes[(r / 4 * kGroup + d) * 4 + r % 4] = uint8_t(values.at(r, d));
 }
 
-// dots[i][row] = starts[i] + query i . key row, over one group. keys: [kGroup / 4][row][4].
-template <int N>
-void key_dots(const uint8_t* keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
+// dots[i][row] = starts[i] + query i . key row, over one group.
+template <int N, typename Keys>
+void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
     for (int i = 0; i < N; i++) {
         for (int r = 0; r < kPageRows; r++) {
             int32_t sum = starts[i];
-            for (int d = 0; d < kGroup; d++) sum += keys[(d / 4 * kPageRows + r) * 4 + d % 4] * queries[i * stride + d];
+            for (int d = 0; d < kGroup; d++) sum += keys.at(r, d) * queries[i * stride + d];
             dots[i][r] = sum;
         }
     }
 }
 
-// sums[i][d] = weights of query i . values of dim d, over the rows. values: [row / 4][kGroup][row % 4].
-template <int N>
-void value_sums(const int8_t* values, const uint8_t (*weights)[kPageRows], int32_t (*sums)[kGroup]) {
+// sums[i][d] = weights of query i . values of dim d, over the rows.
+template <int N, typename Values>
+void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*sums)[kGroup]) {
     for (int i = 0; i < N; i++) {
         for (int d = 0; d < kGroup; d++) {
             int32_t sum = 0;
-            for (int r = 0; r < kPageRows; r++) sum += weights[i][r] * values[(r / 4 * kGroup + d) * 4 + r % 4];
+            for (int r = 0; r < kPageRows; r++) sum += weights[i][r] * values.at(r, d);
             sums[i][d] = sum;
         }
     }
