@@ -9,7 +9,8 @@ const titles: Readonly<Record<ModelProgress["source"], string>> = {pypi: "PyPI",
 
 export interface DownloadProgress {
     onProgress(progress: ModelProgress): void;
-    stop(): void;
+    /** `whole`: the model is there. */
+    stop(whole: boolean): void;
 }
 
 /** Shows a download on stderr: a bar on a terminal, a line now and then elsewhere. */
@@ -37,12 +38,21 @@ function showBar(name: string): DownloadProgress {
 
 function showLines(name: string): DownloadProgress {
     let next = 0;
+    let last: ModelProgress | null = null;
+    let shown = -1;
+    const show = ({source, bytes, totalBytes}: ModelProgress): void => {
+        shown = bytes;
+        const percentage = Math.floor(bytes * 100 / totalBytes);
+        printNote(`${name} from ${titles[source]}: ${formatBytes(bytes)} of ${formatBytes(totalBytes)}, ${percentage}%`);
+    };
     return {
-        onProgress({source, bytes, totalBytes}) {
+        onProgress(progress) {
+            last = progress;
             if (Date.now() < next) return;
             next = Date.now() + lineInterval;
-            printNote(`${name} from ${titles[source]}: ${formatBytes(bytes)} of ${formatBytes(totalBytes)}`);
+            show(progress);
         },
-        stop() { /* nothing is open */ }
+        // The last report may have been before the last bytes.
+        stop(whole) { if (whole && last !== null && shown < last.totalBytes) show({...last, bytes: last.totalBytes}); }
     };
 }
