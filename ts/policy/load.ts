@@ -16,11 +16,13 @@ const tierNamePattern = /^[a-z][a-z0-9-]*$/;
  * Checks a policy and fills in what it leaves out.
  * @param input a tier's name, the path of a JSON file, the policy itself, or undefined for the defaults.
  * @throws DeltaStoreError POLICY_INVALID with every mistake in `problems`; POLICY_NOT_FOUND for a file that can't be
- *     read; TIER_UNKNOWN for a word that is neither a built-in tier nor a file.
+ *     read; TIER_UNKNOWN for a word that is neither a built-in tier nor a file; OPTION_INVALID for an empty string.
  */
 export function loadPolicy(input: string | PolicyFile | undefined): Policy {
     if (input === undefined) return checkPolicy({}, "The policy");
     if (typeof input !== "string") return checkPolicy(input, "The policy");
+    if (input.trim() === "")
+        throw new DeltaStoreError("OPTION_INVALID", `policy is ${JSON.stringify(input)}; give a built-in tier's name or a policy file's path`);
     if (builtInTiers.has(input)) return checkPolicy({default: input}, "The policy");
     if (tierNamePattern.test(input) && !existsSync(input))
         throw unknownTier(input, [...builtInTiers.keys()], " and no file has this path");
