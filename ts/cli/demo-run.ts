@@ -6,7 +6,7 @@ import {createContext, type Runtime} from "./runtime.js";
 export const prefillRound = 512;
 export const decodeRound = 16;
 
-const decodeRounds = 6;
+const decodeRounds = 5;
 const leastContextSize = 4096;
 /** Positions of prompt and answer at which the most likely next tokens are compared. */
 const comparedPositions = 256;
