@@ -89,3 +89,14 @@ t.test("a reader that has gone ends a command quietly", async (t) => {
     t.strictSame(await withClosedPipe(["chat", "--threads", "1", "--model", model], "stdout", "hello\nhello\n"), quiet, "chat");
     t.match(await withClosedPipe(["policy", "show", "hihg"], "stderr"), {signal: null, rest: ""}, "an error to nobody");
 });
+
+t.test("chat from a pipe: statistics, and what the policy's fallback makes of them", async (t) => {
+    const chat = async (name: string, policy: string) => await deltastore(
+        ["chat", "--threads", "1", "--policy", policy, "--model", await tinyModelPath(tinyModel(name))], {}, "/stats\n");
+    t.match(await chat("llama-head-128", "high"), {
+        code: 0, stderr: "", stdout: /^0 tokens on the tier high: \d+ B in 0 pages; stock F16 would hold 0 B\.\n$/
+    });
+    t.match(await chat("mamba", "high"), {code: 1, stdout: "", stderr: /^error MODEL_UNSUPPORTED: /});
+    const fallback = join(t.testdir({"stock.json": '{"onUnsupported": "stock"}'}), "stock.json");
+    t.match(await chat("mamba", fallback), {code: 0, stdout: "This is the stock cache, which isn't measured.\n"});
+});

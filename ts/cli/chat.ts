@@ -139,7 +139,7 @@ function printStats({store}: Runtime, context: LlamaContext, cache: string): voi
         return printLine("This is the stock cache, which isn't measured.");
     }
     const {tokens, residentBytes, stockBytes, pages} = stats;
-    const ratio = residentBytes === 0 ? "" : `, ${(stockBytes / residentBytes).toFixed(2)} times as much`;
+    const ratio = tokens === 0 ? "" : `, ${(stockBytes / residentBytes).toFixed(2)} times as much`;
     printLine(`${tokens} tokens on the tier ${cache}: ${formatBytes(residentBytes)} in ${pages} pages; ` +
         `stock F16 would hold ${formatBytes(stockBytes)}${ratio}.`);
 }
