@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <napi.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 
@@ -31,6 +32,15 @@ PackedMemory& live_memory(AddonContext* addon) {
     return *memory;
 }
 
+// Those that this processor runs, best first.
+std::string kernel_names() {
+    const Kernels* found[4];
+    const int count = available_kernels(found);
+    std::string names;
+    for (int i = 0; i < count; i++) names += std::string(i == 0 ? "" : ", ") + '"' + found[i]->name + '"';
+    return names;
+}
+
 Napi::Value kernels(const Napi::CallbackInfo& info) {
     const Kernels* found[4];
     const int count = available_kernels(found);
@@ -50,7 +60,7 @@ Napi::Value install(const Napi::CallbackInfo& info) {
         if (dladdr(reinterpret_cast<const void*>(&install), &self)) dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
         if (select_kernels() == nullptr)
             throw CodedError("OPTION_INVALID", std::string("DELTASTORE_KERNEL is \"") + std::getenv("DELTASTORE_KERNEL") +
-                                                   "\", which this processor doesn't run");
+                                                   "\"; this processor runs " + kernel_names());
         const RuntimeLibraries libraries = install_graph_ops();
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("llamaLibrary", libraries.llama);

@@ -1,4 +1,5 @@
 import {getLlama, getModuleVersion, type LlamaModel} from "node-llama-cpp";
+import {attach} from "./attach.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import {binaryFolder, loadedLibraries, loadNative} from "./load-native.js";
 import {checkRuntime, supportedRuntimes} from "./runtime.js";
@@ -7,12 +8,16 @@ import type {DeltaStore} from "./store.js";
 export interface RuntimeReport {
     nodeLlamaCppVersion: string;
     llamaCppRelease: string;
+    /** Whether the platform and these releases are among those that this build was tested with. */
     supported: boolean;
-    /** Why not, if it isn't. */
+    /** Whether the engine loads and can be attached; false, too, where nothing is supported and it wasn't tried. */
+    engineLoads: boolean;
+    /** Why not, if one of them is false. */
     problem: {code: ErrorCode; message: string} | null;
     supportedVersions: readonly {nodeLlamaCpp: string; llamaCpp: string}[];
     /** Folder of the engine's binary. */
     binary: string | null;
+    /** Kernels that this processor runs, best first, and the one in use ("" if DELTASTORE_KERNEL names none of them). */
     kernels: {available: string[]; selected: string} | null;
     libraries: string[];
 }
@@ -21,13 +26,14 @@ export interface RuntimeReport {
 export async function runtimeReport(): Promise<RuntimeReport> {
     const llama = await getLlama({gpu: false});
     try {
+        let supported = false;
         let problem: RuntimeReport["problem"] = null;
         let kernels: RuntimeReport["kernels"] = null;
         try {
             await checkRuntime(llama);
-            const native = await loadNative();
-            native.install();
-            kernels = native.kernels();
+            supported = true;
+            kernels = (await loadNative()).kernels();
+            (await attach(llama)).dispose();
         } catch (error) {
             const typed = toDeltaStoreError(error);
             if (!(typed instanceof DeltaStoreError)) throw error;
@@ -36,7 +42,8 @@ export async function runtimeReport(): Promise<RuntimeReport> {
         return {
             nodeLlamaCppVersion: await getModuleVersion(),
             llamaCppRelease: llama.llamaCppRelease.release,
-            supported: problem === null,
+            supported,
+            engineLoads: problem === null,
             problem,
             supportedVersions: supportedRuntimes,
             binary: binaryFolder(),

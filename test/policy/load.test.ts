@@ -40,8 +40,7 @@ t.test("a whole policy is filled in", async (t) => {
         tiers: {
             fast: {format: "k4v2", window: 0},
             wide: {extends: "conservative", window: 4096, sinks: 64},
-            mixed: {extends: "exact", format: "k4v4"},
-            high: {extends: "high", sinks: 8}
+            mixed: {extends: "exact", format: "k4v4"}
         },
         pool: {limit: "1.5GiB"}, onUnsupported: "stock"
     });
@@ -51,10 +50,6 @@ t.test("a whole policy is filled in", async (t) => {
     t.strictSame(policy.tiers.get("fast"), {name: "fast", format: "k4v2", window: 0, sinks: 4});
     t.strictSame(policy.tiers.get("wide"), {name: "wide", format: "k4v2", window: 4096, sinks: 64});
     t.strictSame(policy.tiers.get("mixed"), {name: "mixed", format: "k4v4", window: 64, sinks: 4});
-    t.strictSame(policy.tiers.get("high"), {name: "high", format: "k4v4", window: 64, sinks: 8},
-        "a tier takes the place of the built-in one of its name");
-    t.strictSame(loadPolicy(undefined).tiers.get("high"), {name: "high", format: "k4v4", window: 64, sinks: 4},
-        "and only in its own policy");
 });
 
 t.test("pool limits", async (t) => {
@@ -79,6 +74,7 @@ t.test("every mistake is reported at once", async (t) => {
         tiers: {
             Fast: {format: "k4v2"},
             stock: {format: "f16"},
+            high: {extends: "high", sinks: 8},
             still: {extends: "exact", window: 3},
             "empty-one": {},
             wrong: {format: "k4v3", window: 9999, sinks: -1, windwo: 3},
@@ -95,6 +91,7 @@ t.test("every mistake is reported at once", async (t) => {
         [/^\/default: "hihg" .*"conservative"/, "high"],
         [/^\/tiers\/Fast: "Fast" /, null],
         [/^\/tiers\/stock: "stock" /, null],
+        [/^\/tiers\/high: "high" is a built-in tier, which can't be redefined; .*another name, and "extends": "high"/, null],
         [/^\/tiers\/still\/window: 3 contradicts .*"f16"/, null],
         [/^\/tiers\/empty-one: \{\} .*"format".*"extends"/, null],
         [/^\/tiers\/wrong\/format: "k4v3" .*"f16", "k4v4" and "k4v2"/, "k4v4"],
@@ -137,6 +134,8 @@ t.test("a string is a tier's name or a file", async (t) => {
         "twice.json": '{"default": "exact",\n "default": "high"}',
         "commented.json": '{/* no */}',
         "empty.json": "",
+        "word.json": "default",
+        "both.json": '{"deflaut": "exact", "__proto__": {},\n          "pool": {"limit": 0,} "onUnsupported": "stock"}',
         "invalid.json": '{"default": 5, "tier": {}}'
     });
     t.equal(loadPolicy("exact").defaultTier, "exact");
@@ -146,11 +145,18 @@ t.test("a string is a tier's name or a file", async (t) => {
     t.match(failureOf(join(folder, "none.json")), {code: "POLICY_NOT_FOUND", message: "none.json"});
     t.match(failureOf(folder), {code: "POLICY_NOT_FOUND", message: folder});
     t.match(failureOf(join(folder, "bad.json")), {
-        code: "POLICY_INVALID", message: "bad.json", problems: [/^Line 3, column 23: /]});
+        code: "POLICY_INVALID", message: "bad.json", problems: [/^Line 3, column 23: a comma before "}" is not allowed\./]});
     t.match(failureOf(join(folder, "twice.json")), {
         code: "POLICY_INVALID", problems: [/^Line 2, column 2: the field "default" is given twice/]});
-    t.match(failureOf(join(folder, "commented.json")), {code: "POLICY_INVALID", problems: [/^Line 1, column 2: /]});
-    t.match(failureOf(join(folder, "empty.json")), {code: "POLICY_INVALID", problems: [/^Line 1, column 1: /]});
+    t.match(failureOf(join(folder, "commented.json")), {
+        code: "POLICY_INVALID", problems: [/^Line 1, column 2: comments are not allowed/]});
+    for (const name of ["empty.json", "word.json"])
+        t.ok(failureOf(join(folder, name)).problems.every((problem) => problem.startsWith("Line 1, ")), name);
+    t.match(failureOf(join(folder, "both.json")).problems, [
+        /^Line 2, column 31: a comma before "}" is not allowed/, /^Line 2, column 33: comma expected/,
+        /^\/deflaut: .*\(did you mean "default"\?\)/, /^\/__proto__: /, /^\/pool\/limit: 0 /
+    ]);
+    t.equal(failureOf(join(folder, "both.json")).problems.length, 5, "the text's mistakes, and the fields', once each");
     t.match(failureOf(join(folder, "invalid.json")), {
         code: "POLICY_INVALID", problems: [/^\/tier: .*\(did you mean "tiers"\?\)/, /^\/default: 5 /]});
 

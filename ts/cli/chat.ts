@@ -1,7 +1,8 @@
 import {createInterface, type Interface} from "node:readline";
 import type {Command} from "commander";
 import type {LlamaChatSession, LlamaContext} from "node-llama-cpp";
-import {toDeltaStoreError} from "../errors.js";
+import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
+import type {CacheStats} from "../index.js";
 import {formatBytes} from "../policy/bytes.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import {resolveTier} from "../policy/tiers.js";
@@ -129,9 +130,16 @@ function watchInterrupts(lines: Interface, terminal: boolean): Interrupts {
 }
 
 function printStats({store}: Runtime, context: LlamaContext, cache: string): void {
-    if (cache === "stock") return printLine("The stock cache; the store doesn't measure it.");
-    const {tokens, residentBytes, stockBytes, pages} = store.stats(context);
-    const ratio = residentBytes === 0 ? "" : `, ${(stockBytes / residentBytes).toFixed(2)} times as much`;
+    let stats: CacheStats;
+    try {
+        stats = store.stats(context);
+    } catch (error) {
+        // The user's choice, or the policy's with `onUnsupported: "stock"`.
+        if (!(error instanceof DeltaStoreError) || error.code !== "OPTION_INVALID") throw error;
+        return printLine("This is the stock cache, which isn't measured.");
+    }
+    const {tokens, residentBytes, stockBytes, pages} = stats;
+    const ratio = tokens === 0 ? "" : `, ${(stockBytes / residentBytes).toFixed(2)} times as much`;
     printLine(`${tokens} tokens on the tier ${cache}: ${formatBytes(residentBytes)} in ${pages} pages; ` +
         `stock F16 would hold ${formatBytes(stockBytes)}${ratio}.`);
 }

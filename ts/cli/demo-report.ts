@@ -1,8 +1,15 @@
 import {formatBytes} from "../policy/bytes.js";
-import type {CacheRun} from "./demo-run.js";
+import {decodeRound, prefillRound, type CacheRun} from "./demo-run.js";
 import {formatTable} from "./output.js";
 
-/** One cache's figures. Rates are tokens a second; `sameTop1` is a share from 0 to 1. */
+/** Speeds of a cache's rounds: the median in tokens a second, and the median of each round's ratio to stock's. */
+export interface Speed {
+    rounds: number;
+    tokensPerSecond: number;
+    toStock: number;
+}
+
+/** One cache's figures. `sameTop1` is a share from 0 to 1. */
 export interface CacheFigures {
     cache: string;
     tokens: number;
@@ -12,8 +19,8 @@ export interface CacheFigures {
     bytesPerToken: number | null;
     /** How many times less than stock F16 takes for the same tokens. */
     lessThanStock: number | null;
-    prefillTokensPerSecond: number;
-    decodeTokensPerSecond: number;
+    prefill: Speed;
+    decode: Speed;
     sameTop1: number;
     comparedPositions: number;
     answer: string;
@@ -21,55 +28,69 @@ export interface CacheFigures {
 
 /** Figures of all runs; the first is stock. */
 export function computeFigures(runs: readonly CacheRun[]): CacheFigures[] {
-    const [stock] = runs;
-    const packed = runs.find(({stockBytes, tokens}) => stockBytes !== null && tokens > 0);
-    const stockBytesPerToken = packed === undefined ? null : packed.stockBytes! / packed.tokens;
+    const stock = runs[0]!;
+    const stockBytes = runs.find((run) => run.stockBytes !== null)?.stockBytes ?? null;
     return runs.map((run) => {
-        const residentBytes = run.residentBytes
-            ?? (stockBytesPerToken === null ? null : Math.round(stockBytesPerToken * run.tokens));
-        const compared = stock!.nextTokens;
-        const same = compared.filter((token, index) => token !== null && token === run.nextTokens[index]).length;
+        const residentBytes = run.residentBytes ?? stockBytes;
+        const same = stock.nextTokens.filter((token, index) => token !== null && token === run.nextTokens[index]).length;
         return {
             cache: run.cache, tokens: run.tokens, residentBytes,
             residentBytesAre: run.residentBytes === null ? "computed" : "measured",
             bytesPerToken: residentBytes === null ? null : residentBytes / run.tokens,
             lessThanStock: run.stockBytes === null || residentBytes === null ? null : run.stockBytes / residentBytes,
-            prefillTokensPerSecond: run.prefillTokensPerSecond,
-            decodeTokensPerSecond: run.decodeTokensPerSecond,
-            sameTop1: compared.length === 0 ? 0 : same / compared.length,
-            comparedPositions: compared.length,
+            prefill: speedOf(run.prefillRates, stock.prefillRates),
+            decode: speedOf(run.decodeRates, stock.decodeRates),
+            sameTop1: same / stock.nextTokens.length,
+            comparedPositions: stock.nextTokens.length,
             answer: run.answer
         };
     });
+}
+
+function speedOf(rates: readonly number[], stockRates: readonly number[]): Speed {
+    return {
+        rounds: rates.length, tokensPerSecond: median(rates),
+        toStock: median(rates.map((rate, round) => rate / stockRates[round]!))
+    };
+}
+
+function median(values: readonly number[]): number {
+    const sorted = [...values].sort((a, b) => a - b);
+    const middle = sorted.length / 2;
+    return (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
 }
 
 /** The figures side by side, then the answers. */
 export function formatFigures(figures: readonly CacheFigures[]): string {
     const row = (label: string, cell: (figure: CacheFigures) => string): string[] => [label, ...figures.map(cell)];
     const table = formatTable([
-        row("", ({cache}) => cache === "stock" ? "stock F16" : cache),
+        row("", ({cache}) => titleOf(cache)),
         row("tokens in the cache", ({tokens}) => count(tokens)),
         row("KV cache, resident", ({residentBytes, residentBytesAre}) => residentBytes === null ? "-"
             : `${formatBytes(residentBytes)}${residentBytesAre === "computed" ? "*" : ""}`),
         row("bytes a token", ({bytesPerToken}) => bytesPerToken === null ? "-" : count(bytesPerToken)),
         row("less than stock", ({lessThanStock}) => lessThanStock === null ? "-" : `${lessThanStock.toFixed(2)}x`),
-        row("prefill, tokens/s", ({prefillTokensPerSecond}) => rate(prefillTokensPerSecond)),
-        row("decode, tokens/s", ({decodeTokensPerSecond}) => rate(decodeTokensPerSecond)),
+        row("prefill, tokens/s", ({prefill}) => prefill.tokensPerSecond.toFixed(1)),
+        row("  to stock", ({prefill}) => `x${prefill.toStock.toFixed(2)}`),
+        row("decode, tokens/s", ({decode}) => decode.tokensPerSecond.toFixed(1)),
+        row("  to stock", ({decode}) => `x${decode.toStock.toFixed(2)}`),
         row("same top-1 as stock", ({sameTop1}) => `${(sameTop1 * 100).toFixed(1)}%`)
     ]);
-    const answers = figures.map(({cache, answer}) => `${cache === "stock" ? "stock F16" : cache}: ${answer}`);
+    const {prefill, decode, comparedPositions} = figures[0]!;
     return [
         table, "",
         "* what F16 holds for these tokens; node-llama-cpp allocates its cache for the whole context at once",
-        `same top-1: at the last ${figures[0]?.comparedPositions ?? 0} positions of stock's prompt and answer`, "",
-        ...answers
+        `speeds: medians of ${prefill.rounds} rounds of ${prefillRound} tokens and ${decode.rounds} of ${decodeRound}, ` +
+            "the caches in turn; \"to stock\": of each round's ratio",
+        `same top-1: at the last ${comparedPositions} positions of stock's prompt and answer`,
+        ...figures.flatMap(({cache, answer}) => ["", `${titleOf(cache)}: ${answer}`])
     ].join("\n");
+}
+
+function titleOf(cache: string): string {
+    return cache === "stock" ? "stock F16" : cache;
 }
 
 function count(value: number): string {
     return Math.round(value).toLocaleString("en-US");
-}
-
-function rate(value: number): string {
-    return Number.isFinite(value) ? value.toFixed(1) : "-";
 }

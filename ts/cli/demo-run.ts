@@ -1,9 +1,13 @@
-import type {LlamaContextSequence, Token} from "node-llama-cpp";
+import type {ChatHistoryItem, LlamaContext, LlamaContextSequence, LlamaModel, Token} from "node-llama-cpp";
 import {demoPrompt, demoSystemPrompt} from "./demo-text.js";
 import {createContext, type Runtime} from "./runtime.js";
 
-const contextSize = 4096;
-const answerTokens = 64;
+/** Tokens of a timed round. */
+export const prefillRound = 512;
+export const decodeRound = 16;
+
+const decodeRounds = 5;
+const leastContextSize = 4096;
 /** Positions of prompt and answer at which the most likely next tokens are compared. */
 const comparedPositions = 256;
 
@@ -11,81 +15,138 @@ const comparedPositions = 256;
 export interface CacheRun {
     /** A tier's name, or "stock". */
     readonly cache: string;
+    /** Tokens in the cache after the answer; the same for all caches. */
     readonly tokens: number;
     /** Null for stock, which the store can't measure. */
     readonly residentBytes: number | null;
     /** What stock F16 holds for as many tokens; null for stock itself. */
     readonly stockBytes: number | null;
-    readonly prefillTokensPerSecond: number;
-    readonly decodeTokensPerSecond: number;
+    /** Tokens a second in each round; a round is the same for all caches. */
+    readonly prefillRates: readonly number[];
+    readonly decodeRates: readonly number[];
     readonly answer: string;
-    /** Prompt and answer as evaluated. */
-    readonly transcript: readonly Token[];
-    /** The most likely next token at each compared position of the replayed transcript. */
+    /** The most likely next token at each compared position of stock's prompt and answer. */
     readonly nextTokens: readonly (Token | null)[];
 }
 
-/** Reads the weights once, so that the first measured run doesn't pay for it. */
-export async function warmUp(runtime: Runtime): Promise<void> {
-    const context = await createContext(runtime, "stock", 256);
-    try {
-        await context.getSequence().evaluateWithoutGeneratingNewTokens(runtime.model.tokenize("Good morning."));
-    } finally {
-        await context.dispose();
-    }
+interface Lane {
+    readonly cache: string;
+    readonly context: LlamaContext;
+    readonly sequence: LlamaContextSequence;
+    readonly prefillRates: number[];
+    readonly decodeRates: number[];
+    /** Goes on behind the end of the answer, so that all lanes are timed alike. */
+    readonly generated: Token[];
 }
 
 /**
- * Puts the demo's document and question to one kind of cache: a tier's name or "stock". Next tokens are compared on the
- * transcript `replay`, or on the run's own if absent.
+ * Puts the demo's document and question to the stock cache and to these tiers, all at once and in turns, so that what
+ * else the machine does befalls them alike. Stock's run is the first of the result.
+ * @param note told what is being done
+ * @throws DeltaStoreError MODEL_UNSUPPORTED and the like before anything is evaluated
  */
-export async function runCache(runtime: Runtime, cache: string, replay?: readonly Token[]): Promise<CacheRun> {
-    const {LlamaChatSession} = await import("node-llama-cpp");
-    const context = await createContext(runtime, cache, contextSize);
-    try {
-        const sequence = context.getSequence();
-        const session = new LlamaChatSession({contextSequence: sequence, systemPrompt: demoSystemPrompt});
+export async function runCaches(runtime: Runtime, tiers: readonly string[],
+                                note: (text: string) => void): Promise<CacheRun[]> {
+    const {model} = runtime;
+    const prompt = await promptTokens(model);
+    const contextSize = Math.max(leastContextSize, prompt.length + decodeRound * decodeRounds);
+    const packed: Lane[] = [];
+    for (const tier of tiers) packed.push(await openLane(runtime, tier, contextSize));
+    const lanes = [await openLane(runtime, "stock", contextSize), ...packed];
+    await warmUp(runtime);
 
-        const prefillStart = performance.now();
-        await session.preloadPrompt(demoPrompt);
-        const prefillSeconds = (performance.now() - prefillStart) / 1000;
-        const prefillTokens = sequence.nextTokenIndex;
+    note(`Reading a document of ${prompt.length} tokens, in turns: ${lanes.map(({cache}) => cache).join(", ")} ...`);
+    await prefill(lanes, prompt.slice(0, -1));
+    note("Answering the question ...");
+    await decode(lanes, prompt.at(-1)!);
+    const measured = lanes.map(({cache, context}) => cache === "stock" ? null : runtime.store.stats(context));
 
-        let generated = 0;
-        let firstAt = 0;
-        let firstCount = 0;
-        let lastAt = 0;
-        const answer = await session.prompt(demoPrompt, {
-            maxTokens: answerTokens, temperature: 0, repeatPenalty: false,
-            onToken(tokens) {
-                generated += tokens.length;
-                lastAt = performance.now();
-                if (firstAt === 0) [firstAt, firstCount] = [lastAt, generated];
-            }
+    note("Comparing the most likely next tokens ...");
+    const transcript = [...prompt, ...untilEnd(model, lanes[0]!.generated)];
+    const first = Math.max(0, transcript.length - comparedPositions);
+    for (const {sequence} of lanes) await sequence.clearHistory();
+    await prefill(lanes, transcript.slice(0, first));
+    const runs: CacheRun[] = [];
+    for (const [index, {cache, sequence, prefillRates, decodeRates, generated}] of lanes.entries())
+        runs.push({
+            cache, prefillRates, decodeRates,
+            tokens: prompt.length + decodeRound * decodeRounds - 1,
+            residentBytes: measured[index]?.residentBytes ?? null,
+            stockBytes: measured[index]?.stockBytes ?? null,
+            answer: answerText(model, generated),
+            nextTokens: await mostLikelyTokens(sequence, transcript.slice(first))
         });
+    return runs;
+}
 
-        const transcript = sequence.contextTokens;
-        const stats = cache === "stock" ? null : runtime.store.stats(context);
-        session.dispose({disposeSequence: false});
-        const nextTokens = await mostLikelyTokens(sequence, replay ?? transcript);
-        return {
-            cache, answer: answer.trim(), transcript, nextTokens,
-            tokens: stats?.tokens ?? transcript.length,
-            residentBytes: stats?.residentBytes ?? null,
-            stockBytes: stats?.stockBytes ?? null,
-            prefillTokensPerSecond: prefillTokens / prefillSeconds,
-            decodeTokensPerSecond: (generated - firstCount) / ((lastAt - firstAt) / 1000)
-        };
-    } finally {
-        await context.dispose();
+async function promptTokens(model: LlamaModel): Promise<Token[]> {
+    const {resolveChatWrapper} = await import("node-llama-cpp");
+    const wrapper = resolveChatWrapper(model);
+    const chatHistory: ChatHistoryItem[] = [
+        ...wrapper.generateInitialChatHistory({systemPrompt: demoSystemPrompt}),
+        {type: "user", text: demoPrompt}, {type: "model", response: []}
+    ];
+    return wrapper.generateContextState({chatHistory}).contextText.tokenize(model.tokenizer);
+}
+
+async function openLane(runtime: Runtime, cache: string, contextSize: number): Promise<Lane> {
+    const context = await createContext(runtime, cache, contextSize);
+    return {cache, context, sequence: context.getSequence(), prefillRates: [], decodeRates: [], generated: []};
+}
+
+/** Reads the weights once, so that the first round doesn't pay for it. */
+async function warmUp(runtime: Runtime): Promise<void> {
+    const context = await createContext(runtime, "stock", 256);
+    await context.getSequence().evaluateWithoutGeneratingNewTokens(runtime.model.tokenize("Good morning."));
+    await context.dispose();
+}
+
+async function prefill(lanes: readonly Lane[], tokens: readonly Token[]): Promise<void> {
+    for (let start = 0, round = 0; start < tokens.length; start += prefillRound, round++) {
+        const part = tokens.slice(start, start + prefillRound);
+        for (const {sequence, prefillRates} of inTurn(lanes, round)) {
+            const rate = await timed(part.length, () => sequence.evaluateWithoutGeneratingNewTokens(part));
+            if (part.length === prefillRound) prefillRates.push(rate);
+        }
     }
 }
 
-async function mostLikelyTokens(sequence: LlamaContextSequence,
-                                transcript: readonly Token[]): Promise<(Token | null)[]> {
-    await sequence.clearHistory();
-    const first = Math.max(0, transcript.length - comparedPositions);
-    const outputs = await sequence.controlledEvaluate(transcript.map((token, index) =>
-        index < first ? token : [token, {generateNext: {token: true, options: {temperature: 0}}}]));
-    return outputs.slice(first).map((output) => output?.next.token ?? null);
+async function decode(lanes: readonly Lane[], token: Token): Promise<void> {
+    const streams = new Map(lanes.map((lane) =>
+        [lane, lane.sequence.evaluate([token], {temperature: 0, yieldEogToken: true})]));
+    for (let round = 0; round < decodeRounds; round++)
+        for (const lane of inTurn(lanes, round))
+            lane.decodeRates.push(await timed(decodeRound, async () => {
+                for (let i = 0; i < decodeRound; i++) lane.generated.push((await streams.get(lane)!.next()).value!);
+            }));
+    for (const stream of streams.values()) await stream.return();
+}
+
+/** The lanes, another one first in each round. */
+function inTurn(lanes: readonly Lane[], round: number): Lane[] {
+    const first = round % lanes.length;
+    return [...lanes.slice(first), ...lanes.slice(0, first)];
+}
+
+/** Tokens a second. */
+async function timed(tokens: number, work: () => Promise<void>): Promise<number> {
+    const start = performance.now();
+    await work();
+    return tokens * 1000 / (performance.now() - start);
+}
+
+function untilEnd(model: LlamaModel, tokens: readonly Token[]): Token[] {
+    const end = tokens.findIndex((token) => model.isEogToken(token));
+    return tokens.slice(0, end === -1 ? undefined : end);
+}
+
+function answerText(model: LlamaModel, generated: readonly Token[]): string {
+    const tokens = untilEnd(model, generated);
+    return model.detokenize(tokens).trim() + (tokens.length === generated.length ? " …" : "");
+}
+
+async function mostLikelyTokens(sequence: LlamaContextSequence, tokens: readonly Token[]): Promise<(Token | null)[]> {
+    const outputs = await sequence.controlledEvaluate(tokens.map((token) =>
+        [token, {generateNext: {token: true, options: {temperature: 0}}}]));
+    return outputs.map((output) => output?.next.token ?? null);
 }

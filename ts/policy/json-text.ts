@@ -1,4 +1,4 @@
-import {printParseErrorCode, visit, type ParseErrorCode} from "jsonc-parser";
+import {getNodeValue, parseTree, printParseErrorCode, visit, type ParseErrorCode} from "jsonc-parser";
 
 const strict = {disallowComments: true, allowTrailingComma: false, allowEmptyContent: false};
 
@@ -10,8 +10,8 @@ export interface JsonTextProblem {
 }
 
 /**
- * The value of JSON text, or its mistakes: syntax errors, and fields given twice (of which `JSON.parse` would silently
- * take the last).
+ * The value of JSON text and its mistakes: syntax errors, and fields given twice (of which `JSON.parse` would silently
+ * take the last). With mistakes, the value is what could be read in spite of them; undefined if nothing could.
  */
 export function parseJsonText(text: string): {value: unknown; problems: JsonTextProblem[]} {
     const body = text.replace(/^\uFEFF/, "");
@@ -28,12 +28,20 @@ export function parseJsonText(text: string): {value: unknown; problems: JsonText
             if (names?.has(name)) add(`the field ${JSON.stringify(name)} is given twice`, line, character);
             names?.add(name);
         },
-        onError: (code, _offset, _length, line, character) => add(describe(code), line, character)
+        onError: (code, offset, _length, line, character) => {
+            const last = problems.at(-1);  // the parser complains several times about one place
+            if (last?.line !== line + 1 || last.column !== character + 1) add(describe(code, body, offset), line, character);
+        }
     }, strict);
-    return problems.length === 0 ? parseBody(body) : {value: undefined, problems};
+    return problems.length === 0 ? parseBody(body) : {value: parseInSpite(body), problems};
 }
 
 /** Not jsonc-parser's own `parse`, which takes a field named `__proto__` for the prototype. */
+function parseInSpite(body: string): unknown {
+    const tree = parseTree(body);
+    return tree === undefined ? undefined : getNodeValue(tree);
+}
+
 function parseBody(body: string): {value: unknown; problems: JsonTextProblem[]} {
     try {
         return {value: JSON.parse(body), problems: []};
@@ -42,7 +50,11 @@ function parseBody(body: string): {value: unknown; problems: JsonTextProblem[]} 
     }
 }
 
-/** `PropertyNameExpected` becomes `property name expected`. */
-function describe(code: ParseErrorCode): string {
-    return printParseErrorCode(code).replace(/(?<!^)([A-Z])/g, " $1").toLowerCase();
+/** `PropertyNameExpected` becomes `property name expected`, unless there is something clearer to say. */
+function describe(code: ParseErrorCode, body: string, offset: number): string {
+    const name = printParseErrorCode(code);
+    if (name === "InvalidCommentToken") return "comments are not allowed";
+    if (/^[}\]]/.test(body.slice(offset)) && /,\s*$/.test(body.slice(0, offset)))
+        return `a comma before ${JSON.stringify(body[offset])} is not allowed`;
+    return name.replace(/(?<!^)([A-Z])/g, " $1").toLowerCase();
 }

@@ -16,15 +16,21 @@ const tierNamePattern = /^[a-z][a-z0-9-]*$/;
  * Checks a policy and fills in what it leaves out.
  * @param input a tier's name, the path of a JSON file, the policy itself, or undefined for the defaults.
  * @throws DeltaStoreError POLICY_INVALID with every mistake in `problems`; POLICY_NOT_FOUND for a file that can't be
- *     read; TIER_UNKNOWN for a word that is neither a built-in tier nor a file.
+ *     read; TIER_UNKNOWN for a word that is neither a built-in tier nor a file; OPTION_INVALID for an empty string.
  */
 export function loadPolicy(input: string | PolicyFile | undefined): Policy {
     if (input === undefined) return checkPolicy({}, "The policy");
     if (typeof input !== "string") return checkPolicy(input, "The policy");
+    if (input.trim() === "")
+        throw new DeltaStoreError("OPTION_INVALID", `policy is ${JSON.stringify(input)}; give a built-in tier's name or a policy file's path`);
     if (builtInTiers.has(input)) return checkPolicy({default: input}, "The policy");
     if (tierNamePattern.test(input) && !existsSync(input))
         throw unknownTier(input, [...builtInTiers.keys()], " and no file has this path");
-    return checkPolicy(readPolicyFile(input), `The policy file ${input}`);
+    const {value, problems} = readPolicyFile(input);
+    const what = `The policy file ${input}`;
+    // What is no object after syntax errors says nothing about the fields that were meant.
+    if (problems.length > 0 && !isRecord(value)) throw invalid(what, problems);
+    return checkPolicy(value, what, problems);
 }
 
 /** What DELTASTORE_POLICY says: a path or a built-in tier's name; undefined when it is unset or empty. */
@@ -43,7 +49,7 @@ function schemaCheck(): ValidateFunction<PolicyFile> {
     return validate;
 }
 
-function readPolicyFile(path: string): unknown {
+function readPolicyFile(path: string): {value: unknown; problems: string[]} {
     let text: string;
     try {
         text = readFileSync(path, "utf8");
@@ -52,18 +58,16 @@ function readPolicyFile(path: string): unknown {
             "POLICY_NOT_FOUND", `The policy file ${path} can't be read: ${(error as Error).message}`, {cause: error});
     }
     const {value, problems} = parseJsonText(text);
-    if (problems.length > 0)
-        throw invalid(`The policy file ${path}`, problems.map(
-            ({message, line, column}) => `Line ${line}, column ${column}: ${message}.`));
-    return value;
+    return {value, problems: problems.map(({message, line, column}) => `Line ${line}, column ${column}: ${message}.`)};
 }
 
-function checkPolicy(input: unknown, what: string): Policy {
+function checkPolicy(input: unknown, what: string, textProblems: readonly string[] = []): Policy {
     const check = schemaCheck();
     const valid = check(input);
     const file = asRecord(input) as PolicyFile;
     const names = allTierNames(file);
     const problems = [
+        ...textProblems,
         ...valid ? [] : describeSchemaErrors(check.errors ?? [], names),
         ...contradictions(file, names)
     ];
@@ -128,7 +132,11 @@ function allTierNames(file: PolicyFile): string[] {
 }
 
 function asRecord(value: unknown): Record<string, unknown> {
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
+    return isRecord(value) ? value : {};
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+    return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function invalid(what: string, problems: readonly string[]): DeltaStoreError {

@@ -17,7 +17,7 @@ export interface PolicyFile {
      */
     default?: string;
     /**
-     * More tiers by name. A tier with a built-in tier's name takes its place.
+     * More tiers by name. A built-in tier can't be redefined: give a new name, and the built-in one in `extends`.
      */
     tiers?: {
         [k: string]: PolicyTier;

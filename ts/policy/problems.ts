@@ -55,9 +55,14 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
     }
     if (pointer === "/pool/limit")
         return problem(pointer, data, `is not allowed; give ${sizeRule}${unitHint(data)}`);
+    if (error.propertyName !== undefined && builtInTiers.has(error.propertyName)) {
+        const name = JSON.stringify(error.propertyName);
+        return `${pointerTo(pointer, error.propertyName)}: ${name} is a built-in tier, which can't be redefined; ` +
+            `give this one another name, and "extends": ${name} to start from it.`;
+    }
     if (error.propertyName !== undefined)
         return `${pointerTo(pointer, error.propertyName)}: ${shortJson(error.propertyName)} can't name a tier; ` +
-            `use ${tierNameRule}${didYouMean(error.propertyName, builtInTiers.keys())}.`;
+            `use ${tierNameRule}.`;
     if (pointer === "/default")
         return problem(pointer, data, `is no tier; allowed are ${quoteList(defaultTierNames)}` +
             (typeof data === "string" ? didYouMean(data, defaultTierNames) : ""));

@@ -1,0 +1,54 @@
+import t from "tap";
+import {deltastore} from "../support/command.js";
+import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+
+t.test("a machine that is served", async (t) => {
+    const {code, stdout} = await deltastore(["doctor"]);
+    t.equal(code, 0);
+    t.match(stdout, /^supported +yes$/m);
+    t.match(stdout, /^engine +\/[^;]*$/m);
+    t.match(stdout, /^kernels +.*\(in use\)/m);
+    t.notMatch(stdout, /^problem/m);
+});
+
+t.test("a kernel that this processor doesn't run", async (t) => {
+    const {code, stdout} = await deltastore(["doctor"], {DELTASTORE_KERNEL: "nonsense"});
+    t.equal(code, 1);
+    t.match(stdout, /^supported +yes$/m, "the releases are still those that are supported");
+    t.match(stdout, /^engine .*; not usable$/m);
+    t.match(stdout, /^problem +OPTION_INVALID: DELTASTORE_KERNEL is "nonsense"; this processor runs ("avx512", )?("avx2", )?"scalar"$/m);
+    t.match(stdout, /^kernels +[^(]*scalar$/m, "those that could be used, and none is in use");
+
+    const model = await tinyModelPath(tinyModel("llama-head-128"));
+    const json = await deltastore(["doctor", "--json", "--model", model], {DELTASTORE_KERNEL: "nonsense"});
+    t.equal(json.code, 1);
+    t.match(JSON.parse(json.stdout), {
+        healthy: false, runtime: {supported: true, engineLoads: false, problem: {code: "OPTION_INVALID"}}, model: {supported: null}
+    });
+});
+
+t.test("the policy of the environment", async (t) => {
+    const good = await deltastore(["doctor"], {DELTASTORE_POLICY: "exact"});
+    t.equal(good.code, 0);
+    t.match(good.stdout, /^policy +exact\n +valid; the default tier is exact$/m);
+    const bad = await deltastore(["doctor"], {DELTASTORE_POLICY: "./none.json"});
+    t.equal(bad.code, 1);
+    t.match(bad.stdout, /^policy +\.\/none\.json\n +POLICY_NOT_FOUND: /m);
+});
+
+t.test("models", async (t) => {
+    const served = await deltastore(["doctor", "--model", await tinyModelPath(tinyModel("llama-head-128"))]);
+    t.equal(served.code, 0);
+    t.match(served.stdout, /^model .*\.gguf\n +supported$/m);
+
+    const path = await tinyModelPath(tinyModel("mamba"));
+    const refused = await deltastore(["doctor", "--json", "--model", path]);
+    t.equal(refused.code, 1);
+    t.match(JSON.parse(refused.stdout), {
+        healthy: false, runtime: {engineLoads: true}, model: {path, supported: false, code: "MODEL_UNSUPPORTED"}
+    });
+
+    const missing = await deltastore(["doctor", "--model", "/no/such.gguf"]);
+    t.equal(missing.code, 1);
+    t.match(missing.stdout, /not supported \(MODEL_NOT_FOUND\)/);
+});
