@@ -74,7 +74,7 @@ std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector
 }
 
 // The nominal types make sure that no GPU backend takes the attention over; that they also turn on llama.cpp's own rotation is undone.
-PackedMemory::PackedMemory(const llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
+PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
                            int ubatch_tokens)
     : HparamsHolder{packed_hparams_of(context.get_model())},
       llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_Q4_0, GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
@@ -192,6 +192,7 @@ llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, ui
             return refuse();
         }
         const int threads = int(std::max(context_.n_threads(), context_.n_threads_batch()));
+        threads_.fit(context_, threads);
         return std::make_unique<PackedBatch>(this, std::move(slots), std::move(ubatches), threads);
     } catch (const std::bad_alloc&) {
         cache_->abandon();

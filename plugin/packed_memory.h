@@ -8,6 +8,7 @@
 #include "graph_ops.h"
 #include "key_turn.h"
 #include "llama_access.h"
+#include "thread_pool.h"
 
 namespace deltastore {
 
@@ -27,7 +28,7 @@ struct HparamsHolder {
 class PackedMemory final : private HparamsHolder, public llama_kv_cache {
 public:
     // `options.layers` are those of `layer_ids`; `context_cells`: tokens of all sequences together.
-    PackedMemory(const llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
+    PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
                  int ubatch_tokens);
     ~PackedMemory() override;
 
@@ -58,7 +59,8 @@ public:
 private:
     bool known(llama_seq_id sequence) const { return sequence >= 0 && sequence < cache_->table().sequences(); }
 
-    const llama_context& context_;
+    llama_context& context_;
+    ThreadPool threads_;
     std::unique_ptr<Cache> cache_;
     PackedBuffer buffer_;
     ggml_backend_buffer_ptr ggml_buffer_;
