@@ -227,12 +227,7 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
             }
             if (centre_in_use != reference.centre) {
                 centre_in_use = reference.centre;
-                const float* vector = centre(reference.centre, table);
-                for (int i = 0; i < count; i++) {
-                    float score = 0;
-                    for (int d = 0; d < head.key_dim; d++) score += buffers.query[i * head.key_dim + d] * vector[d];
-                    buffers.centre_scores[i] = score;
-                }
+                kernels_.dot_rows(buffers.query, count, head.key_dim, centre(reference.centre, table), buffers.centre_scores);
             }
             kernels_.attend_packed(rows, queries, buffers.kernel);
         }

@@ -281,6 +281,7 @@ void float_sums(const float* values, const float (*weights)[kPageRows], int end,
 
 #include "common.inl"
 
-const Kernels kAvx2Kernels = {"avx2", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, attend_half, attend_packed};
+const Kernels kAvx2Kernels = {"avx2", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, attend_half,
+                              attend_packed};
 
 }  // namespace deltastore

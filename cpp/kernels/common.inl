@@ -228,6 +228,14 @@ void quantize_queries(const float* query, int count, int dim, int8_t* codes, flo
     }
 }
 
+void dot_rows(const float* rows, int count, int dim, const float* vector, float* dots) {
+    for (int i = 0; i < count; i++, rows += dim) {
+        Lanes sum = spread(0.0f);
+        for (int d = 0; d < dim; d += kLanes) sum = sum + load_lanes(rows + d) * load_lanes(vector + d);
+        dots[i] = sum_of(sum);
+    }
+}
+
 // ---- attention
 
 // Rows [0, visible) of the page that a query may see, given those of the reference.

@@ -58,6 +58,9 @@ struct Kernels {
     // Rounds queries to 7 bits a group of kGroup: codes, scales (with the key step) and sums as in QueryBlock.
     void (*quantize_queries)(const float* query, int count, int dim, int8_t* codes, float* scales, int32_t* sums);
 
+    // dots[i] = row i . vector. rows: [count][dim]
+    void (*dot_rows)(const float* rows, int count, int dim, const float* vector, float* dots);
+
     // Adds a page's rows at or before each query's position. `scratch` has attention_scratch_bytes(), aligned to 64.
     void (*attend_half)(const PageRows& rows, const QueryBlock& queries, void* scratch);
     void (*attend_packed)(const PageRows& rows, const QueryBlock& queries, void* scratch);
