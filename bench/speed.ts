@@ -38,7 +38,7 @@ const {resolveDemoModel} = await dist("models/fetch.js");
 const modelPath = await resolveDemoModel();
 await using runtime = await Runtime.open({threads: Number(values.threads), modelPath});
 const filling = new Filling();
-process.once("SIGINT", () => process.exit(130));  // so that the filling's files go
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));  // so that the filling's files go
 
 async function measure(depth: number, sequences: number): Promise<Point[]> {
     const contextSize = depth + Math.max(prefillTokens, decodeTokens(rounds));

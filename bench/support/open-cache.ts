@@ -3,7 +3,7 @@ import type {AddonContext} from "../../ts/runtime-internals.js";
 import type {BenchCache} from "../caches.js";
 import {batchSize, type Runtime} from "./runtime.js";
 
-type Handle = AddonContext & {setThreads(count: number): void};
+type Handle = AddonContext & {setThreads(count: number): void; getMemoryBreakdown(): {cpuRam: number}};
 
 /** A token stream without repetition to speak of; neither speed nor memory depends on what it says. */
 const tokens = (from: number, to: number) => Uint32Array.from({length: to - from}, (_, i) => 1000 + ((from + i) * 7919) % 40000);
