@@ -35,8 +35,7 @@ const rounds = Number(option("rounds"));
 const out = path.resolve(values.out === undefined ? root : ".", option("out"));
 
 const {resolveDemoModel} = await dist("models/fetch.js");
-const modelPath = await resolveDemoModel();
-await using runtime = await Runtime.open({threads: Number(values.threads), modelPath});
+await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: resolveDemoModel});
 const filling = new Filling();
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));  // so that the filling's files go
 
@@ -60,7 +59,7 @@ async function measure(depth: number, sequences: number): Promise<Point[]> {
 const {version} = JSON.parse(readFileSync(path.join(root, "node_modules/node-llama-cpp/package.json"), "utf8")) as {version: string};
 const report: SpeedReport = {
     date: new Date().toISOString().slice(0, 10), processor: cpus()[0]!.model, runtime: `node-llama-cpp ${version}`,
-    model: {file: path.basename(modelPath), ...runtime.shape}, threads: runtime.threads,
+    model: {file: runtime.model.filename ?? "", ...runtime.shape}, threads: runtime.threads,
     readSpeed: await memoryReadSpeed(runtime.threads), points: []
 };
 const figures = new SpeedFigures(report);

@@ -17,11 +17,11 @@ export interface ModelShape {
 export class Runtime {
     private constructor(readonly llama: Llama, readonly store: DeltaStore, readonly model: LlamaModel, readonly threads: number) {}
 
-    static async open({threads, modelPath, policy}: {threads: number; modelPath: string; policy?: object}): Promise<Runtime> {
+    static async open({threads, modelPath, policy}: {threads: number; modelPath: () => Promise<string>; policy?: object}): Promise<Runtime> {
         const {attach} = await dist("index.js");
         const llama = await getLlama({gpu: false, maxThreads: threads});
         const store = await attach(llama, policy === undefined ? {} : {policy});
-        return new Runtime(llama, store, await llama.loadModel({modelPath, gpuLayers: 0}), threads);
+        return new Runtime(llama, store, await llama.loadModel({modelPath: await modelPath(), gpuLayers: 0}), threads);
     }
 
     get shape(): ModelShape {
