@@ -52,7 +52,7 @@ export class SpeedFigures {
         return depth === 0 || empty === undefined ? undefined : median(decode.undisturbed) - median(empty.decode.undisturbed);
     }
 
-    /** Milliseconds that reading the cache once takes at least. */
+    /** Milliseconds that reading the cache once from memory takes at least; one that fits the processor's own caches may be faster. */
     floor({bytes}: Point): number {
         return bytes / this.report.readSpeed * 1000;
     }
@@ -69,7 +69,7 @@ export class SpeedFigures {
             ])),
         together: () => table(
             ["sequences", "depth of each", "cache", "decode, tokens/s of all", "to stock F16", "memory"],
-            this.#rows((point) => point.sequences > 1, (point) => [
+            this.#rows(({depth, sequences}) => depth > 0 && sequences > 1, (point) => [
                 String(point.sequences), count(point.depth), point.cache,
                 this.decodeSpeed(point).toFixed(1), spread(ratios(this.base(point).decode.undisturbed, point.decode.undisturbed)),
                 mib(point.bytes)

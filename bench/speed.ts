@@ -63,6 +63,7 @@ const report: SpeedReport = {
     readSpeed: await memoryReadSpeed(runtime.threads), points: []
 };
 const figures = new SpeedFigures(report);
+const digits = (_: string, value: unknown) => typeof value !== "number" || Number.isInteger(value) ? value : Number(value.toPrecision(6));
 for (const depth of ascending(option("depths"))) {
     for (const sequences of ascending(option("sequences"))) {
         if (sequences > 1 && depth * sequences > Number(values["most-cells"])) continue;
@@ -70,7 +71,7 @@ for (const depth of ascending(option("depths"))) {
         report.points.push(...await measure(depth, sequences));
         console.error(`depth ${depth}, sequences ${sequences}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
     }
-    writeFileSync(out, JSON.stringify(report, null, 2) + "\n");
+    writeFileSync(out, JSON.stringify(report, digits, 2) + "\n");
     for (const [name, svg] of Object.entries(charts(figures))) writeFileSync(out.replace(/\.json$/, `-${name}.svg`), svg);
 }
 console.log(`${report.processor}, ${report.threads} threads that read ${(report.readSpeed / 2 ** 30).toFixed(1)} GiB/s\n`);
