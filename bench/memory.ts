@@ -18,16 +18,16 @@ export interface MemoryReport {
     residentBytes: number;
     peakResidentBytes: number;
     stockBytes: number;
-    /** What the process grew by. */
+    /** What the process grew by, V8's heap aside. */
     processGrowth: number;
     /** What llama.cpp reserved for intermediate results, as it does with stock's cache; pages that it never touches are not resident. */
     computeBytes: number;
 }
 
-/** Anonymous resident bytes: without the model's mapped file. */
-function anonymousBytes(): number {
+/** Anonymous resident bytes (without the model's mapped file) that are not V8's heap, from which V8 gives back a few MiB at any time. */
+function nativeBytes(): number {
     const match = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"));
-    return Number(match![1]) * 1024;
+    return Number(match![1]) * 1024 - process.memoryUsage().heapTotal;
 }
 
 /** V8 gives its garbage back to the system only some time after it was collected. */
@@ -45,10 +45,10 @@ async function measure(cache: BenchCache, tokens: number): Promise<MemoryReport>
     await open.prefill(0, tokens);
     open.cut(0);
     await settle();
-    const before = anonymousBytes();
+    const before = nativeBytes();
     await open.prefill(0, tokens);
     await settle();
-    const processGrowth = anonymousBytes() - before;
+    const processGrowth = nativeBytes() - before;
     const {residentBytes, peakResidentBytes, stockBytes} = runtime.store.stats(open.context);
     return {
         tier: cache.name, tokens, residentBytes, peakResidentBytes, stockBytes, processGrowth,

@@ -46,10 +46,11 @@ export class SpeedFigures {
         return sequences / median(decode.undisturbed) * 1000;
     }
 
-    /** Milliseconds of a token that are due to the depth. */
+    /** Milliseconds of a step that are due to the depth; undefined if depth 0 was not measured, or took longer in the noise. */
     attention({depth, sequences, cache, decode}: Point): number | undefined {
         const empty = this.at(0, sequences, cache);
-        return depth === 0 || empty === undefined ? undefined : median(decode.undisturbed) - median(empty.decode.undisturbed);
+        const time = depth === 0 || empty === undefined ? 0 : median(decode.undisturbed) - median(empty.decode.undisturbed);
+        return time > 0 ? time : undefined;
     }
 
     /** Milliseconds that reading the cache once from memory takes at least; one that fits the processor's own caches may be faster. */
