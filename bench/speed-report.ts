@@ -27,8 +27,8 @@ export interface SpeedReport {
     points: Point[];
 }
 
-/** Reference over cache, round by round; a cache that was measured in fewer rounds has fewer. */
-export const ratios = (base: number[], times: number[]) => times.map((time, round) => base[round]! / time);
+/** Reference over cache, for the rounds in which both were measured. */
+const ratios = (base: number[], times: number[]) => times.slice(0, base.length).map((time, round) => base[round]! / time);
 
 /** What a report says beyond what was measured. */
 export class SpeedFigures {

@@ -1,5 +1,5 @@
 import type {OpenCache} from "../support/open-cache.js";
-import {runRound} from "../support/round.js";
+import {runRounds} from "../support/rounds.js";
 import {quantile} from "../support/statistics.js";
 
 /** Tokens a round that are measured, and that a cache evaluates in one turn after one that is not. */
@@ -16,17 +16,13 @@ export interface DecodeTimes {
 
 /** Every sequence goes on by a token at a time; all rounds follow on each other. */
 export async function measureDecode(open: OpenCache[], depth: number, rounds: number): Promise<DecodeTimes[]> {
-    const times = open.map((): DecodeTimes => ({undisturbed: [], median: []}));
     const tasks = open.map((cache) => {
         let position = depth;
         const next = () => cache.decode(position++);
         return {name: cache.name, lead: next, sample: next};
     });
-    for (let round = 0; round < rounds; round++) {
-        for (const [index, latency] of (await runRound(tasks, measured, perTurn)).entries()) {
-            times[index]!.undisturbed.push(quantile(latency.samples!, 0.1));
-            times[index]!.median.push(latency.p50);
-        }
-    }
-    return times;
+    return (await runRounds(tasks, rounds, measured, perTurn)).map((latencies) => ({
+        undisturbed: latencies.map(({samples}) => quantile(samples!, 0.1)),
+        median: latencies.map(({p50}) => p50)
+    }));
 }

@@ -7,11 +7,25 @@ export interface RoundTask {
     sample(): Promise<void>;
 }
 
+/** Who takes longer than this in the first round, in milliseconds, is left out of the others. */
+const patience = 15_000;
+
+/** Statistics of every task, round by round. */
+export async function runRounds(tasks: RoundTask[], rounds: number, samples: number, perTurn: number): Promise<Statistics[][]> {
+    const results = tasks.map((): Statistics[] => []);
+    for (let round = 0; round < rounds; round++) {
+        const running = tasks.filter((_, index) => (results[index]![0]?.mean ?? 0) * samples < patience);
+        for (const [index, latency] of (await runRound(running, samples, perTurn)).entries())
+            results[tasks.indexOf(running[index]!)]!.push(latency);
+    }
+    return results;
+}
+
 /**
  * One round: so many samples of every task, in turns of `perTurn` samples each. tinybench runs the tasks of a bench after each other
  * or at the same time; here they run at the same time and each waits, outside of what is measured, for its turn.
  */
-export async function runRound(tasks: RoundTask[], samples: number, perTurn: number): Promise<Statistics[]> {
+async function runRound(tasks: RoundTask[], samples: number, perTurn: number): Promise<Statistics[]> {
     const bench = new Bench({concurrency: "bench", iterations: samples, time: 0, warmup: false, retainSamples: true, throws: true});
     const waiting: (() => void)[] = [];
     let turn = 0;
