@@ -1,97 +1,78 @@
 /**
- * Decode and prefill of each cache against stock F16, in one process and interleaved: `npm run bench:speed -- [--depths 0,2048,8192]
- * [--rounds N] [--threads N] [--out FILE]`. Prints medians, and the ratio to stock F16 round by round as median (lowest to highest).
+ * Decode and prefill of each cache against stock F16, in one process and interleaved: `npm run bench -- [--quick] [--depths 0,2048]
+ * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--out FILE]`. Prints tables; FILE, and pictures
+ * beside it, are written after every depth.
  */
-import {writeFileSync} from "node:fs";
+import {readFileSync, writeFileSync} from "node:fs";
+import {cpus} from "node:os";
+import path from "node:path";
 import {parseArgs} from "node:util";
-import {getLlama, type LlamaContext} from "node-llama-cpp";
-import {dist} from "./support/package.js";
+import {caches, reference} from "./caches.js";
+import {decodeTokens, measureDecode} from "./cases/decode.js";
+import {measurePrefill, prefillTokens} from "./cases/prefill.js";
+import {charts} from "./charts.js";
+import {SpeedFigures, type Point, type SpeedReport} from "./speed-report.js";
+import {Filling} from "./support/filling.js";
+import {dist, root} from "./support/package.js";
+import {memoryReadSpeed} from "./support/read-speed.js";
+import {Runtime} from "./support/runtime.js";
 
-const {attach} = await dist("index.js");
-const {loadNative} = await dist("load-native.js");
-const {resolveDemoModel} = await dist("models/fetch.js");
-
+const text = {type: "string"} as const;
 const {values} = parseArgs({
     options: {
-        depths: {type: "string", default: "0,2048,8192"}, rounds: {type: "string", default: "5"},
-        threads: {type: "string", default: "2"}, out: {type: "string"}, caches: {type: "string"}
+        quick: {type: "boolean", default: false}, depths: text, sequences: text, caches: text, rounds: text, out: text,
+        threads: {...text, default: "2"}, "most-cells": {...text, default: "65536"}
     }
 });
-const depths = values.depths.split(",").map(Number);
-const rounds = Number(values.rounds);
-const prefillTokens = 512, decodeTokens = 24;
+const defaults = values.quick
+    ? {depths: "0,2048", sequences: "1,8", caches: "high", rounds: "2", out: "bench/results/quick.json"}
+    : {depths: "0,2048,8192,32768", sequences: "1,8,32", caches: caches.map(({name}) => name).join(), rounds: "5", out: "bench/results/speed.json"};
+const option = (name: keyof typeof defaults) => values[name] ?? defaults[name];
+const ascending = (list: string) => list.split(",").map(Number).sort((a, b) => a - b);
+const wanted = option("caches").split(",");
+const chosen = caches.filter((cache) => cache === reference || wanted.includes(cache.name));
+const rounds = Number(option("rounds"));
+const out = path.resolve(values.out === undefined ? root : ".", option("out"));
 
-const llama = await getLlama({gpu: false, maxThreads: Number(values.threads)});
-using store = await attach(llama);
-const native = await loadNative();
-const model = await llama.loadModel({modelPath: await resolveDemoModel(), gpuLayers: 0});
-const stockType = (type: "Q8_0" | "Q4_0") => ({kvCache: "stock", experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type});
-const caches: Record<string, object> = {
-    "stock F16": {kvCache: "stock"}, "stock Q8_0": stockType("Q8_0"), "stock Q4_0": stockType("Q4_0"),
-    exact: {kvCache: "exact"}, high: {kvCache: "high"}, conservative: {kvCache: "conservative"}
+const {resolveDemoModel} = await dist("models/fetch.js");
+await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: resolveDemoModel});
+const filling = new Filling();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));  // so that the filling's files go
+
+async function measure(depth: number, sequences: number): Promise<Point[]> {
+    const contextSize = depth + Math.max(prefillTokens, decodeTokens(rounds));
+    const open = [];
+    for (const cache of chosen) open.push(await runtime.openCache(cache, contextSize, sequences));
+    const bytes: number[] = [];
+    for (const cache of open) {
+        await filling.fill(cache, depth);
+        bytes.push(cache.bytes(depth));
+    }
+    const decode = await measureDecode(open, depth, rounds);
+    const prefill = sequences === 1 ? await measurePrefill(open, depth, rounds) : undefined;
+    for (const cache of open) await cache.dispose();
+    return open.map(({name}, i) => ({
+        depth, sequences, cache: name, bytes: bytes[i]!, decode: decode[i]!, ...prefill === undefined ? {} : {prefill: prefill[i]!}
+    }));
+}
+
+const {version} = JSON.parse(readFileSync(path.join(root, "node_modules/node-llama-cpp/package.json"), "utf8")) as {version: string};
+const report: SpeedReport = {
+    date: new Date().toISOString().slice(0, 10), processor: cpus()[0]!.model, runtime: `node-llama-cpp ${version}`,
+    model: {file: runtime.model.filename ?? "", ...runtime.shape}, threads: runtime.threads,
+    readSpeed: await memoryReadSpeed(runtime.threads), points: []
 };
-const wanted = values.caches?.split(",");
-
-interface Handle {
-    setThreads(count: number): void;
-    removeTokenCellsFromSequence(sequenceId: number, from: number, to: number): boolean;
+const figures = new SpeedFigures(report);
+const digits = (_: string, value: unknown) => typeof value !== "number" || Number.isInteger(value) ? value : Number(value.toPrecision(6));
+for (const depth of ascending(option("depths"))) {
+    for (const sequences of ascending(option("sequences"))) {
+        if (sequences > 1 && depth * sequences > Number(values["most-cells"])) continue;
+        const start = performance.now();
+        report.points.push(...await measure(depth, sequences));
+        console.error(`depth ${depth}, sequences ${sequences}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+    }
+    writeFileSync(out, JSON.stringify(report, digits, 2) + "\n");
+    for (const [name, svg] of Object.entries(charts(figures))) writeFileSync(out.replace(/\.json$/, `-${name}.svg`), svg);
 }
-const handleOf = (context: LlamaContext) => (context as unknown as {_ctx: Handle})._ctx;
-
-/** A token stream without repetition to speak of; speed does not depend on what it says. */
-const token = (position: number) => 1000 + (position * 7919) % 40000;
-
-async function evaluate(context: LlamaContext, from: number, to: number, batch: number): Promise<number> {
-    const start = performance.now();
-    for (let at = from; at < to; at += batch) {
-        const count = Math.min(batch, to - at);
-        await native.evaluateLogits(handleOf(context), 0, at, Uint32Array.from({length: count}, (_, i) => token(at + i)), count - 1);
-    }
-    return (to - from) / (performance.now() - start) * 1000;
-}
-
-const median = (list: number[]) => [...list].sort((a, b) => a - b)[list.length >> 1]!;
-const report: {threads: number; rows: object[]} = {threads: Number(values.threads), rows: []};
-
-for (const depth of depths) {
-    const contexts = [];
-    for (const [name, options] of Object.entries(caches)) {
-        if (wanted !== undefined && name !== "stock F16" && !wanted.includes(name)) continue;
-        const context = await model.createContext({contextSize: depth + prefillTokens + 256, batchSize: 512, flashAttention: true, ...options});
-        handleOf(context).setThreads(Number(values.threads));
-        await evaluate(context, 0, depth, 512);
-        contexts.push({name, context, prefill: [] as number[], decode: [] as number[]});
-    }
-    for (let round = -1; round < rounds; round++) {  // the first warms up
-        for (const {context, prefill, decode} of contexts) {
-            const prefillSpeed = await evaluate(context, depth, depth + prefillTokens, prefillTokens);
-            handleOf(context).removeTokenCellsFromSequence(0, depth, -1);
-            const decodeSpeed = await evaluate(context, depth, depth + decodeTokens, 1);
-            handleOf(context).removeTokenCellsFromSequence(0, depth, -1);
-            if (round < 0) continue;
-            prefill.push(prefillSpeed);
-            decode.push(decodeSpeed);
-        }
-    }
-    const base = contexts[0]!;
-    for (const entry of contexts) {
-        const ratios = (kind: "prefill" | "decode") => entry[kind].map((speed, i) => speed / base[kind][i]!);
-        const show = (kind: "prefill" | "decode") => {
-            const list = ratios(kind);
-            return `${median(entry[kind]).toFixed(1).padStart(7)} t/s  x${median(list).toFixed(2)} (${Math.min(...list).toFixed(2)} to ${Math.max(...list).toFixed(2)})`;
-        };
-        let bytes = "";
-        try {
-            const stats = store.stats(entry.context);
-            if (stats.tokens > 0) bytes = `  ${(stats.residentBytes / 2 ** 20).toFixed(1)} MiB, stock's over it ${(stats.stockBytes / stats.residentBytes).toFixed(2)}`;
-        } catch { /* a stock cache has no stats */ }
-        console.log(`depth ${String(depth).padStart(6)}  ${entry.name.padEnd(13)} prefill ${show("prefill")}   decode ${show("decode")}${bytes}`);
-        report.rows.push({
-            depth, cache: entry.name, prefill: median(entry.prefill), decode: median(entry.decode),
-            prefillRatios: ratios("prefill"), decodeRatios: ratios("decode")
-        });
-        await entry.context.dispose();
-    }
-}
-if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");
-await llama.dispose();
+console.log(`${report.processor}, ${report.threads} threads that read ${(report.readSpeed / 2 ** 30).toFixed(1)} GiB/s\n`);
+for (const render of Object.values(figures.tables)) console.log(render() + "\n");

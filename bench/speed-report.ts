@@ -1,0 +1,93 @@
+import type {DecodeTimes} from "./cases/decode.js";
+import {prefillTokens} from "./cases/prefill.js";
+import {reference} from "./caches.js";
+import {count, mib, spread, table} from "./support/format.js";
+import type {ModelShape} from "./support/runtime.js";
+import {median} from "./support/statistics.js";
+
+/** One cache at one depth with so many sequences. Times are milliseconds, one figure a round. */
+export interface Point {
+    depth: number;
+    sequences: number;
+    cache: string;
+    bytes: number;
+    decode: DecodeTimes;
+    prefill?: number[];
+}
+
+/** What `npm run bench` measured: bench/results/speed.json. */
+export interface SpeedReport {
+    date: string;
+    processor: string;
+    runtime: string;
+    model: ModelShape & {file: string};
+    threads: number;
+    /** Bytes a second that the threads read from memory. */
+    readSpeed: number;
+    points: Point[];
+}
+
+/** Reference over cache, for the rounds in which both were measured. */
+const ratios = (base: number[], times: number[]) => times.slice(0, base.length).map((time, round) => base[round]! / time);
+
+/** What a report says beyond what was measured. */
+export class SpeedFigures {
+    constructor(readonly report: SpeedReport) {}
+
+    at(depth: number, sequences: number, cache: string): Point | undefined {
+        return this.report.points.find((point) => point.depth === depth && point.sequences === sequences && point.cache === cache);
+    }
+
+    base({depth, sequences}: Point): Point {
+        return this.at(depth, sequences, reference.name)!;
+    }
+
+    decodeSpeed({sequences, decode}: Point): number {
+        return sequences / median(decode.undisturbed) * 1000;
+    }
+
+    /** Milliseconds of a step that are due to the depth; undefined if depth 0 was not measured, or took longer in the noise. */
+    attention({depth, sequences, cache, decode}: Point): number | undefined {
+        const empty = this.at(0, sequences, cache);
+        const time = depth === 0 || empty === undefined ? 0 : median(decode.undisturbed) - median(empty.decode.undisturbed);
+        return time > 0 ? time : undefined;
+    }
+
+    /** Milliseconds that reading the cache once from memory takes at least; one that fits the processor's own caches may be faster. */
+    floor({bytes}: Point): number {
+        return bytes / this.report.readSpeed * 1000;
+    }
+
+    /** Tables by the name of their place in README. */
+    readonly tables = {
+        speed: () => table(
+            ["depth", "cache", `prefill of ${prefillTokens}, tokens/s`, "to stock F16", "decode, tokens/s", "to stock F16", "memory"],
+            this.#rows((point) => point.sequences === 1 && point.prefill !== undefined, (point) => [
+                count(point.depth), point.cache,
+                (prefillTokens / median(point.prefill!) * 1000).toFixed(0), spread(ratios(this.base(point).prefill!, point.prefill!)),
+                this.decodeSpeed(point).toFixed(1), spread(ratios(this.base(point).decode.undisturbed, point.decode.undisturbed)),
+                mib(point.bytes)
+            ])),
+        together: () => table(
+            ["sequences", "depth of each", "cache", "decode, tokens/s of all", "to stock F16", "memory"],
+            this.#rows(({depth, sequences}) => depth > 0 && sequences > 1, (point) => [
+                String(point.sequences), count(point.depth), point.cache,
+                this.decodeSpeed(point).toFixed(1), spread(ratios(this.base(point).decode.undisturbed, point.decode.undisturbed)),
+                mib(point.bytes)
+            ])),
+        attention: () => table(
+            ["sequences", "depth", "cache", "attention, ms a step", "reading the cache, ms", "part of it", "ns a row"],
+            this.#rows((point) => this.attention(point) !== undefined, (point) => {
+                const attention = this.attention(point)!, floor = this.floor(point), {layers, kvHeads} = this.report.model;
+                const rows = point.depth * point.sequences * layers * kvHeads;
+                return [
+                    String(point.sequences), count(point.depth), point.cache, attention.toFixed(2), floor.toFixed(2),
+                    `${(100 * floor / attention).toFixed(0)}%`, (attention * 1e6 / rows).toFixed(2)
+                ];
+            }))
+    };
+
+    #rows(shown: (point: Point) => boolean, cells: (point: Point) => string[]): string[][] {
+        return this.report.points.filter(shown).sort((a, b) => a.sequences - b.sequences || a.depth - b.depth).map(cells);
+    }
+}

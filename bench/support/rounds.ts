@@ -1,0 +1,53 @@
+import {Bench, type Statistics} from "tinybench";
+
+export interface RoundTask {
+    name: string;
+    /** Before every turn; not measured. */
+    lead?(): Promise<void> | void;
+    sample(): Promise<void>;
+}
+
+/** Who takes longer than this in the first round, in milliseconds, is left out of the others. */
+const patience = 15_000;
+
+/** Statistics of every task, round by round. */
+export async function runRounds(tasks: RoundTask[], rounds: number, samples: number, perTurn: number): Promise<Statistics[][]> {
+    const results = tasks.map((): Statistics[] => []);
+    for (let round = 0; round < rounds; round++) {
+        const running = tasks.filter((_, index) => (results[index]![0]?.mean ?? 0) * samples < patience);
+        for (const [index, latency] of (await runRound(running, samples, perTurn)).entries())
+            results[tasks.indexOf(running[index]!)]!.push(latency);
+    }
+    return results;
+}
+
+/**
+ * One round: so many samples of every task, in turns of `perTurn` samples each. tinybench runs the tasks of a bench after each other
+ * or at the same time; here they run at the same time and each waits, outside of what is measured, for its turn.
+ */
+async function runRound(tasks: RoundTask[], samples: number, perTurn: number): Promise<Statistics[]> {
+    const bench = new Bench({concurrency: "bench", iterations: samples, time: 0, warmup: false, retainSamples: true, throws: true});
+    const waiting: (() => void)[] = [];
+    let turn = 0;
+    for (const [index, task] of tasks.entries()) {
+        let taken = 0;
+        bench.add(task.name, () => task.sample(), {
+            async: true,
+            async beforeEach() {
+                if (taken % perTurn !== 0) return;
+                if (turn !== index) await new Promise<void>((resolve) => { waiting[index] = resolve; });
+                await task.lead?.();
+            },
+            afterEach() {
+                if (++taken % perTurn !== 0) return;
+                turn = (index + 1) % tasks.length;
+                waiting[turn]?.();
+            }
+        });
+    }
+    await bench.run();
+    return bench.results.map((result) => {
+        if (result.state !== "completed") throw new Error(`A bench task is ${result.state}`);
+        return result.latency;
+    });
+}
