@@ -54,6 +54,7 @@ export async function attach(llama: Llama, options: AttachOptions = {}): Promise
     } catch (error) {
         const typed = toDeltaStoreError(error);
         if (policy.onUnsupported !== "stock" || !isUnsupported(typed)) throw typed;
+        native = null;  // it may be loaded, and refused
         process.emitWarning(`llama-deltastore uses the stock cache: ${typed.message}`, {code: `DELTASTORE_${typed.code}`});
     }
     storeOf(llama)?.dispose();
