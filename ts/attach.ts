@@ -1,8 +1,10 @@
-import type {Llama, LlamaContext, LlamaContextOptions} from "node-llama-cpp";
+import {inspect} from "node:util";
+import {Llama, type LlamaContext, type LlamaContextOptions} from "node-llama-cpp";
 import {DeltaStoreError, toDeltaStoreError} from "./errors.js";
 import {binaryFolder, loadNative} from "./load-native.js";
 import type {NativeBinding} from "./native.js";
 import {loadPolicy} from "./policy/load.js";
+import {didYouMean, quoteList} from "./policy/nearest.js";
 import type {PolicyFile} from "./policy/policy-file.js";
 import {checkRuntime} from "./runtime.js";
 import {DeltaStore, isUnsupported, storeOf} from "./store.js";
@@ -25,21 +27,25 @@ export interface AttachOptions {
 }
 
 /**
- * Gives the contexts that this Llama instance's models create from now on a packed KV cache.
- * @throws DeltaStoreError POLICY_INVALID, POLICY_NOT_FOUND, TIER_UNKNOWN, OPTION_INVALID; with `onUnsupported: "error"` also
+ * Gives the contexts that this Llama instance's models create from now on a packed KV cache, in place of the store that was attached
+ * to it before, if any; a failure leaves that one there.
+ *
+ * Until the store is disposed, `llama.loadModel` checks the model's files first (their headers, and that no part is cut off) and throws
+ * DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED; its other errors are node-llama-cpp's.
+ * @throws DeltaStoreError OPTION_INVALID, POLICY_INVALID, POLICY_NOT_FOUND, TIER_UNKNOWN, DISPOSED; with `onUnsupported: "error"` also
  *     PLATFORM_UNSUPPORTED, RUNTIME_UNSUPPORTED, BINARY_MISSING
  */
 export async function attach(llama: Llama, options: AttachOptions = {}): Promise<DeltaStore> {
-    const {onUnsupported} = options;
-    if (onUnsupported !== undefined && onUnsupported !== "error" && onUnsupported !== "stock")
-        throw new DeltaStoreError("OPTION_INVALID", `onUnsupported is ${JSON.stringify(onUnsupported)}; allowed: "error", "stock"`);
+    checkArguments(llama, options);
     const loaded = loadPolicy(options.policy);
-    const policy = onUnsupported === undefined ? loaded : {...loaded, onUnsupported};
+    const policy = options.onUnsupported === undefined ? loaded : {...loaded, onUnsupported: options.onUnsupported};
     if (llama.disposed) throw new DeltaStoreError("DISPOSED", "The Llama instance is disposed");
-    storeOf(llama)?.dispose();
     let native: NativeBinding | null = null;
     try {
         await checkRuntime(llama);
+        if (!(llama instanceof Llama))
+            throw new DeltaStoreError("RUNTIME_UNSUPPORTED", "The Llama instance is of another copy of node-llama-cpp than the one that " +
+                "llama-deltastore finds; `npm ls node-llama-cpp` lists them");
         native = await loadNative();
         if (native.llamaCppRelease !== llama.llamaCppRelease.release)
             throw new DeltaStoreError("BINARY_MISSING", `The engine was built for llama.cpp ${native.llamaCppRelease}; this is ` +
@@ -48,8 +54,31 @@ export async function attach(llama: Llama, options: AttachOptions = {}): Promise
     } catch (error) {
         const typed = toDeltaStoreError(error);
         if (policy.onUnsupported !== "stock" || !isUnsupported(typed)) throw typed;
+        native = null;  // it may be loaded, and refused
         process.emitWarning(`llama-deltastore uses the stock cache: ${typed.message}`, {code: `DELTASTORE_${typed.code}`});
     }
-    storeOf(llama)?.dispose();  // one that another call attached meanwhile
+    storeOf(llama)?.dispose();
     return new DeltaStore(llama, policy, native);
+}
+
+const optionNames = ["policy", "onUnsupported"] as const satisfies (keyof AttachOptions)[];
+const onUnsupportedValues = ["error", "stock"];
+
+function checkArguments(llama: unknown, options: unknown): asserts options is AttachOptions {
+    const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);
+    // Not by its class: that of an unsupported node-llama-cpp, or of another copy, has codes of its own.
+    if (typeof (llama as Partial<Llama> | null | undefined)?.llamaCppRelease?.release !== "string")
+        throw invalid(`attach needs what getLlama() resolves to; given was ${inspect(llama, {depth: -1})}` +
+            (llama instanceof Promise ? ". Write attach(await getLlama())" : ""));
+    if (typeof options === "string")
+        throw invalid(`attach's second argument is ${JSON.stringify(options)}. Write attach(llama, {policy: ${JSON.stringify(options)}})`);
+    if (typeof options !== "object" || options === null || Array.isArray(options))
+        throw invalid(`attach's second argument is ${inspect(options, {depth: -1})}; allowed is an object with ${quoteList(optionNames)}`);
+    for (const name of Object.keys(options)) {
+        if (!(optionNames as readonly string[]).includes(name))
+            throw invalid(`attach has no option ${JSON.stringify(name)}; allowed are ${quoteList(optionNames)}${didYouMean(name, optionNames)}`);
+    }
+    const {onUnsupported} = options as {onUnsupported?: unknown};
+    if (onUnsupported !== undefined && !onUnsupportedValues.includes(onUnsupported as string))
+        throw invalid(`onUnsupported is ${inspect(onUnsupported)}; allowed are ${quoteList(onUnsupportedValues)}`);
 }

@@ -3,12 +3,13 @@ export const errorCodes = {
     POLICY_INVALID: "The policy has mistakes; each is listed with its JSON pointer, the value and what is allowed.",
     POLICY_NOT_FOUND: "The policy file can't be read. Check the path in `policy` or DELTASTORE_POLICY.",
     TIER_UNKNOWN: "No tier has this name. Use a built-in tier, one of the policy's, or \"stock\".",
-    OPTION_INVALID: "An option has a value that isn't allowed.",
+    OPTION_INVALID: "An argument or option has a name or value that isn't allowed. The message tells what was given and what is allowed.",
+    NOT_ATTACHED: "A tier was asked for, but this Llama instance has no store. Call `attach(llama)` before `createContext`.",
     RUNTIME_UNSUPPORTED: "This node-llama-cpp or llama.cpp release is not one this build was tested with. Install the listed version.",
     PLATFORM_UNSUPPORTED: "There is no engine for this platform. Use `onUnsupported: \"stock\"` to keep the stock cache.",
-    BINARY_MISSING: "The native engine is neither prebuilt nor built, and can't be built here. The message says what to install.",
-    MODEL_NOT_FOUND: "The model file can't be found.",
-    MODEL_DAMAGED: "The model file is not a whole GGUF file.",
+    BINARY_MISSING: "The native engine is missing or damaged, and can't be built here. The message says which file, and what to install or delete.",
+    MODEL_NOT_FOUND: "The model file, or a part of a split model, can't be found or read. Check `modelPath`.",
+    MODEL_DAMAGED: "The model file, or a part of a split model, is not a whole GGUF file. Fetch it again.",
     MODEL_DOWNLOAD_FAILED: "No source gave the model. The message lists each source and its answer.",
     MODEL_UNSUPPORTED: "The package can't serve this model's kind of memory. Use `onUnsupported: \"stock\"` to keep the stock cache.",
     GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, which has no backend yet. Load it with `gpuLayers: 0`.",
@@ -24,7 +25,7 @@ export const errorCodes = {
     STATE_FORMAT_MISMATCH: "The state file was written with another page format than this context's tier.",
     STATE_TOO_LARGE: "The state holds more tokens than this sequence can.",
     STATE_NOT_FOUND: "The state file can't be read or written.",
-    DISPOSED: "The store or context was disposed.",
+    DISPOSED: "The store, the context or the Llama instance was disposed.",
     NATIVE_FAILURE: "The engine failed in an unexpected way; the message has the details."
 } as const satisfies Record<string, string>;
 

@@ -5,4 +5,4 @@ export type {NativeSequenceStats as SequenceStats} from "./native.js";
 export {loadPolicy} from "./policy/load.js";
 export type {PolicyFile} from "./policy/policy-file.js";
 export type {Policy, Tier} from "./policy/tiers.js";
-export {DeltaStore, type CacheStats} from "./store.js";
+export {DeltaStore, storeOf, type CacheStats} from "./store.js";

@@ -5,13 +5,17 @@ import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js
 import {isUnsupported} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 
+const packedContexts = new WeakSet<object>();
+
+/** Whether this native context, of any store, has a packed cache. */
+export const isPackedContext = (context: object): boolean => packedContexts.has(context);
+
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
 export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
     return class PackedContext extends Stock {
         readonly #params: AddonContextParams;
         readonly #creation: Creation | undefined;
         readonly #handle: {dispose(): void} | undefined;
-        #packed = false;
         #initialising: Promise<boolean> | undefined;
         #admitted = 0;
 
@@ -22,6 +26,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.#params = params;
             this.#creation = creation;
             this.#handle = creation?.handles.at(-1);
+        }
+
+        get #packed(): boolean {
+            return isPackedContext(this);
         }
 
         override async init(): Promise<boolean> {
@@ -49,7 +57,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                this.#packed = true;
+                packedContexts.add(this);
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -92,7 +100,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
-            const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND");
+            const what = `The state file ${path} can't be written: `;
+            const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
             return bytes + await sealStateFile(path);
         }
 
@@ -100,7 +109,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
             await checkStateFile(path, maxTokens);
-            const tokens = await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED");
+            const what = `The state file ${path} can't be loaded: `;
+            const tokens = await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
@@ -127,18 +137,19 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             }
         }
 
-        #failure(fallback: ErrorCode, cause?: unknown): unknown {
+        /** @param what the beginning of the message */
+        #failure(fallback: ErrorCode, what = "", cause?: unknown): unknown {
             const failure = native.takeFailure(this);
-            if (failure !== null) return new DeltaStoreError(failure.code as ErrorCode, failure.message, {cause});
-            if (cause === undefined) return new DeltaStoreError(fallback, "The engine refused the request");
-            return new DeltaStoreError(fallback, cause instanceof Error ? cause.message : String(cause), {cause});
+            if (failure !== null) return new DeltaStoreError(failure.code as ErrorCode, what + failure.message, {cause});
+            if (cause === undefined) return new DeltaStoreError(fallback, `${what}The engine refused the request`);
+            return new DeltaStoreError(fallback, what + (cause instanceof Error ? cause.message : String(cause)), {cause});
         }
 
-        async #coded<T>(result: Promise<T>, fallback: ErrorCode = "NATIVE_FAILURE"): Promise<T> {
+        async #coded<T>(result: Promise<T>, fallback: ErrorCode = "NATIVE_FAILURE", what = ""): Promise<T> {
             try {
                 return await result;
             } catch (error) {
-                throw this.#failure(fallback, error);
+                throw this.#failure(fallback, what, error);
             }
         }
     };

@@ -1,10 +1,14 @@
+import {inspect} from "node:util";
 import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
+import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {packedContextClass} from "./packed-context.js";
+import {isPackedContext, packedContextClass} from "./packed-context.js";
 import {resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
-import {contextInternals, llamaInternals, modelInternals, type AddonContextClass, type SequenceInternals} from "./runtime-internals.js";
+import {
+    contextInternals, llamaInternals, modelInternals, type AddonContext, type AddonContextClass, type SequenceInternals
+} from "./runtime-internals.js";
 
 /** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
 export interface CacheStats {
@@ -27,6 +31,7 @@ const unsupportedCodes: readonly ErrorCode[] = [
 export const isUnsupported = (error: unknown): error is DeltaStoreError =>
     error instanceof DeltaStoreError && unsupportedCodes.includes(error.code);
 
+/** The newest store of each, also after its disposal. */
 const stores = new WeakMap<Llama, DeltaStore>();
 
 /** The packed caches of one Llama instance. Made by `attach`. */
@@ -37,6 +42,9 @@ export class DeltaStore {
     readonly #stockClass: AddonContextClass | null;
     readonly #packedClass: AddonContextClass | null;
     readonly #failure: DeltaStoreError | null;
+    readonly #leaveModelFiles: (() => void) | null;
+    /** Code and message of the errors that were warned of. */
+    readonly #warned = new Set<string>();
     #disposed = false;
 
     /** @internal `native` is null where the stock cache serves instead, or, with `failure`, no cache but stock's can be had. */
@@ -48,7 +56,8 @@ export class DeltaStore {
         this.#packedClass = native === null ? null : packedContextClass(this.#stockClass!, native);
         this.#failure = failure;
         if (this.#packedClass !== null) llamaInternals(llama)._bindings.AddonContext = this.#packedClass;
-        patchClasses();
+        this.#leaveModelFiles = native === null ? null : checkModelFiles(llama);
+        if (native !== null) patchEvaluation();
         stores.set(llama, this);
     }
 
@@ -57,27 +66,43 @@ export class DeltaStore {
         return this.#native !== null && !this.#disposed;
     }
 
+    /** Whether `dispose` was called, or another store has taken this one's place. */
+    get disposed(): boolean {
+        return this.#disposed;
+    }
+
     /** The names that `kvCache` takes. */
     get tiers(): string[] {
         return [...this.policy.tiers.keys(), stockCacheName];
     }
 
-    /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache */
+    /**
+     * Whether the context's cache is a packed one; false if it is node-llama-cpp's own: by `kvCache: "stock"`, by
+     * `onUnsupported: "stock"`, or because it was created before `attach` or after `dispose`.
+     * @throws DeltaStoreError OPTION_INVALID if it is no LlamaContext
+     */
+    isPacked(context: LlamaContext): boolean {
+        return isPackedContext(addonContextOf(context));
+    }
+
+    /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache (see `isPacked`) */
     stats(context: LlamaContext): CacheStats {
+        const addonContext = addonContextOf(context);
         if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
-        if (this.#native === null) throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache");
+        if (this.#native === null || !isPackedContext(addonContext))
+            throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache, of which there are no stats; isPacked(context) tells");
         try {
-            return this.#native.stats(contextInternals(context)._ctx);
+            return this.#native.stats(addonContext);
         } catch (error) {
             throw toDeltaStoreError(error);
         }
     }
 
-    /** Contexts created from now on are stock's; those that exist go on. Idempotent. */
+    /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
     dispose(): void {
         if (this.#disposed) return;
         this.#disposed = true;
-        if (stores.get(this.#llama) === this) stores.delete(this.#llama);
+        this.#leaveModelFiles?.();
         const bindings = llamaInternals(this.#llama)._bindings;
         if (this.#stockClass !== null && bindings.AddonContext === this.#packedClass) bindings.AddonContext = this.#stockClass;
     }
@@ -91,17 +116,30 @@ export class DeltaStore {
         if (this.#failure !== null) throw this.#failure;
     }
 
-    /** @internal Warns and returns true if the policy asks for the stock cache after this error. */
+    /** @internal Warns, of each cause once, and returns true if the policy asks for the stock cache after this error. */
     fallsBackToStock(error: unknown): boolean {
         if (this.policy.onUnsupported !== "stock" || !isUnsupported(error)) return false;
+        const cause = `${error.code}: ${error.message}`;
+        if (this.#warned.has(cause)) return true;
+        this.#warned.add(cause);
         process.emitWarning(`llama-deltastore uses the stock cache: ${error.message}`, {code: `DELTASTORE_${error.code}`});
         return true;
     }
 }
 
-/** The store that serves contexts of this Llama instance, if `attach` was called for it. */
+/**
+ * The store that serves this Llama instance's contexts: what the last `attach` for it returned, also that of
+ * `--import llama-deltastore/register`. Undefined if there was none, or if it is disposed.
+ */
 export function storeOf(llama: Llama): DeltaStore | undefined {
-    return stores.get(llama);
+    const store = stores.get(llama);
+    return store?.disposed ? undefined : store;
+}
+
+function addonContextOf(context: LlamaContext): AddonContext {
+    if (!(context instanceof LlamaContext))
+        throw new DeltaStoreError("OPTION_INVALID", `A LlamaContext is needed; given was ${inspect(context, {depth: -1})}`);
+    return contextInternals(context)._ctx;
 }
 
 export interface KvCacheOption {
@@ -110,34 +148,43 @@ export interface KvCacheOption {
     experimentalKvCacheValueType?: unknown;
 }
 
+// node-llama-cpp hands createContext's unknown options on to nobody, so this is where `kvCache` is seen. From the package's import on,
+// so that a tier for a Llama instance without a store is an error.
+const createContext = LlamaModel.prototype.createContext;
+LlamaModel.prototype.createContext = async function (this: LlamaModel, options = {}) {
+    const store = storeOf(this.llama);
+    if (store === undefined) {
+        const {kvCache} = options as KvCacheOption;
+        if (kvCache !== undefined && kvCache !== stockCacheName) throw withoutStore(this.llama, kvCache);
+        return await createContext.call(this, options);
+    }
+    const tier = chosenTier(store, options);
+    if (tier !== null) store.ensureServing();
+    if (tier === null || !store.active) return await createContext.call(this, options);
+    const creation: Creation = {store, tier, failure: undefined, handles: []};
+    instrument(this);
+    try {
+        return await currentCreation.run(creation, () => createContext.call(this, options));
+    } catch (error) {
+        for (const handle of creation.handles) handle.dispose();
+        throw creation.failure ?? error;
+    }
+};
+
+function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
+    const what = `kvCache is ${JSON.stringify(kvCache)}, but`;
+    const advice = `, or leave kvCache out or "${stockCacheName}" for the stock cache`;
+    return stores.has(llama)
+        ? new DeltaStoreError("DISPOSED", `${what} this Llama instance's store is disposed. Call attach(llama) again${advice}`)
+        : new DeltaStoreError("NOT_ATTACHED", `${what} this Llama instance has no store. Call attach(llama) first${advice}`);
+}
+
 let patched = false;
 
-/** node-llama-cpp passes unknown options of createContext on to nobody, so this is where `kvCache` is seen. Once a process. */
-function patchClasses(): void {
+/** Once a process. */
+function patchEvaluation(): void {
     if (patched) return;
     patched = true;
-    const createContext = LlamaModel.prototype.createContext;
-    LlamaModel.prototype.createContext = async function (this: LlamaModel, options = {}) {
-        const store = stores.get(this.llama);
-        if (store === undefined) {
-            const wanted = (options as KvCacheOption).kvCache;
-            if (wanted !== undefined && wanted !== stockCacheName)
-                throw new DeltaStoreError("DISPOSED", `kvCache is ${JSON.stringify(wanted)}, but no store is attached to this Llama instance`);
-            return await createContext.call(this, options);
-        }
-        const tier = chosenTier(store, options);
-        if (tier !== null) store.ensureServing();
-        if (tier === null || !store.active) return await createContext.call(this, options);
-        const creation: Creation = {store, tier, failure: undefined, handles: []};
-        instrument(this);
-        try {
-            return await currentCreation.run(creation, () => createContext.call(this, options));
-        } catch (error) {
-            for (const handle of creation.handles) handle.dispose();
-            throw creation.failure ?? error;
-        }
-    };
-
     // After a failed evaluation node-llama-cpp takes the sequence to be where it was; rows of its evaluated part would be in the way.
     const prototype = LlamaContext.prototype as unknown as ReturnType<typeof contextInternals>;
     const decodeTokens = prototype._decodeTokens;

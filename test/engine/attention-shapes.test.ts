@@ -95,10 +95,9 @@ for (const tiny of tinyModels.filter(({supported}) => !supported)) {
     });
 }
 
-t.test("onUnsupported: \"stock\" warns once a context and uses the stock cache", async (t) => {
+t.test("onUnsupported: \"stock\" warns and uses the stock cache", async (t) => {
     const llama = await openLlama();
     t.teardown(() => llama.dispose());
-    const store = await attach(llama, {onUnsupported: "stock"});
     const warnings: (Error & {code?: string})[] = [];
     const collect = (warning: Error) => void warnings.push(warning);
     process.on("warning", collect);
@@ -109,6 +108,7 @@ t.test("onUnsupported: \"stock\" warns once a context and uses the stock cache",
         const stock = await createContext(model, "stock");
         const expected = await generate(stock.getSequence(), prompt.slice(0, 100), 20);
 
+        const store = await attach(llama, {onUnsupported: "stock"});  // each warns of a cause once
         warnings.length = 0;
         const context = await createContext(model, "high");
         await new Promise(setImmediate);
