@@ -59,12 +59,7 @@ export async function runtimeReport(): Promise<RuntimeReport> {
 export async function describeModel(store: DeltaStore, model: LlamaModel): Promise<{supported: boolean; reason: string | null; code: ErrorCode | null}> {
     try {
         const context = await model.createContext({contextSize: 256, kvCache: store.policy.defaultTier, failedCreationRemedy: false});
-        let packed = true;
-        try {
-            store.stats(context);
-        } catch {
-            packed = false;
-        }
+        const packed = store.isPacked(context);
         await context.dispose();
         return packed
             ? {supported: true, reason: null, code: null}
