@@ -1,7 +1,7 @@
 /**
  * Decode and prefill of each cache against stock F16, in one process and interleaved: `npm run bench -- [--quick] [--depths 0,2048]
  * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE]`. Prints tables; FILE,
- * and pictures beside it, are written after every depth. What would start after so many minutes is left out.
+ * and pictures beside it, are written after every point. What would start after so many minutes is left out.
  */
 import {readFileSync, writeFileSync} from "node:fs";
 import {cpus} from "node:os";
@@ -42,7 +42,7 @@ await using runtime = await Runtime.open({threads: Number(values.threads), model
 const filling = new Filling();
 for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => {
-        console.error(`${signal}: ${out} has the depths that were finished`);
+        console.error(`${signal}: ${out} has what was finished`);
         process.exit(1);  // not at once, so that the filling's files go
     });
 
@@ -71,19 +71,19 @@ const report: SpeedReport = {
 };
 const figures = new SpeedFigures(report);
 const digits = (_: string, value: unknown) => typeof value !== "number" || Number.isInteger(value) ? value : Number(value.toPrecision(6));
-for (const depth of ascending(option("depths"))) {
-    for (const sequences of ascending(option("sequences"))) {
-        if (sequences > 1 && depth * sequences > Number(values["most-cells"])) continue;
+for (const sequences of ascending(option("sequences"))) {
+    for (const depth of ascending(option("depths"))) {
         const start = performance.now();
+        if (sequences > 1 && depth * sequences > Number(values["most-cells"])) continue;
         if (start > effort.until) {
-            console.error(`depth ${depth}, sequences ${sequences}: left out, --minutes are over`);
+            console.error(`sequences ${sequences}, depth ${depth}: left out, --minutes are over`);
             continue;
         }
         report.points.push(...await measure(depth, sequences));
-        console.error(`depth ${depth}, sequences ${sequences}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+        console.error(`sequences ${sequences}, depth ${depth}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+        writeFileSync(out, JSON.stringify(report, digits, 2) + "\n");
+        for (const [name, svg] of Object.entries(charts(figures))) writeFileSync(out.replace(/\.json$/, `-${name}.svg`), svg);
     }
-    writeFileSync(out, JSON.stringify(report, digits, 2) + "\n");
-    for (const [name, svg] of Object.entries(charts(figures))) writeFileSync(out.replace(/\.json$/, `-${name}.svg`), svg);
 }
 console.log(`${report.processor}, ${report.threads} threads that read ${(report.readSpeed / 2 ** 30).toFixed(1)} GiB/s\n`);
 for (const render of Object.values(figures.tables)) console.log(render() + "\n");

@@ -14,7 +14,7 @@ export interface Effort {
 }
 
 /** Who takes longer than this in the first round, in milliseconds, is left out of the others. */
-const patience = 15_000;
+const patience = 25_000;
 
 /** Statistics of every task, round by round. */
 export async function runRounds(tasks: RoundTask[], {rounds, until}: Effort, samples: number, perTurn: number): Promise<Statistics[][]> {
