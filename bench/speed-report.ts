@@ -88,6 +88,6 @@ export class SpeedFigures {
     };
 
     #rows(shown: (point: Point) => boolean, cells: (point: Point) => string[]): string[][] {
-        return this.report.points.filter(shown).sort((a, b) => a.sequences - b.sequences || a.depth - b.depth).map(cells);
+        return this.report.points.filter(shown).map(cells);
     }
 }

@@ -1,7 +1,7 @@
 /**
  * Decode and prefill of each cache against stock F16, in one process and interleaved: `npm run bench -- [--quick] [--depths 0,2048]
- * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--out FILE]`. Prints tables; FILE, and pictures
- * beside it, are written after every depth.
+ * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE]`. Prints tables; FILE,
+ * and pictures beside it, are written after every point. What would start after so many minutes is left out.
  */
 import {readFileSync, writeFileSync} from "node:fs";
 import {cpus} from "node:os";
@@ -20,27 +20,34 @@ import {Runtime} from "./support/runtime.js";
 const text = {type: "string"} as const;
 const {values} = parseArgs({
     options: {
-        quick: {type: "boolean", default: false}, depths: text, sequences: text, caches: text, rounds: text, out: text,
+        quick: {type: "boolean", default: false}, depths: text, sequences: text, caches: text, rounds: text, minutes: text, out: text,
         threads: {...text, default: "2"}, "most-cells": {...text, default: "65536"}
     }
 });
 const defaults = values.quick
-    ? {depths: "0,2048", sequences: "1,8", caches: "high", rounds: "2", out: "bench/results/quick.json"}
-    : {depths: "0,2048,8192,32768", sequences: "1,8,32", caches: caches.map(({name}) => name).join(), rounds: "5", out: "bench/results/speed.json"};
+    ? {depths: "0,2048", sequences: "1,8", caches: "high", rounds: "2", minutes: "1.5", out: "bench/results/quick.json"}
+    : {
+        depths: "0,2048,8192,32768", sequences: "1,8,32", caches: caches.map(({name}) => name).join(), rounds: "5", minutes: "40",
+        out: "bench/results/speed.json"
+    };
 const option = (name: keyof typeof defaults) => values[name] ?? defaults[name];
 const ascending = (list: string) => list.split(",").map(Number).sort((a, b) => a - b);
 const wanted = option("caches").split(",");
 const chosen = caches.filter((cache) => cache === reference || wanted.includes(cache.name));
-const rounds = Number(option("rounds"));
+const effort = {rounds: Number(option("rounds")), until: performance.now() + 60_000 * Number(option("minutes"))};
 const out = path.resolve(values.out === undefined ? root : ".", option("out"));
 
 const {resolveDemoModel} = await dist("models/fetch.js");
 await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: resolveDemoModel});
 const filling = new Filling();
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));  // so that the filling's files go
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.once(signal, () => {
+        console.error(`${signal}: ${out} has what was finished`);
+        process.exit(1);  // not at once, so that the filling's files go
+    });
 
 async function measure(depth: number, sequences: number): Promise<Point[]> {
-    const contextSize = depth + Math.max(prefillTokens, decodeTokens(rounds));
+    const contextSize = depth + Math.max(prefillTokens, decodeTokens(effort.rounds));
     const open = [];
     for (const cache of chosen) open.push(await runtime.openCache(cache, contextSize, sequences));
     const bytes: number[] = [];
@@ -48,8 +55,8 @@ async function measure(depth: number, sequences: number): Promise<Point[]> {
         await filling.fill(cache, depth);
         bytes.push(cache.bytes(depth));
     }
-    const decode = await measureDecode(open, depth, rounds);
-    const prefill = sequences === 1 ? await measurePrefill(open, depth, rounds) : undefined;
+    const decode = await measureDecode(open, depth, effort);
+    const prefill = sequences === 1 ? await measurePrefill(open, depth, effort) : undefined;
     for (const cache of open) await cache.dispose();
     return open.map(({name}, i) => ({
         depth, sequences, cache: name, bytes: bytes[i]!, decode: decode[i]!, ...prefill === undefined ? {} : {prefill: prefill[i]!}
@@ -64,15 +71,19 @@ const report: SpeedReport = {
 };
 const figures = new SpeedFigures(report);
 const digits = (_: string, value: unknown) => typeof value !== "number" || Number.isInteger(value) ? value : Number(value.toPrecision(6));
-for (const depth of ascending(option("depths"))) {
-    for (const sequences of ascending(option("sequences"))) {
-        if (sequences > 1 && depth * sequences > Number(values["most-cells"])) continue;
+for (const sequences of ascending(option("sequences"))) {
+    for (const depth of ascending(option("depths"))) {
         const start = performance.now();
+        if (sequences > 1 && depth * sequences > Number(values["most-cells"])) continue;
+        if (start > effort.until) {
+            console.error(`sequences ${sequences}, depth ${depth}: left out, --minutes are over`);
+            continue;
+        }
         report.points.push(...await measure(depth, sequences));
-        console.error(`depth ${depth}, sequences ${sequences}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+        console.error(`sequences ${sequences}, depth ${depth}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+        writeFileSync(out, JSON.stringify(report, digits, 2) + "\n");
+        for (const [name, svg] of Object.entries(charts(figures))) writeFileSync(out.replace(/\.json$/, `-${name}.svg`), svg);
     }
-    writeFileSync(out, JSON.stringify(report, digits, 2) + "\n");
-    for (const [name, svg] of Object.entries(charts(figures))) writeFileSync(out.replace(/\.json$/, `-${name}.svg`), svg);
 }
 console.log(`${report.processor}, ${report.threads} threads that read ${(report.readSpeed / 2 ** 30).toFixed(1)} GiB/s\n`);
 for (const render of Object.values(figures.tables)) console.log(render() + "\n");

@@ -1,5 +1,5 @@
 import type {OpenCache} from "../support/open-cache.js";
-import {runRounds} from "../support/rounds.js";
+import {runRounds, type Effort} from "../support/rounds.js";
 import {quantile} from "../support/statistics.js";
 
 /** Tokens a round that are measured, and that a cache evaluates in one turn after one that is not. */
@@ -15,13 +15,13 @@ export interface DecodeTimes {
 }
 
 /** Every sequence goes on by a token at a time; all rounds follow on each other. */
-export async function measureDecode(open: OpenCache[], depth: number, rounds: number): Promise<DecodeTimes[]> {
+export async function measureDecode(open: OpenCache[], depth: number, effort: Effort): Promise<DecodeTimes[]> {
     const tasks = open.map((cache) => {
         let position = depth;
         const next = () => cache.decode(position++);
         return {name: cache.name, lead: next, sample: next};
     });
-    return (await runRounds(tasks, rounds, measured, perTurn)).map((latencies) => ({
+    return (await runRounds(tasks, effort, measured, perTurn)).map((latencies) => ({
         undisturbed: latencies.map(({samples}) => quantile(samples!, 0.1)),
         median: latencies.map(({p50}) => p50)
     }));

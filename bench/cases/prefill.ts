@@ -1,12 +1,12 @@
 import type {OpenCache} from "../support/open-cache.js";
-import {runRounds} from "../support/rounds.js";
+import {runRounds, type Effort} from "../support/rounds.js";
 
 export const prefillTokens = 512;
 
 /** Milliseconds for 512 more tokens at this depth: one figure a round. */
-export async function measurePrefill(open: OpenCache[], depth: number, rounds: number): Promise<number[][]> {
+export async function measurePrefill(open: OpenCache[], depth: number, effort: Effort): Promise<number[][]> {
     const tasks = open.map((cache) => ({
         name: cache.name, lead: () => cache.cut(depth), sample: () => cache.prefill(depth, depth + prefillTokens)
     }));
-    return (await runRounds(tasks, rounds, 1, 1)).map((latencies) => latencies.map(({mean}) => mean));
+    return (await runRounds(tasks, effort, 1, 1)).map((latencies) => latencies.map(({mean}) => mean));
 }

@@ -6,34 +6,34 @@ import {repeatStockState} from "./stock-state.js";
 
 const sampleTokens = 512;
 
-/** Brings caches to a depth. What was evaluated once is kept in state files, as deep as the deepest so far. */
+/** Brings caches to a depth. What was evaluated once is kept in state files. */
 export class Filling {
     readonly #folder = mkdtempSync(path.join(tmpdir(), "deltastore-bench-"));
-    readonly #depths = new Map<string, number>();
+    readonly #evaluated: {name: string; depth: number; file: string}[] = [];
 
     constructor() {
         process.once("exit", () => rmSync(this.#folder, {recursive: true}));
     }
 
-    /** Fills every sequence of an empty cache; a cache must not be filled less deep than before. */
+    /** Fills every sequence of an empty cache. */
     async fill(open: OpenCache, depth: number): Promise<void> {
         if (depth === 0) return;
-        const file = path.join(this.#folder, `${open.name}.state`);
-        await (open.cache.bitsPerValue === undefined ? this.#evaluate(open, file, depth) : this.#repeat(open, file, depth));
-        await open.load(file, depth);
+        await open.load(await (open.cache.bitsPerValue === undefined ? this.#evaluate(open, depth) : this.#repeat(open, depth)), depth);
     }
 
-    async #evaluate(open: OpenCache, file: string, depth: number): Promise<void> {
-        const reached = this.#depths.get(open.name) ?? 0;
-        if (reached === depth) return;
-        if (reached > 0) await open.load(file, reached);
-        await open.prefill(reached, depth);
+    async #evaluate(open: OpenCache, depth: number): Promise<string> {
+        const [deepest] = this.#evaluated.filter((kept) => kept.name === open.name && kept.depth <= depth).sort((a, b) => b.depth - a.depth);
+        if (deepest?.depth === depth) return deepest.file;
+        if (deepest !== undefined) await open.load(deepest.file, deepest.depth);
+        const file = path.join(this.#folder, `${open.name}.${depth}.state`);
+        await open.prefill(deepest?.depth ?? 0, depth);
         await open.save(file, depth);
-        this.#depths.set(open.name, depth);
+        this.#evaluated.push({name: open.name, depth, file});
+        return file;
     }
 
-    async #repeat(open: OpenCache, file: string, depth: number): Promise<void> {
-        const sample = `${file}.sample`;
+    async #repeat(open: OpenCache, depth: number): Promise<string> {
+        const file = path.join(this.#folder, `${open.name}.state`), sample = `${file}.sample`;
         if (!existsSync(sample)) {
             const small = await open.runtime.openCache(open.cache, sampleTokens);
             await small.prefill(0, sampleTokens);
@@ -41,5 +41,6 @@ export class Filling {
             await small.dispose();
         }
         repeatStockState(sample, file, depth, open.sequences);
+        return file;
     }
 }

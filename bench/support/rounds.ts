@@ -7,13 +7,19 @@ export interface RoundTask {
     sample(): Promise<void>;
 }
 
+export interface Effort {
+    rounds: number;
+    /** Rounds after the first don't start later than this, on `performance.now()`'s clock. */
+    until: number;
+}
+
 /** Who takes longer than this in the first round, in milliseconds, is left out of the others. */
-const patience = 15_000;
+const patience = 25_000;
 
 /** Statistics of every task, round by round. */
-export async function runRounds(tasks: RoundTask[], rounds: number, samples: number, perTurn: number): Promise<Statistics[][]> {
+export async function runRounds(tasks: RoundTask[], {rounds, until}: Effort, samples: number, perTurn: number): Promise<Statistics[][]> {
     const results = tasks.map((): Statistics[] => []);
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < rounds && (round === 0 || performance.now() < until); round++) {
         const running = tasks.filter((_, index) => (results[index]![0]?.mean ?? 0) * samples < patience);
         for (const [index, latency] of (await runRound(running, samples, perTurn)).entries())
             results[tasks.indexOf(running[index]!)]!.push(latency);
