@@ -13,10 +13,10 @@ void ThreadPool::fit(llama_context& context, int threads) {
     if (create == nullptr || free == nullptr) return;
     ggml_threadpool_params params = ggml_threadpool_params_default(threads);
     params.poll = 0;  // sleep between batches: the app has work of its own to do then
-    decltype(pool_) grown(create(&params), free);
-    if (grown == nullptr) return;
-    context.attach_threadpool(grown.get(), nullptr);
-    pool_ = std::move(grown);
+    ggml_threadpool* pool = create(&params);
+    if (pool == nullptr) return;
+    pools_.emplace_back(pool, free);
+    context.attach_threadpool(pool, nullptr);
     threads_ = threads;
 }
 

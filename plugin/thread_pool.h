@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "llama_access.h"
 
@@ -14,7 +15,8 @@ public:
     void fit(llama_context& context, int threads);
 
 private:
-    std::unique_ptr<ggml_threadpool, void (*)(ggml_threadpool*)> pool_{nullptr, nullptr};
+    // Outgrown ones stay: ggml's backend still pauses the one before when it gets the next.
+    std::vector<std::unique_ptr<ggml_threadpool, void (*)(ggml_threadpool*)>> pools_;
     int threads_ = 1;  // one needs no pool
 };
 

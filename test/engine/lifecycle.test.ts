@@ -6,7 +6,7 @@ import {Worker} from "node:worker_threads";
 import {attach, type CacheStats} from "llama-deltastore";
 import type {LlamaContext, LlamaModel, Token} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, generate, openLlama, randomTokens} from "../support/engine.js";
+import {codeOf, generate, greedy, handleOf, logitsOf, nativeBinding, openLlama, randomTokens} from "../support/engine.js";
 import {root} from "../support/paths.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 
@@ -54,6 +54,27 @@ t.test("several Llama instances, models and contexts at once", async (t) => {
     t.strictSame(await generate((await createContext(two.model, "high")).getSequence(), prompt, 40),
         reference.get("high"), "one instance's end leaves the other");
     await two.llama.dispose();
+});
+
+t.test("a context computes with more and with fewer threads than before", async (t) => {
+    const {llama, model} = await open();
+    t.teardown(() => llama.dispose());
+    const native = await nativeBinding();
+    const context = await createContext(model, "high");
+    const handle = handleOf(context) as {setThreads(count: number): void};
+    const threads = () => readdirSync("/proc/self/task").length;
+    const before = threads();
+    let expected: number[] | undefined;
+    for (const count of [1, 2, 3, 1, 4, 2]) {
+        handle.setThreads(count);
+        const rows = await logitsOf(native, context, prompt, {batches: [100, 1]});
+        native.clearSequence(handle, 0);
+        expected ??= rows.map(greedy);
+        t.strictSame(rows.map(greedy), expected, `the same predictions with ${count}`);
+    }
+    t.ok(threads() > before, "it keeps them for the next batch");
+    await context.dispose();
+    t.equal(threads(), before, "until it is disposed");
 });
 
 t.test("disposal in any order", async (t) => {
