@@ -126,8 +126,8 @@ void PackedMemory::fail(const char* code, const std::string& message) const {
 
 void PackedMemory::fail(Failure failure) const {
     if (failure == Failure::pool_limit)
-        fail("POOL_LIMIT_REACHED", "The page pool is at its limit of " + std::to_string(cache_->options().pool_limit) +
-                                       " bytes (policy: pool.limit)");
+        fail("POOL_LIMIT_REACHED", "The request needs more pages than fit in the pool's limit of " + std::to_string(cache_->options().pool_limit) +
+                                       " bytes (policy: pool.limit), of which " + std::to_string(cache_->stats().resident_bytes) + " are in use");
     else if (failure == Failure::out_of_memory) fail("OUT_OF_MEMORY", "The system gave no memory for pages");
 }
 

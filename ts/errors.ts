@@ -22,9 +22,9 @@ export const errorCodes = {
     STATE_DAMAGED: "The state file is cut short or changed. The sequence is empty; evaluate its tokens again.",
     STATE_FOREIGN: "The file is not a state of this package. The sequence is empty; evaluate its tokens again.",
     STATE_MODEL_MISMATCH: "The state file is another model's. The sequence is empty; evaluate its tokens again.",
-    STATE_FORMAT_MISMATCH: "The state file was written with another page format than this context's tier.",
-    STATE_TOO_LARGE: "The state holds more tokens than this sequence can.",
-    STATE_NOT_FOUND: "The state file can't be read or written.",
+    STATE_FORMAT_MISMATCH: "The state file was written with another page format than this context's tier. The sequence is empty; evaluate its tokens again.",
+    STATE_TOO_LARGE: "The state holds more tokens than this sequence can. The sequence is empty; evaluate its tokens again.",
+    STATE_NOT_FOUND: "The state file can't be read or written. After loading, the sequence is empty; evaluate its tokens again.",
     DISPOSED: "The store, the context or the Llama instance was disposed.",
     NATIVE_FAILURE: "The engine failed in an unexpected way; the message has the details."
 } as const satisfies Record<string, string>;

@@ -15,6 +15,7 @@ interface ChatOptions {
     tier?: string;
     policy?: string;
     contextSize: number;
+    maxTokens: number;
     threads?: number;
 }
 
@@ -28,13 +29,14 @@ export function addChatCommand(program: Command): void {
         .option("--tier <name>", "tier of the cache, or stock (default: the policy's default tier)")
         .option("--policy <file>", "policy file (JSON) or built-in tier (default: DELTASTORE_POLICY)")
         .option("--context-size <tokens>", "tokens that the conversation may have", wholeNumber(64, 2 ** 24), 8192)
+        .option("--max-tokens <n>", "tokens of an answer at most", wholeNumber(1, 2 ** 24), 512)
         .option("--threads <n>", "threads to compute with", wholeNumber(1, 1024))
         .addHelpText("after", `\nIn the chat: ${help}`)
         .action(chat);
 }
 
-async function chat({model, tier: chosen, policy = policyFromEnvironment(process.env), contextSize, threads}:
-                    ChatOptions): Promise<void> {
+async function chat({model, tier: chosen, policy = policyFromEnvironment(process.env), contextSize, maxTokens,
+                     threads}: ChatOptions): Promise<void> {
     const loaded = loadPolicy(policy);
     const cache = chosen ?? loaded.defaultTier;
     if (cache !== "stock") resolveTier(loaded, cache);
@@ -44,13 +46,13 @@ async function chat({model, tier: chosen, policy = policyFromEnvironment(process
         const {LlamaChatSession} = await import("node-llama-cpp");
         const context = await createContext(runtime, cache, contextSize);
         const session = new LlamaChatSession({contextSequence: context.getSequence()});
-        await converse(session, () => printStats(runtime, context, cache));
+        await converse(session, maxTokens, () => printStats(runtime, context, cache));
     } finally {
         await runtime.close();
     }
 }
 
-async function converse(session: LlamaChatSession, onStats: () => void): Promise<void> {
+async function converse(session: LlamaChatSession, maxTokens: number, onStats: () => void): Promise<void> {
     const terminal = process.stdin.isTTY === true;
     const lines = createInterface({
         input: process.stdin, terminal, ...terminal ? {output: process.stdout, prompt: "> "} : {}
@@ -64,7 +66,7 @@ async function converse(session: LlamaChatSession, onStats: () => void): Promise
         if (text === "/quit") break;
         if (text === "/stats") onStats();
         else if (text === "/help") printLine(help);
-        else if (text !== "") await answer(session, text, interrupts.beginAnswer());
+        else if (text !== "") await answer(session, text, maxTokens, interrupts.beginAnswer());
         interrupts.endAnswer();
         if (interrupts.ended) break;
         lines.prompt();
@@ -73,10 +75,10 @@ async function converse(session: LlamaChatSession, onStats: () => void): Promise
     lines.close();
 }
 
-async function answer(session: LlamaChatSession, question: string, signal: AbortSignal): Promise<void> {
+async function answer(session: LlamaChatSession, question: string, maxTokens: number, signal: AbortSignal): Promise<void> {
     try {
         await session.prompt(question, {
-            signal, stopOnAbortSignal: true, onTextChunk: (chunk) => { process.stdout.write(chunk); }
+            maxTokens, signal, stopOnAbortSignal: true, onTextChunk: (chunk) => { process.stdout.write(chunk); }
         });
         printLine();
     } catch (error) {

@@ -2,7 +2,7 @@ import {formatBytes} from "../policy/bytes.js";
 import {decodeRound, prefillRound, type CacheRun} from "./demo-run.js";
 import {formatTable} from "./output.js";
 
-/** Speeds of a cache's rounds: the median in tokens a second, and the median of each round's ratio to stock's. */
+/** Speeds of a cache's rounds: the median in tokens a second, and its ratio to stock's. */
 export interface Speed {
     rounds: number;
     tokensPerSecond: number;
@@ -48,10 +48,7 @@ export function computeFigures(runs: readonly CacheRun[]): CacheFigures[] {
 }
 
 function speedOf(rates: readonly number[], stockRates: readonly number[]): Speed {
-    return {
-        rounds: rates.length, tokensPerSecond: median(rates),
-        toStock: median(rates.map((rate, round) => rate / stockRates[round]!))
-    };
+    return {rounds: rates.length, tokensPerSecond: median(rates), toStock: median(rates) / median(stockRates)};
 }
 
 function median(values: readonly number[]): number {
@@ -81,7 +78,7 @@ export function formatFigures(figures: readonly CacheFigures[]): string {
         table, "",
         "* what F16 holds for these tokens; node-llama-cpp allocates its cache for the whole context at once",
         `speeds: medians of ${prefill.rounds} rounds of ${prefillRound} tokens and ${decode.rounds} of ${decodeRound}, ` +
-            "the caches in turn; \"to stock\": of each round's ratio",
+            "the caches in turn",
         `same top-1: at the last ${comparedPositions} positions of stock's prompt and answer`,
         ...figures.flatMap(({cache, answer}) => ["", `${titleOf(cache)}: ${answer}`])
     ].join("\n");
