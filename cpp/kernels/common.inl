@@ -1,5 +1,14 @@
 // What every instruction set shares, compiled once for each with that set's flags. A file that includes this defines
-// `namespace { … }` functions first: store_half, load_half, transpose16, expand_keys, expand_values, key_dots<N>, value_sums<N>,
+// `namespace { … }` functions first:
+// - Lanes, kLanes floats, with load_lanes, store_lanes, load_half_lanes, from_ints, store_bytes, spread, + - *, fused, larger, smaller, less,
+//   sum_of, largest_of, add_exponents and butterfly<Width>;
+// - where a group's code points come from: PackedKeys, Lloyd4Values and Trellis2Values as they lie in a page, KeyBytes and ValueBytes as
+//   expand_keys and expand_values leave them; key_dots<N> and value_sums<N> over either;
+// - store_half, load_half, transpose16, float_scores<N> and float_sums<N>.
+// Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so packed pages give the same bits on all sets.
+// No std:: templates: the linker would keep one set's copy for all.
+
+namespace { … }` functions first: store_half, load_half, transpose16, expand_keys, expand_values, key_dots<N>, value_sums<N>,
 // float_scores<N>, float_sums<N>; where a group's codes come from: PackedKeys, Lloyd4Values and Trellis2Values as they lie in a page,
 // KeyBytes and ValueBytes as they were expanded; and Lanes: kLanes floats with load_lanes, store_lanes, spread, + - *, larger, add_exponents, from_ints,
 // store_bytes, sum_of, largest_of, load_half_lanes, fused, butterfly<Width>,
@@ -9,7 +18,6 @@
 
 namespace {
 
-constexpr int kChunks = kPageRows / kLanes;
 constexpr int kBlock = 4;  // queries that share the loads of a page
 constexpr float kMinusInfinity = -__builtin_inff();
 
