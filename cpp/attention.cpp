@@ -212,10 +212,8 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
             const PageRef& reference = references[r];
             if (reference.position > last_position) break;
             const FormatInfo& format = format_info(reference.format);
-            PageRows rows{reference.page,  &sequences_.layout(table, reference.format, reference.rows),
-                                head,            format.values,
-                                reference.rows,  reference.begin,
-                                reference.count, reference.position};
+            PageRows rows{reference.page, &sequences_.layout(table, reference.format, reference.rows), head, format.values,
+                          reference.rows, reference.begin, reference.count, reference.position};
             if (r + 1 < references.size()) {
                 const PageRef& next = references[r + 1];
                 rows.next = next.page;

@@ -31,7 +31,7 @@ export async function buildOnce(target: string, isWhole: () => boolean, build: (
             if (existsSync(target)) await rename(target, path.join(work, "replaced"));
             await rename(made, target);
         } finally {
-            await remove(work);
+            await remove(work).catch(() => undefined);
         }
     } finally {
         lock.close();
@@ -47,7 +47,7 @@ async function acquireLock(target: string): Promise<Server> {
     for (;;) {
         const server = createServer((connection) => connection.destroy());
         try {
-            server.listen(name);
+            server.listen({path: name, exclusive: true});  // workers of node:cluster would share it otherwise
             await once(server, "listening");
             return server;
         } catch (error) {

@@ -4,8 +4,11 @@ export const count = (value: number) => value.toLocaleString("en");
 export const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /** Ratios as their median (lowest to highest). */
-export const spread = (ratios: number[]) =>
-    `x${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)})`;
+export function spread(ratios: number[]): string {
+    const [low, high] = [Math.min(...ratios), Math.max(...ratios)];
+    const range = ratios.length === 1 ? "one round" : `${low.toFixed(2)} to ${high.toFixed(2)}`;
+    return `x${median(ratios).toFixed(2)} (${range})`;
+}
 
 /** A Markdown table that also reads well in a terminal. */
 export function table(head: string[], rows: string[][]): string {

@@ -8,14 +8,6 @@
 // Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so packed pages give the same bits on all sets.
 // No std:: templates: the linker would keep one set's copy for all.
 
-namespace { … }` functions first: store_half, load_half, transpose16, expand_keys, expand_values, key_dots<N>, value_sums<N>,
-// float_scores<N>, float_sums<N>; where a group's codes come from: PackedKeys, Lloyd4Values and Trellis2Values as they lie in a page,
-// KeyBytes and ValueBytes as they were expanded; and Lanes: kLanes floats with load_lanes, store_lanes, spread, + - *, larger, add_exponents, from_ints,
-// store_bytes, sum_of, largest_of, load_half_lanes, fused, butterfly<Width>,
-// smaller and less. Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so that packed pages give the
-// same bits on all sets.
-// No std:: templates: the linker would keep one set's copy for all.
-
 namespace {
 
 constexpr int kBlock = 4;  // queries that share the loads of a page

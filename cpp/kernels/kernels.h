@@ -34,7 +34,8 @@ struct PageRows {
     int begin;  // first row of the reference
     int count;
     int32_t position;  // of row `begin`
-    // What will be read after this page, fetched into the cache meanwhile: pages lie apart, so the processor doesn't see it coming.
+    // What will be read after this page; attend_packed fetches it into the cache meanwhile, as pages lie apart and the processor
+    // doesn't see it coming.
     const uint8_t* next = nullptr;
     size_t next_bytes = 0;
 };

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -31,8 +32,9 @@ static const Kernels* choose() {
 }
 
 const Kernels* select_kernels() {
-    static const Kernels* const chosen = choose();
-    return chosen;
+    static std::atomic<const Kernels*> chosen{nullptr};  // a wrong name may be corrected, what was chosen stays
+    if (chosen.load() == nullptr) chosen.store(choose());
+    return chosen.load();
 }
 
 }  // namespace deltastore

@@ -10,7 +10,7 @@ import t, {type Test} from "tap";
 import {codeOf} from "../support/engine.js";
 import {dist, root} from "../support/paths.js";
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 const {buildOnce} = await import(dist("build-once.js")) as typeof import("../../dist/build-once.js");
 const fixture = join(root, "test/fixtures/build-once.mjs");

@@ -163,6 +163,10 @@ static void check_like_scalar(const Kernels& kernels, Format format, const HeadS
     for (int round = 0; round < 40 && check::clean(); round++) {
         Case at = make_case(format, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
         attend(kScalarKernels, at, packed, scratch.bytes.get());
+        std::vector<float> dots(at.queries->count), expected_dots(at.queries->count);
+        kernels.dot_rows(at.queries->query.data(), at.queries->count, shape.key_dim, at.centre.data(), dots.data());
+        kScalarKernels.dot_rows(at.queries->query.data(), at.queries->count, shape.key_dim, at.centre.data(), expected_dots.data());
+        CHECK(same_bits(dots, expected_dots));
         const std::vector<float> maxima = at.queries->maxima, sums = at.queries->sums, output = at.queries->output;
         std::memset(scratch.bytes.get(), 0xff, attention_scratch_bytes(shape));
         attend(kernels, at, packed, scratch.bytes.get());

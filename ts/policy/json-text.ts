@@ -36,7 +36,7 @@ export function parseJsonText(text: string): {value: unknown; problems: JsonText
     return problems.length === 0 ? parseBody(body) : {value: parseInSpite(body), problems};
 }
 
-/** Not jsonc-parser's own `parse`, which takes a field named `__proto__` for the prototype. */
+/** What can be made of broken text. Not by jsonc-parser's `parse`, which takes a field named `__proto__` for the prototype. */
 function parseInSpite(body: string): unknown {
     const tree = parseTree(body);
     return tree === undefined ? undefined : getNodeValue(tree);
