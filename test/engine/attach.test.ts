@@ -196,3 +196,10 @@ t.test("models that can't be loaded", async (t) => {
     third.dispose();
     t.equal(llama.loadModel, own, "another's own method stays");
 });
+
+t.test("a disposed Llama instance loads no model", async (t) => {
+    const llama = await openLlama();
+    await attach(llama);
+    await llama.dispose();
+    t.match(await codeOf(llama.loadModel({modelPath: "none.gguf"})), /dispos/i);
+});
