@@ -1,12 +1,33 @@
-import {getLlama, LlamaLogLevel, type Llama, type LlamaContext, type LlamaContextSequence, type Token} from "node-llama-cpp";
+import {getLlama, LlamaLogLevel, type Llama, type LlamaContext, type LlamaContextSequence, type LlamaModel, type Token} from "node-llama-cpp";
 import {Gaussian} from "./gaussian.js";
 import {dist} from "./paths.js";
 import {bosToken, firstPieceToken, vocabSize} from "./tiny-vocab.js";
 import type {NativeBinding} from "../../dist/native.js";
 
 /** Two threads: with more than a machine has cores, ggml's spinning barriers make everything many times slower. */
-export function openLlama(logger: (level: string, message: string) => void = () => undefined): Promise<Llama> {
-    return getLlama({gpu: false, maxThreads: 2, build: "never", logLevel: LlamaLogLevel.warn, logger});
+export async function openLlama(logger: (level: string, message: string) => void = () => undefined): Promise<Llama> {
+    return keepingAll(await getLlama({gpu: false, maxThreads: 2, build: "never", logLevel: LlamaLogLevel.warn, logger}));
+}
+
+/**
+ * Holds the instance's models and contexts for as long as itself: in node-llama-cpp 3.22.1 `dispose()` of a Llama instance never settles
+ * once a model of it, or of a model once a context, was collected as garbage without having been disposed.
+ */
+function keepingAll(llama: Llama): Llama {
+    const all: (LlamaModel | LlamaContext)[] = [];
+    const loadModel = llama.loadModel;
+    llama.loadModel = async (options) => {
+        const model = await loadModel.call(llama, options);
+        const createContext = model.createContext;
+        model.createContext = async (options) => {
+            const context = await createContext.call(model, options);
+            all.push(context);
+            return context;
+        };
+        all.push(model);
+        return model;
+    };
+    return llama;
 }
 
 export async function nativeBinding(): Promise<NativeBinding> {

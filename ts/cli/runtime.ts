@@ -11,6 +11,8 @@ export interface Runtime {
     readonly modelPath: string;
     /** Threads that contexts compute with. */
     readonly threads: number;
+    /** Kept until `close`: node-llama-cpp 3.22.1 never finishes disposing of a model whose context was collected as garbage before. */
+    readonly contexts: LlamaContext[];
     close(): Promise<void>;
 }
 
@@ -51,11 +53,13 @@ export async function openRuntime({model: givenPath, policy, threads, quiet = fa
     const llama = await getLlama({gpu: false, logLevel: quiet ? LlamaLogLevel.disabled : LlamaLogLevel.error, maxThreads});
     const store = await attach(llama, {...policy === undefined ? {} : {policy}, ...onUnsupported === undefined ? {} : {onUnsupported}});
     const model = await llama.loadModel({modelPath, gpuLayers: 0});
+    const contexts: LlamaContext[] = [];
     return {
-        llama, store, model, modelPath,
+        llama, store, model, modelPath, contexts,
         threads: threads ?? Math.min(maxThreads, llama.cpuMathCores),
         async close() {
-            await store.dispose();
+            store.dispose();
+            for (const context of contexts) await context.dispose();
             await model.dispose();
             await llama.dispose();
         }
@@ -63,7 +67,9 @@ export async function openRuntime({model: givenPath, policy, threads, quiet = fa
 }
 
 /** A context of one sequence with this kind of cache: a tier's name or "stock". */
-export function createContext({model, threads}: Runtime, kvCache: string, contextSize: number): Promise<LlamaContext> {
+export async function createContext({model, threads, contexts}: Runtime, kvCache: string, contextSize: number): Promise<LlamaContext> {
     const options: LlamaContextOptions & {kvCache: string} = {kvCache, contextSize, threads, sequences: 1};
-    return model.createContext(options);
+    const context = await model.createContext(options);
+    contexts.push(context);
+    return context;
 }
