@@ -20,6 +20,8 @@ export interface SpeedReport {
     date: string;
     processor: string;
     runtime: string;
+    /** Instruction set of our kernels; stock's is the best that its libraries have for the processor. */
+    kernel: string;
     model: ModelShape & {file: string};
     threads: number;
     /** Bytes a second that the threads read from memory. */

@@ -66,6 +66,7 @@ async function measure(depth: number, sequences: number): Promise<Point[]> {
 const {version} = JSON.parse(readFileSync(path.join(root, "node_modules/node-llama-cpp/package.json"), "utf8")) as {version: string};
 const report: SpeedReport = {
     date: new Date().toISOString().slice(0, 10), processor: cpus()[0]!.model, runtime: `node-llama-cpp ${version}`,
+    kernel: (await (await dist("load-native.js")).loadNative()).kernels().selected,
     model: {file: runtime.model.filename ?? "", ...runtime.shape}, threads: runtime.threads,
     readSpeed: await memoryReadSpeed(runtime.threads), points: []
 };
@@ -85,5 +86,5 @@ for (const sequences of ascending(option("sequences"))) {
         for (const [name, svg] of Object.entries(charts(figures))) writeFileSync(out.replace(/\.json$/, `-${name}.svg`), svg);
     }
 }
-console.log(`${report.processor}, ${report.threads} threads that read ${(report.readSpeed / 2 ** 30).toFixed(1)} GiB/s\n`);
+console.log(`${report.processor}, kernels for ${report.kernel}, ${report.threads} threads that read ${(report.readSpeed / 2 ** 30).toFixed(1)} GiB/s\n`);
 for (const render of Object.values(figures.tables)) console.log(render() + "\n");

@@ -87,6 +87,12 @@ void Cache::start(int index, int threads) {
         most_group = std::max(most_group, layer.query_heads / layer.kv_heads);
         most_value_dim = std::max(most_value_dim, layer.head.value_dim);
     }
+    if (!watches_.empty()) {
+        for (const Written& written : plan.written) {
+            watches_[written.sequence].extend(written.begin, written.end);
+            if (options_.eviction->scorer->watch == WatchedQueries::last) watches_[written.sequence].forget();
+        }
+    }
     const int block_tokens = std::max(1, kBlockQueries / most_group);
     for (const Span& span : plan.spans) {
         size_t pages = 0;
@@ -212,12 +218,12 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
             const PageRef& reference = references[r];
             if (reference.position > last_position) break;
             const FormatInfo& format = format_info(reference.format);
-            PageRows rows{reference.page, &sequences_.layout(table, reference.format, reference.rows), head, format.values,
+            PageRows rows{reference.page, &sequences_.layout(table, reference), head, format.values,
                           reference.rows, reference.begin, reference.count, reference.position};
             if (r + 1 < references.size()) {
                 const PageRef& next = references[r + 1];
                 rows.next = next.page;
-                rows.next_bytes = sequences_.layout(table, next.format, next.rows).bytes;
+                rows.next_bytes = sequences_.layout(table, next).bytes;
             }
             if (!format.packed) {
                 kernels_.attend_half(rows, queries, buffers.kernel);
@@ -243,6 +249,11 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
         reset(total, count, head.value_dim);
         for (int run = 0; run < block.runs; run++) add_run(total, partials + run * plan.partial_floats, count, head.value_dim);
     }
+    if (!watches_.empty()) {
+        queries.maxima = total;
+        queries.sums = total + count;
+        watch_block(layer, kv_head, plan, block, queries, buffers.centre_scores, buffers.kernel);
+    }
     for (int t = 0; t < block.count; t++) {
         for (int h = 0; h < group; h++) {
             const int i = t * group + h, query_head = kv_head * group + h;
@@ -258,6 +269,69 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
                                                      query_head * input.output_head_stride);
             for (int d = 0; d < head.value_dim; d++) output[d] = total[2 * count + i * head.value_dim + d] * factor;
             if (options_.rotate) kernels_.rotate(output, 1, head.value_dim, kValueBlock);
+        }
+    }
+}
+
+// Adds up what the block's watched queries gave to each row.
+void Cache::watch_block(int layer, int kv_head, const Plan& plan, const Item& block, const QueryBlock& queries, float* centre_scores,
+                        void* scratch) {
+    const HeadShape& head = options_.layers[layer].head;
+    const int group = queries.count / block.count;
+    const auto written = [&](const Written& other) { return other.sequence == block.sequence; };
+    const int32_t end = std::find_if(plan.written.begin(), plan.written.end(), written)->end;
+    const bool last_ones = options_.eviction->scorer->watch == WatchedQueries::last;
+    const auto watched = [&](int token) {
+        const int32_t position = plan.tokens[block.first + token].position;
+        return last_ones ? position >= end - kLastQueries : Watch::watched(position);
+    };
+    for (int first = 0; first < block.count; first++) {
+        if (!watched(first)) continue;
+        int past = first + 1;
+        while (past < block.count && watched(past)) past++;
+        const int skipped = first * group;
+        QueryBlock some = queries;
+        some.count = (past - first) * group;
+        some.query += skipped * head.key_dim;
+        some.codes += skipped * head.key_dim;
+        some.code_scales += skipped * head.key_groups();
+        some.code_sums += skipped * head.key_groups();
+        some.positions += skipped;
+        some.slopes += skipped;
+        some.maxima += skipped;
+        some.sums += skipped;
+        watch_queries(layer, kv_head, block.sequence, some, centre_scores, scratch);
+        first = past;
+    }
+}
+
+void Cache::watch_queries(int layer, int kv_head, int sequence, const QueryBlock& queries, float* centre_scores, void* scratch) {
+    const HeadShape& head = options_.layers[layer].head;
+    const int table = table_index(layer, kv_head);
+    Watch& watch = watches_[sequence];
+    int centre_in_use = -1;
+    for (const PageRef& reference : sequences_.table(sequence, table)) {
+        if (reference.pinned || reference.gapped || reference.end_position() <= watch.begin()) continue;
+        if (reference.position > queries.positions[queries.count - 1]) break;
+        const FormatInfo& format = format_info(reference.format);
+        const PageRows rows{reference.page, &sequences_.layout(table, reference), head, format.values,
+                            reference.rows, reference.begin, reference.count, reference.position};
+        alignas(64) float received[kPageRows] = {};
+        QueryBlock block = queries;
+        block.received = received;
+        block.centre_scores = centre_scores;
+        if (!format.packed) {
+            kernels_.attend_half(rows, block, scratch);
+        } else {
+            if (centre_in_use != reference.centre) {
+                centre_in_use = reference.centre;
+                kernels_.dot_rows(block.query, block.count, head.key_dim, centre(reference.centre, table), centre_scores);
+            }
+            kernels_.attend_packed(rows, block, scratch);
+        }
+        for (int32_t position = std::max(reference.position, watch.begin()); position < std::min(reference.end_position(), watch.end()); position++) {
+            const float weight = received[reference.begin + (position - reference.position)] * (1 / kWatchUnit);
+            if (weight > 0) __atomic_fetch_add(watch.sum(table, position), uint32_t(weight + 0.5f), __ATOMIC_RELAXED);
         }
     }
 }

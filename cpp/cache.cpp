@@ -24,6 +24,7 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
       pool_(options_.pool_limit),
       sequences_(pool_, table_shapes(options_.layers), options_.max_sequences,
                  format_info(options_.format).packed ? options_.sinks : 0) {
+    evicted_until_.resize(options_.max_sequences);
     for (size_t layer = 0; layer < options_.layers.size(); layer++) {
         first_table_.push_back(int(layer_of_.size()));
         for (int head = 0; head < options_.layers[layer].kv_heads; head++) {
@@ -32,6 +33,8 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
             centre_floats_ += options_.layers[layer].head.key_dim;
         }
     }
+    if (options_.eviction && options_.eviction->scorer->watch != WatchedQueries::none)
+        watches_.assign(options_.max_sequences, Watch(sequences_.tables()));
 }
 
 Cache::~Cache() = default;
@@ -100,7 +103,7 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
                                    plans_.back()->segments)) {
                 for (auto& reserved : plans_)
                     for (const Span& undo : reserved->spans)
-                        sequences_.erase(undo.sequence, reserved->tokens[undo.first].position, INT32_MAX);
+                        erase_locked(undo.sequence, reserved->tokens[undo.first].position, INT32_MAX);
                 plans_.clear();
                 return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
             }
@@ -113,7 +116,7 @@ void Cache::abandon() {
     std::lock_guard<std::mutex> guard(mutex_);
     for (auto& plan : plans_) {
         if (plan->started) continue;
-        for (const Span& span : plan->spans) sequences_.erase(span.sequence, plan->tokens[span.first].position, INT32_MAX);
+        for (const Span& span : plan->spans) erase_locked(span.sequence, plan->tokens[span.first].position, INT32_MAX);
     }
     plans_.clear();
     current_ = -1;
@@ -144,7 +147,7 @@ void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int th
         for (const WriteSegment& segment : plan.segments[table]) {
             if (unit++ % threads != thread) continue;
             const PageRef& target = segment.target;
-            const PageLayout& layout = sequences_.layout(table, target.format, target.rows);
+            const PageLayout& layout = sequences_.layout(table, target);
             const float* centre = own_centre_ >= 0 ? this->centre(own_centre_, table) : nullptr;
             for (int i = 0; i < segment.count; i++) {
                 const float* row = reinterpret_cast<const float*>(
@@ -194,10 +197,10 @@ bool Cache::pack_reference(int table, PageRef& reference, float* scratch) {
     uint8_t* page;
     {
         std::lock_guard<std::mutex> guard(mutex_);
-        page = sequences_.allocate(table, options_.format, kPageRows);
+        page = sequences_.allocate(sequences_.layout(table, options_.format, kPageRows));
     }
     if (page == nullptr) return false;
-    const PageLayout& source = sequences_.layout(table, reference.format, reference.rows);
+    const PageLayout& source = sequences_.layout(table, reference);
     const PageLayout& target = sequences_.layout(table, options_.format, kPageRows);
     if (reference.count < kPageRows) std::memset(page, 0, target.bytes);  // state files hold whole pages
     const auto load = [&](size_t offset, int dim, float* rows) {
@@ -226,7 +229,7 @@ void Cache::find_centre(int sequence, int32_t end) {
             const int count = std::min<int>(reference.count, end - reference.position);
             if (reference.pinned || reference.format != Format::f16 || count <= 0) continue;
             keys.resize(size_t(count) * dim);
-            read_rows(reference.page, sequences_.layout(table, reference.format, reference.rows), reference.format,
+            read_rows(reference.page, sequences_.layout(table, reference), reference.format,
                       sequences_.shape(table), nullptr, reference.begin, count, keys.data(), nullptr);
             for (int r = 0; r < count; r++)
                 for (int d = 0; d < dim; d++) mean[d] += keys[r * dim + d];
@@ -266,17 +269,34 @@ void Cache::clear() {
 
 void Cache::erase(int sequence, int32_t from, int32_t to) {
     std::lock_guard<std::mutex> guard(mutex_);
+    erase_locked(sequence, from, to);
+}
+
+void Cache::erase_locked(int sequence, int32_t from, int32_t to) {
     sequences_.erase(sequence, from, to);
+    if (!watches_.empty()) watches_[sequence].erase(from, to);
+    evicted_until_[sequence] = std::min(evicted_until_[sequence], sequences_.last_position(sequence) + 1);
 }
 
 void Cache::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
     std::lock_guard<std::mutex> guard(mutex_);
     sequences_.shift(sequence, from, to, delta);
+    if (!watches_.empty()) watches_[sequence].shift(from, to, delta);
+    evicted_until_[sequence] = std::min(evicted_until_[sequence], sequences_.last_position(sequence) + 1);
 }
 
 Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (sequences_.fork(source, target, from, to)) return Failure::none;
+    if (sequences_.fork(source, target, from, to)) {
+        if (source != target) {
+            if (!watches_.empty()) {
+                watches_[target] = watches_[source];
+                watches_[target].erase(to, INT32_MAX);
+            }
+            evicted_until_[target] = std::min(evicted_until_[source], sequences_.last_position(target) + 1);
+        }
+        return Failure::none;
+    }
     return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
 }
 
@@ -313,11 +333,11 @@ Failure Cache::apply_shifts(int sequence, const std::function<void(int, float*, 
         for (PageRef& reference : references) {
             if (reference.shift == 0) continue;
             const HeadShape& shape = sequences_.shape(table);
-            const PageLayout& layout = sequences_.layout(table, reference.format, reference.rows);
+            const PageLayout& layout = sequences_.layout(table, reference);
             const auto own = std::count_if(references.begin(), references.end(),
                                            [&](const PageRef& other) { return other.page == reference.page; });
             if (pool_.references(reference.page) > uint32_t(own)) {  // others read it: turn a copy
-                uint8_t* copy = sequences_.allocate(table, reference.format, reference.rows);
+                uint8_t* copy = sequences_.allocate(layout);
                 if (copy == nullptr) return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
                 std::memcpy(copy, reference.page, layout.bytes);
                 sequences_.replace(reference, copy, reference.format, reference.rows, reference.begin);
@@ -346,18 +366,22 @@ size_t Cache::stock_bytes_per_token(const std::vector<LayerShape>& layers) {
 CacheStats Cache::stats() const {
     std::lock_guard<std::mutex> guard(mutex_);
     CacheStats stats;
-    const size_t own = sequences_.bookkeeping_bytes() + centres_.size() * centre_floats_ * sizeof(float);
+    size_t own = sequences_.bookkeeping_bytes() + centres_.size() * centre_floats_ * sizeof(float);
+    for (const Watch& watch : watches_) own += watch.bytes();
     stats.resident_bytes = pool_.resident_bytes() + own;
     stats.peak_resident_bytes = pool_.peak_resident_bytes() + own;
     stats.pages = pool_.pages();
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
-        double bytes = 0;
+        double bytes = 0, rows = 0;
         for (int table = 0; table < sequences_.tables(); table++) {
-            for (const PageRef& reference : sequences_.table(sequence, table))
-                bytes += double(sequences_.layout(table, reference.format, reference.rows).bytes) / pool_.references(reference.page);
+            for (const PageRef& reference : sequences_.table(sequence, table)) {
+                rows += reference.count;
+                bytes += double(sequences_.layout(table, reference).bytes) / pool_.references(reference.page);
+            }
         }
         const int tokens = sequences_.tokens(sequence);
-        stats.sequences.push_back({sequence, tokens, size_t(bytes)});
+        const double kept = tokens == 0 ? 1 : rows / sequences_.tables() / tokens;
+        stats.sequences.push_back({sequence, tokens, kept, size_t(bytes)});
         stats.tokens += tokens;
     }
     stats.stock_bytes = stats.tokens * stock_bytes_per_token(options_.layers);

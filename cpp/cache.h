@@ -7,12 +7,16 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "eviction/schedule.h"
+#include "eviction/scorer.h"
 #include "kernels/kernels.h"
 #include "page_pool.h"
 #include "sequence_table.h"
+#include "watch.h"
 
 namespace deltastore {
 
@@ -26,6 +30,14 @@ struct LayerShape {
     HeadShape head;
 };
 
+// Which rows go once there are enough tokens.
+struct Eviction {
+    double keep = 1;  // what it is a share of, the schedule says
+    const Schedule* schedule = nullptr;
+    const Scorer* scorer = nullptr;
+    int slack = 256;  // tokens that come between one eviction and the next
+};
+
 struct CacheOptions {
     std::vector<LayerShape> layers;
     std::string tier;
@@ -35,6 +47,7 @@ struct CacheOptions {
     // Whether the cache rotates queries, keys and values (and the output back) by Hadamard matrices, which spreads outliers
     // over a group. Packed formats want it (unless rows come rotated); exact rows gain nothing.
     bool rotate = false;
+    std::optional<Eviction> eviction;
     size_t pool_limit = 0;  // bytes; 0 is none
     int max_sequences = 1;
 };
@@ -49,6 +62,7 @@ enum class Failure { none, pool_limit, out_of_memory };
 struct SequenceStats {
     int id;
     int tokens;
+    double kept;  // share of the tokens' rows that were not evicted
     size_t resident_bytes;
 };
 
@@ -109,6 +123,12 @@ public:
     void write_values(int layer, const RowsView& rows, int thread, int threads);
     void attend(int layer, const AttentionInput& input, int thread, int threads);
 
+    // Whether the tier's slack is full.
+    bool eviction_due(int sequence) const;
+    // Drops rows that left the window, as `how` says; false if there was no memory for all that should have gone. The scorer
+    // must be content with the queries that the tier's own scorer watches. Not while a batch with this sequence is computed.
+    bool evict(int sequence, const Eviction& how);
+
     void clear();
     void erase(int sequence, int32_t from, int32_t to);
     void shift(int sequence, int32_t from, int32_t to, int32_t delta);
@@ -120,6 +140,9 @@ public:
     // the shifts so far.
     bool has_shift(int sequence) const;
     Failure apply_shifts(const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
+
+    // What is known of the attention that rows received; nullptr if the tier's eviction does not ask.
+    const Watch* watch(int sequence) const { return watches_.empty() ? nullptr : &watches_[sequence]; }
 
     CacheStats stats() const;
     // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.
@@ -140,6 +163,7 @@ private:
     struct Written;
     struct Plan;
     struct Item;
+    struct Judged;
     struct Scratch {
         std::unique_ptr<uint8_t[], FreeDelete> memory;
         size_t bytes = 0;
@@ -148,12 +172,19 @@ private:
     Format open_format() const;
     uint8_t open_centre() const { return uint8_t(own_centre_ < 0 ? 0 : own_centre_); }
     bool fits(PagePool::Demand demand) const;
+    void erase_locked(int sequence, int32_t from, int32_t to);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
     void pack_table(const Written& written, int table, float* scratch);
     bool pack_reference(int table, PageRef& reference, float* scratch);
     void pack_layer(int layer, Plan& plan, float* scratch);
     void find_centre(int sequence, int32_t written_end);
     void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
+    bool may_go(const PageRef& reference, int32_t window_begin) const;
+    Judged judge(int sequence, int table, const Scorer& scorer, int32_t window_begin) const;
+    bool rewrite(int sequence, const std::vector<Judged>& tables, int32_t window_begin);
+    void watch_block(int layer, int kv_head, const Plan& plan, const Item& block, const QueryBlock& queries, float* centre_scores,
+                     void* scratch);
+    void watch_queries(int layer, int kv_head, int sequence, const QueryBlock& queries, float* centre_scores, void* scratch);
     void run_item(int layer, const AttentionInput& input, Plan& plan, int kv_head, int block, int only_run, uint8_t* scratch);
 
     CacheOptions options_;
@@ -162,6 +193,8 @@ private:
     std::vector<int> first_table_;  // layer -> index of its first table
     std::vector<int> layer_of_;     // table -> layer
     SequenceTable sequences_;
+    std::vector<Watch> watches_;          // [sequence]; none without eviction
+    std::vector<int32_t> evicted_until_;  // [sequence]: tokens when rows were last evicted
     std::vector<std::unique_ptr<std::vector<float>>> centres_;
     std::vector<size_t> centre_offset_;
     size_t centre_floats_ = 0;

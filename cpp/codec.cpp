@@ -1,5 +1,8 @@
 #include "codec.h"
 
+#include <cmath>
+#include <cstring>
+
 #include "codebook.h"
 #include "half.h"
 
@@ -78,6 +81,54 @@ void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layou
     else
         kernels.pack_values(format_info(format).values, values, count, shape.value_dim, first, page + layout.values,
                             reinterpret_cast<uint16_t*>(page + layout.value_scales));
+}
+
+void copy_row(Format format, const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int source_row, uint8_t* target,
+              const PageLayout& target_layout, int target_row) {
+    const auto copy = [&](size_t source_offset, size_t target_offset, size_t bytes) {
+        std::memcpy(target + target_offset, source + source_offset, bytes);
+    };
+    const FormatInfo& info = format_info(format);
+    if (!info.packed) {
+        const size_t key_row = shape.key_dim * sizeof(uint16_t), value_row = shape.value_dim * sizeof(uint16_t);
+        copy(source_layout.keys + source_row * key_row, target_layout.keys + target_row * key_row, key_row);
+        copy(source_layout.values + source_row * value_row, target_layout.values + target_row * value_row, value_row);
+        return;
+    }
+    const size_t key_words = (source_layout.key_scales - source_layout.keys) / (4 * kPageRows);
+    for (size_t i = 0; i < key_words; i++)
+        copy(source_layout.keys + (i * kPageRows + source_row) * 4, target_layout.keys + (i * kPageRows + target_row) * 4, 4);
+    const size_t value_bytes = size_t(kGroup) * info.value_bits / 8;  // of a group
+    const auto value = [&](const PageLayout& layout, int group, int row) {
+        return layout.values + group * kPageRows * value_bytes + row / 4 * 4 * value_bytes + row % 4;
+    };
+    for (int g = 0; g < shape.value_groups(); g++) {
+        const uint8_t* from = source + value(source_layout, g, source_row);
+        uint8_t* to = target + value(target_layout, g, target_row);
+        for (size_t j = 0; j < value_bytes; j++) to[4 * j] = from[4 * j];
+    }
+    const auto copy_scales = [&](size_t source_scales, size_t target_scales, int groups) {
+        for (int g = 0; g < groups; g++)
+            copy(source_scales + (g * kPageRows + source_row) * 2, target_scales + (g * kPageRows + target_row) * 2, 2);
+    };
+    copy_scales(source_layout.key_scales, target_layout.key_scales, shape.key_groups());
+    copy_scales(source_layout.value_scales, target_layout.value_scales, shape.value_groups());
+}
+
+float value_norm(Format format, const HeadShape& shape, const uint8_t* page, const PageLayout& layout, int row) {
+    float sum = 0;
+    const auto add = [&](const uint16_t* half) {
+        const float x = half_to_float(*half);
+        sum += x * x;
+    };
+    if (format_info(format).packed) {
+        const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.value_scales);
+        for (int g = 0; g < shape.value_groups(); g++) add(scales + g * kPageRows + row);
+    } else {
+        const uint16_t* values = reinterpret_cast<const uint16_t*>(page + layout.values) + size_t(row) * shape.value_dim;
+        for (int d = 0; d < shape.value_dim; d++) add(values + d);
+    }
+    return std::sqrt(sum);
 }
 
 }  // namespace deltastore

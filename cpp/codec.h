@@ -18,4 +18,10 @@ void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout,
 void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
                   int count, const float* values);
 
+// Copies one row between pages of a format, whatever else they hold.
+void copy_row(Format format, const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int source_row, uint8_t* target,
+              const PageLayout& target_layout, int target_row);
+// About the length of a row's value vector, to a factor that the format's rows have in common: packed rows give their scales'.
+float value_norm(Format format, const HeadShape& shape, const uint8_t* page, const PageLayout& layout, int row);
+
 }  // namespace deltastore

@@ -24,7 +24,7 @@ bool format_by_name(const char* name, Format& format) {
     return false;
 }
 
-PageLayout page_layout(Format format, const HeadShape& shape, int rows) {
+PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gapped) {
     const FormatInfo& info = format_info(format);
     PageLayout layout;
     const size_t row_count = size_t(rows);
@@ -36,6 +36,11 @@ PageLayout page_layout(Format format, const HeadShape& shape, int rows) {
         layout.values = layout.key_scales + row_count * shape.key_groups() * 2;
         layout.value_scales = layout.values + row_count * shape.value_dim * info.value_bits / 8;
         layout.bytes = layout.value_scales + row_count * shape.value_groups() * 2;
+    }
+    if (gapped) {
+        layout.offsets = layout.bytes;
+        layout.received = layout.offsets + row_count * sizeof(uint16_t);
+        layout.bytes = layout.received + row_count;
     }
     layout.bytes = (layout.bytes + 63) / 64 * 64;
     return layout;

@@ -43,14 +43,22 @@ struct HeadShape {
 //                       a row's trellis visits them in that order, byte after byte
 //           value scales [group][row] binary16
 // So four rows' bytes lie together for 4-way dot products, and a row can be appended without touching its neighbours.
+//
+// A page with gaps holds what eviction left, and behind the rows:
+//           offsets  [row] uint16: the row's position less that of row 0
+//           received [row] uint8:  mean attention that the row received from a query, as mean_code() has it
 struct PageLayout {
     size_t keys = 0;
     size_t key_scales = 0;
     size_t values = 0;
     size_t value_scales = 0;
+    size_t offsets = 0;
+    size_t received = 0;
     size_t bytes = 0;  // multiple of 64
 };
 
-PageLayout page_layout(Format format, const HeadShape& shape, int rows);
+PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gapped = false);
+
+inline constexpr int kMostOffset = 65535;  // between the first and the last position of a page with gaps
 
 }  // namespace deltastore

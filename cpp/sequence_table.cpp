@@ -6,7 +6,7 @@
 namespace deltastore {
 
 SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks)
-    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), sinks_(std::min(sinks, kPageRows)), may_have_shift_(max_sequences) {
+    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), extents_(max_sequences), sinks_(std::min(sinks, kPageRows)), may_have_shift_(max_sequences) {
     std::vector<HeadShape> distinct;
     for (const HeadShape& shape : shapes_) {
         const auto found = std::find(distinct.begin(), distinct.end(), shape);
@@ -16,10 +16,11 @@ SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int 
     for (const HeadShape& shape : distinct) {
         for (int format = 0; format < kFormatCount; format++) {
             layouts_.push_back(page_layout(Format(format), shape, kPageRows));
+            gapped_layouts_.push_back(page_layout(Format(format), shape, kPageRows, true));
             sink_layouts_.push_back(page_layout(Format(format), shape, std::max(sinks_, 1)));
         }
     }
-    for (const auto& layouts : {layouts_, sink_layouts_})
+    for (const auto& layouts : {layouts_, gapped_layouts_, sink_layouts_})
         for (const PageLayout& layout : layouts) pool_.prepare(layout.bytes);
     for (auto& tables : sequences_) tables.resize(shapes_.size());
 }
@@ -28,11 +29,12 @@ SequenceTable::~SequenceTable() {
     for (int sequence = 0; sequence < sequences(); sequence++) erase(sequence, 0, INT32_MAX);
 }
 
-const PageLayout& SequenceTable::layout(int table, Format format, int rows) const {
-    return (rows == kPageRows ? layouts_ : sink_layouts_)[layout_of_[table] * kFormatCount + int(format)];
+const PageLayout& SequenceTable::layout(int table, Format format, int rows, bool gapped) const {
+    return (gapped ? gapped_layouts_ : rows == kPageRows ? layouts_ : sink_layouts_)[layout_of_[table] * kFormatCount + int(format)];
 }
 
 int32_t SequenceTable::first_position(int sequence) const {
+    if (extents_[sequence].evicted) return extents_[sequence].begin;
     int32_t first = INT32_MAX;
     for (const PageTable& table : sequences_[sequence]) {
         if (!table.empty()) first = std::min(first, table.front().position);
@@ -41,6 +43,7 @@ int32_t SequenceTable::first_position(int sequence) const {
 }
 
 int32_t SequenceTable::last_position(int sequence) const {
+    if (extents_[sequence].evicted) return extents_[sequence].end - 1;
     int32_t last = -1;
     for (const PageTable& table : sequences_[sequence]) {
         if (!table.empty()) last = std::max(last, table.back().end_position() - 1);
@@ -49,26 +52,45 @@ int32_t SequenceTable::last_position(int sequence) const {
 }
 
 int SequenceTable::tokens(int sequence) const {
+    const Extent& extent = extents_[sequence];
+    if (extent.evicted) return extent.end - extent.begin;
     int rows = 0;
     if (!sequences_[sequence].empty())
         for (const PageRef& reference : sequences_[sequence][0]) rows += reference.count;
     return rows;
 }
 
+void SequenceTable::begin_eviction(int sequence) {
+    if (!extents_[sequence].evicted) extents_[sequence] = {true, first_position(sequence), last_position(sequence) + 1};
+}
+
+int32_t SequenceTable::row_position(int table, const PageRef& reference, int index) const {
+    if (!reference.gapped) return reference.position + index;
+    const uint16_t* from = offsets(table, reference) + reference.begin;
+    return reference.position + from[index] - from[0];
+}
+
+PageRef SequenceTable::slice(int table, const PageRef& reference, int first, int count) {
+    PageRef part = reference;
+    part.begin = uint16_t(reference.begin + first);
+    part.count = uint16_t(count);
+    part.position = row_position(table, reference, first);
+    part.missing = uint16_t(row_position(table, reference, first + count - 1) - part.position - (count - 1));
+    pool_.retain(part.page);
+    return part;
+}
+
 bool SequenceTable::continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const {
     if (table.empty()) return false;
     const PageRef& tail = table.back();
     const bool same_kind = tail.format == Format::f16 || (tail.format == format && tail.centre == centre);
-    return same_kind && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
+    return same_kind && !tail.gapped && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
            pool_.references(tail.page) == 1;
-}
-
-uint8_t* SequenceTable::allocate(int table, Format format, int rows) {
-    return pool_.allocate(layout(table, format, rows).bytes);
 }
 
 bool SequenceTable::append(int sequence, int32_t position, int count, int first_token, Format format, uint8_t centre,
                            std::vector<std::vector<WriteSegment>>& segments) {
+    if (extents_[sequence].evicted) extents_[sequence].end = position + count;
     std::vector<int> done(tables(), 0);
     // A page for every table before the next page of any: pages of the same age lie together and leave their slabs together.
     for (bool all_done = false; !all_done;) {
@@ -85,12 +107,12 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                 fresh.rows = uint16_t(fresh.pinned ? sinks_ : kPageRows);
                 fresh.begin = uint16_t(fresh.pinned ? next : 0);
                 fresh.position = next;
-                fresh.page = allocate(index, fresh.format, fresh.rows);
+                fresh.page = allocate(layout(index, fresh));
                 if (fresh.page == nullptr) {
                     erase(sequence, position, INT32_MAX);
                     return false;
                 }
-                if (format_info(fresh.format).packed) std::memset(fresh.page, 0, layout(index, fresh.format, fresh.rows).bytes);
+                if (format_info(fresh.format).packed) std::memset(fresh.page, 0, layout(index, fresh).bytes);
                 table.push_back(fresh);
             }
             PageRef& tail = table.back();
@@ -127,9 +149,10 @@ void SequenceTable::add_demand(int sequence, int32_t position, int count, Format
 }
 
 void SequenceTable::erase(int sequence, int32_t from, int32_t to) {
-    for (PageTable& table : sequences_[sequence]) {
-        split(table, from, pool_);
-        split(table, to, pool_);
+    for (int index = 0; index < tables(); index++) {
+        PageTable& table = sequences_[sequence][index];
+        split(index, table, from);
+        split(index, table, to);
         const auto dropped = std::remove_if(table.begin(), table.end(), [&](const PageRef& reference) {
             const bool drop = reference.position >= from && reference.position < to;
             if (drop) pool_.release(reference.page);
@@ -138,30 +161,37 @@ void SequenceTable::erase(int sequence, int32_t from, int32_t to) {
         table.erase(dropped, table.end());
         if (table.capacity() > 4 * table.size() + 16) table.shrink_to_fit();
     }
+    Extent& extent = extents_[sequence];
+    if (to >= extent.end) extent.end = std::min(extent.end, from);
+    else if (from <= extent.begin) extent.begin = std::max(extent.begin, to);
+    if (extent.end <= extent.begin) extent = {};
 }
 
 // Makes a page boundary of `position`, if it lies inside a reference.
-void SequenceTable::split(PageTable& table, int32_t position, PagePool& pool) {
+void SequenceTable::split(int index, PageTable& table, int32_t position) {
     for (size_t i = table.size(); i-- > 0;) {
-        PageRef& left = table[i];
-        if (left.end_position() <= position) return;
-        if (left.position >= position) continue;
-        PageRef right = left;
-        left.count = uint16_t(position - left.position);
-        right.begin = uint16_t(right.begin + left.count);
-        right.count = uint16_t(right.count - left.count);
-        right.position = position;
-        pool.retain(right.page);
-        table.insert(table.begin() + i + 1, right);
+        const PageRef whole = table[i];
+        if (whole.end_position() <= position) return;
+        if (whole.position >= position) continue;
+        int count = 1;
+        while (row_position(index, whole, count) < position) count++;
+        table[i] = slice(index, whole, 0, count);
+        table.insert(table.begin() + i + 1, slice(index, whole, count, whole.count - count));
+        release(whole);
         return;
     }
 }
 
 void SequenceTable::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
     may_have_shift_[sequence] = true;
-    for (PageTable& table : sequences_[sequence]) {
-        split(table, from, pool_);
-        split(table, to, pool_);
+    Extent& extent = extents_[sequence];
+    const bool moves_begin = from <= extent.begin && extent.begin < to, moves_end = from < extent.end && extent.end <= to;
+    if (moves_begin) extent.begin += delta;
+    if (moves_end) extent.end += delta;
+    for (int index = 0; index < tables(); index++) {
+        PageTable& table = sequences_[sequence][index];
+        split(index, table, from);
+        split(index, table, to);
         for (PageRef& reference : table) {
             if (reference.position < from || reference.position >= to) continue;
             reference.position += delta;
@@ -186,27 +216,23 @@ bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
     if (source == target) return true;
     erase(target, 0, INT32_MAX);
     may_have_shift_[target] = may_have_shift_[source];
+    extents_[target] = extents_[source];
+    for (int index = 0; index < tables(); index++) {
+        sequences_[target][index] = sequences_[source][index];
+        for (const PageRef& reference : sequences_[target][index]) pool_.retain(reference.page);
+    }
+    erase(target, 0, from);
+    erase(target, to, INT32_MAX);
     for (int index = 0; index < tables(); index++) {
         PageTable& copy = sequences_[target][index];
-        for (const PageRef& original : sequences_[source][index]) {
-            const int32_t first = std::max(original.position, from);
-            const int32_t last = std::min(original.end_position(), to);
-            if (first >= last) continue;
-            PageRef reference = original;
-            reference.begin = uint16_t(reference.begin + (first - reference.position));
-            reference.position = first;
-            reference.count = uint16_t(last - first);
-            pool_.retain(reference.page);
-            copy.push_back(reference);
-        }
-        if (copy.empty() || copy.back().end_row() == copy.back().rows) continue;
+        if (copy.empty() || copy.back().gapped || copy.back().end_row() == copy.back().rows) continue;
         PageRef& tail = copy.back();
-        uint8_t* page = allocate(index, tail.format, tail.rows);
+        uint8_t* page = allocate(layout(index, tail));
         if (page == nullptr) {
             erase(target, 0, INT32_MAX);
             return false;
         }
-        std::memcpy(page, tail.page, layout(index, tail.format, tail.rows).bytes);
+        std::memcpy(page, tail.page, layout(index, tail).bytes);
         replace(tail, page, tail.format, tail.rows, tail.begin);
     }
     return true;
@@ -220,8 +246,9 @@ void SequenceTable::replace(PageRef& reference, uint8_t* page, Format format, in
     reference.begin = uint16_t(begin);
 }
 
-void SequenceTable::install(int sequence, std::vector<PageTable>& tables) {
+void SequenceTable::install(int sequence, std::vector<PageTable>& tables, const Extent& extent) {
     erase(sequence, 0, INT32_MAX);
+    extents_[sequence] = extent;
     sequences_[sequence].swap(tables);
     tables.clear();
 }

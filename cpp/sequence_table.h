@@ -10,7 +10,7 @@
 
 namespace deltastore {
 
-// A run of rows of one page, at consecutive positions. Several references may show parts of the same page.
+// A run of rows of one page, at consecutive positions unless it is gapped. Several references may show parts of the same page.
 struct PageRef {
     uint8_t* page = nullptr;
     int32_t position = 0;  // of row `begin`
@@ -18,15 +18,23 @@ struct PageRef {
     uint16_t begin = 0;
     uint16_t count = 0;
     uint16_t rows = 0;  // that the page has room for
+    uint16_t missing = 0;  // positions between the first and the last row that have none
     Format format = Format::f16;
     uint8_t centre = 0;   // index of the vector that was taken from packed keys
-    bool pinned = false;  // attention sinks: never packed
+    bool pinned = false;  // attention sinks: never packed, never evicted
+    bool gapped = false;  // the rows' positions stand in the page
 
-    int32_t end_position() const { return position + count; }
+    int32_t end_position() const { return position + count + missing; }
     int end_row() const { return begin + count; }
 };
 
 using PageTable = std::vector<PageRef>;
+
+// The positions [begin, end) that a sequence stands for once rows were evicted, which may have been its first or last ones.
+struct Extent {
+    bool evicted = false;  // otherwise the rows tell
+    int32_t begin = 0, end = 0;
+};
 
 // Where appended rows go: `count` rows of the page from `row` on, for the tokens from `token` on.
 struct WriteSegment {
@@ -45,15 +53,22 @@ public:
     int sequences() const { return int(sequences_.size()); }
     int tables() const { return int(shapes_.size()); }
     const HeadShape& shape(int table) const { return shapes_[table]; }
-    const PageLayout& layout(int table, Format format, int rows) const;
+    const PageLayout& layout(int table, Format format, int rows, bool gapped = false) const;
+    const PageLayout& layout(int table, const PageRef& reference) const {
+        return layout(table, reference.format, reference.rows, reference.gapped);
+    }
     PageTable& table(int sequence, int index) { return sequences_[sequence][index]; }
     const PageTable& table(int sequence, int index) const { return sequences_[sequence][index]; }
 
-    // -1 if the sequence is empty.
+    // Of the positions that the sequence stands for, whatever was evicted; -1 if there are none.
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
-    // Rows of the first table; all have the same positions as long as nothing is evicted.
     int tokens(int sequence) const;
+    const Extent& extent(int sequence) const { return extents_[sequence]; }
+    // Rows may go without their positions from now on, until the sequence is emptied.
+    void begin_eviction(int sequence);
+    // Position of the row `index` rows behind the reference's first.
+    int32_t row_position(int table, const PageRef& reference, int index) const;
 
     // Makes room for `count` rows from `position` on, behind what the sequence has, in pages of `format` (and `centre`, if packed),
     // and tells where they go: segments[table] gets appended. False if the pool gave no page; then nothing has changed.
@@ -75,15 +90,18 @@ public:
     bool fork(int source, int target, int32_t from, int32_t to);
 
     const PagePool& pool() const { return pool_; }
-    // A page for rows of one table, or nullptr.
-    uint8_t* allocate(int table, Format format, int rows);
+    // A page, or nullptr.
+    uint8_t* allocate(const PageLayout& layout) { return pool_.allocate(layout.bytes); }
+    void release(const PageRef& reference) { pool_.release(reference.page); }
+    // A reference to `count` rows of another, from its row `first` on. Takes a page reference of its own.
+    PageRef slice(int table, const PageRef& reference, int first, int count);
     // Swaps the page under a reference and drops the old one.
     void replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin);
 
     // Whether pages of that many rows exist here: whole ones, and the sinks'.
     bool has_rows(int rows) const { return rows == kPageRows || rows == sinks_; }
     // Replaces a sequence's tables; `tables` is left empty.
-    void install(int sequence, std::vector<PageTable>& tables);
+    void install(int sequence, std::vector<PageTable>& tables, const Extent& extent);
     // Gives the pages of tables that belong to no sequence back.
     void discard(std::vector<PageTable>& tables);
 
@@ -94,14 +112,19 @@ private:
     // Whether rows from `position` on can go behind the last of a table.
     bool continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const;
     bool starts_with_sinks(const PageTable& table, int32_t position) const { return position < sinks_ && table.empty(); }
-    static void split(PageTable& table, int32_t position, PagePool& pool);
+    void split(int index, PageTable& table, int32_t position);
+    const uint16_t* offsets(int table, const PageRef& reference) const {
+        return reinterpret_cast<const uint16_t*>(reference.page + layout(table, reference).offsets);
+    }
 
     PagePool& pool_;
     std::vector<HeadShape> shapes_;
     std::vector<int> layout_of_;                 // table -> index of its distinct shape
     std::vector<PageLayout> layouts_;            // [distinct shape][format], 64 rows
+    std::vector<PageLayout> gapped_layouts_;     // the same with gaps
     std::vector<PageLayout> sink_layouts_;       // the same for the sinks' rows
     std::vector<std::vector<PageTable>> sequences_;
+    std::vector<Extent> extents_;  // [sequence]
     int sinks_;
     mutable std::vector<char> may_have_shift_;  // [sequence]: false spares the scan
 };

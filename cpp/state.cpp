@@ -1,7 +1,9 @@
 #include "state.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "failure.h"
@@ -107,11 +109,12 @@ private:
 
 public:
     int id = 0;
+    Extent extent;
     std::vector<PageTable> tables;
 };
 
 void write_reference(const Cache& cache, int table, const PageRef& reference, Writer& writer) {
-    const PageLayout& layout = cache.table().layout(table, reference.format, reference.rows);
+    const PageLayout& layout = cache.table().layout(table, reference);
     const HeadShape& shape = cache.table().shape(table);
     writer.number<int32_t>(reference.position);
     writer.number<uint16_t>(reference.count);
@@ -120,7 +123,8 @@ void write_reference(const Cache& cache, int table, const PageRef& reference, Wr
     writer.number<uint8_t>(uint8_t(reference.format));
     writer.number<uint8_t>(reference.centre);
     writer.number<uint8_t>(reference.pinned);
-    if (format_info(reference.format).packed) {
+    writer.number<uint8_t>(reference.gapped);
+    if (format_info(reference.format).packed || reference.gapped) {
         writer.bytes(reference.page, layout.bytes);
         return;
     }
@@ -142,25 +146,33 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     reference.format = Format(reader.number<uint8_t>(0, kFormatCount - 1, "page format"));
     const uint8_t centre = reader.number<uint8_t>();
     reference.pinned = reader.number<uint8_t>(0, 1, "pinned flag") != 0;
-    const bool packed = format_info(reference.format).packed;
-    if (reference.end_row() > reference.rows || (packed && (reference.rows != kPageRows || centre >= centres)))
+    reference.gapped = reader.number<uint8_t>(0, 1, "gapped flag") != 0;
+    const bool packed = format_info(reference.format).packed, whole = packed || reference.gapped;
+    if (reference.end_row() > reference.rows || (whole && reference.rows != kPageRows) || (packed && centre >= centres))
         throw CodedError("STATE_DAMAGED", "A page of the state has rows outside itself");
     if (packed && reference.format != cache.options().format)
         throw CodedError("STATE_FORMAT_MISMATCH", "A page of the state is " + std::string(format_info(reference.format).name));
     // Pages of a few pinned rows have the size of the context's own sinks; others are whole.
-    if (!packed) {
+    if (!whole) {
         reference.rows = sequences.has_rows(reference.rows) ? reference.rows : kPageRows;
         if (reference.end_row() > reference.rows) reference.begin = 0;
     }
     reference.centre = packed ? centre : 0;
-    reference.page = sequences.allocate(table, reference.format, reference.rows);
+    const PageLayout& layout = sequences.layout(table, reference);
+    reference.page = sequences.allocate(layout);
     if (reference.page == nullptr)
         throw CodedError(sequences.pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY", "The pool has no page for the rows of the state");
     references.push_back(reference);
-    const PageLayout& layout = sequences.layout(table, reference.format, reference.rows);
     const HeadShape& shape = sequences.shape(table);
-    if (packed) {
+    if (whole) {
         reader.bytes(reference.page, layout.bytes);
+        if (reference.gapped) {
+            const uint16_t* offsets = reinterpret_cast<const uint16_t*>(reference.page + layout.offsets) + reference.begin;
+            if (std::adjacent_find(offsets, offsets + reference.count, std::greater_equal<>()) != offsets + reference.count ||
+                reference.position > INT32_MAX - kMostOffset - kPageRows)
+                throw CodedError("STATE_DAMAGED", "The rows of a page of the state are not in order of position");
+            references.back().missing = uint16_t(offsets[reference.count - 1] - offsets[0] + 1 - reference.count);
+        }
     } else {
         const size_t key_row = shape.key_dim * 2, value_row = shape.value_dim * 2;
         reader.bytes(reference.page + layout.keys + reference.begin * key_row, reference.count * key_row);
@@ -230,6 +242,10 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
     for (int sequence : sequences) {
         writer.number(int32_t(sequence));
         writer.number(uint32_t(cache.table().tokens(sequence)));
+        const Extent& extent = cache.table().extent(sequence);
+        writer.number<uint8_t>(extent.evicted);
+        writer.number(extent.begin);
+        writer.number(extent.end);
         for (int table = 0; table < cache.table().tables(); table++) {
             const PageTable& references = cache.table().table(sequence, table);
             writer.number(uint32_t(references.size()));
@@ -267,6 +283,13 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
         if (tokens > most_tokens)
             throw CodedError("STATE_TOO_LARGE", "The state holds " + std::to_string(tokens) + " tokens; this sequence has room for " +
                                                     std::to_string(most_tokens));
+        Extent& extent = staged.back().extent;
+        extent.evicted = reader.number<uint8_t>(0, 1, "evicted flag") != 0;
+        extent.begin = reader.number<int32_t>();
+        extent.end = reader.number<int32_t>();
+        if (extent.evicted ? extent.begin < 0 || extent.end <= extent.begin || uint32_t(extent.end - extent.begin) != tokens
+                           : extent.begin != 0 || extent.end != 0)
+            throw CodedError("STATE_DAMAGED", "The state's sequence has other positions than tokens");
         for (int table = 0; table < sequences.tables(); table++) {
             const uint32_t references = reader.number<uint32_t>(0, tokens, "number of pages");
             uint32_t rows = 0;
@@ -276,7 +299,7 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
     }
     reader.finish();
     number_centres(cache, centres, staged);
-    for (Staging& sequence : staged) sequences.install(sequence.id, sequence.tables);
+    for (Staging& sequence : staged) sequences.install(sequence.id, sequence.tables, sequence.extent);
 }
 
 }  // namespace deltastore

@@ -87,6 +87,18 @@ Napi::Value restore_context(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
 }
 
+Eviction eviction_of(const Napi::Object& config) {
+    Eviction eviction;
+    const std::string schedule = config.Get("schedule").As<Napi::String>(), scorer = config.Get("scorer").As<Napi::String>();
+    eviction.keep = config.Get("keep").As<Napi::Number>().DoubleValue();
+    eviction.schedule = schedule_by_name(schedule.c_str());
+    eviction.scorer = scorer_by_name(scorer.c_str());
+    eviction.slack = config.Get("slack").As<Napi::Number>().Int32Value();
+    if (eviction.schedule == nullptr) throw CodedError("OPTION_INVALID", "There is no schedule " + schedule);
+    if (eviction.scorer == nullptr) throw CodedError("OPTION_INVALID", "There is no scorer " + scorer);
+    return eviction;
+}
+
 CacheOptions cache_options(const Napi::Object& config, const AddonContext& addon) {
     CacheOptions options;
     options.tier = config.Get("tier").As<Napi::String>().Utf8Value();
@@ -94,6 +106,8 @@ CacheOptions cache_options(const Napi::Object& config, const AddonContext& addon
     if (!format_by_name(format.c_str(), options.format)) throw CodedError("OPTION_INVALID", "There is no page format " + format);
     options.window = config.Get("window").As<Napi::Number>().Int32Value();
     options.sinks = config.Get("sinks").As<Napi::Number>().Int32Value();
+    const Napi::Value eviction = config.Get("eviction");
+    if (eviction.IsObject()) options.eviction = eviction_of(eviction.As<Napi::Object>());
     options.pool_limit = size_t(config.Get("poolLimitBytes").As<Napi::Number>().Int64Value());
     options.max_sequences = int(addon.context_params.n_seq_max);
     return options;
@@ -131,6 +145,24 @@ Napi::Value admit(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value eviction_due(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        return Napi::Boolean::New(info.Env(), live_memory(unwrap(info[0])).cache().eviction_due(info[1].As<Napi::Number>().Int32Value()));
+    });
+}
+
+Napi::Value evict(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const int sequence = info[1].As<Napi::Number>().Int32Value();
+        const Eviction how = eviction_of(info[2].As<Napi::Object>());
+        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [&memory, sequence, how]() -> PromiseWorker::Result {
+            memory.evict(sequence, how);
+            return nullptr;
+        });
+    });
+}
+
 Napi::Value can_shift(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         return Napi::Boolean::New(info.Env(), live_memory(unwrap(info[0])).get_can_shift());
@@ -165,6 +197,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
             entry.Set("id", sequence.id);
             entry.Set("tier", cache.options().tier);
             entry.Set("tokens", sequence.tokens);
+            entry.Set("kept", sequence.kept);
             entry.Set("residentBytes", double(sequence.resident_bytes));
             sequences.Set(sequences.Length(), entry);
         }
@@ -205,6 +238,8 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
                 throw CodedError("NATIVE_FAILURE", "llama_decode returned " + std::to_string(status));
             }
             llama_synchronize(context);
+            if (PackedMemory* memory = packed_memory(context); memory && memory->cache().eviction_due(sequence))
+                memory->evict(sequence, *memory->cache().options().eviction);
             const size_t vocabulary = size_t(llama_vocab_n_tokens(llama_model_get_vocab(&context->get_model())));
             auto logits = std::make_shared<std::vector<float>>();
             for (size_t i = first_logit; i < tokens.size(); i++) {
@@ -251,6 +286,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("adoptContext", adopt);
     add("beginAdmission", begin_admission);
     add("admit", admit);
+    add("evictionDue", eviction_due);
+    add("evict", evict);
     add("canShift", can_shift);
     add("takeFailure", take_failure);
     add("stats", stats);

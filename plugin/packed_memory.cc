@@ -16,8 +16,12 @@ public:
     explicit PackedBatch(llama_memory_status status) : llama_kv_cache_context(status) {}
     // For reserving graphs, nothing is computed.
     explicit PackedBatch(PackedMemory* memory) : llama_kv_cache_context(memory) { this->*member(access::BatchCells{}) = 1; }
-    PackedBatch(PackedMemory* memory, llama_kv_cache::slot_info_vec_t slots, std::vector<llama_ubatch> ubatches, int threads)
-        : llama_kv_cache_context(memory, std::move(slots), std::move(ubatches)), memory_(memory), threads_(threads) {
+    PackedBatch(PackedMemory* memory, std::unique_lock<std::mutex> computing, llama_kv_cache::slot_info_vec_t slots,
+                std::vector<llama_ubatch> ubatches, int threads)
+        : llama_kv_cache_context(memory, std::move(slots), std::move(ubatches)),
+          computing_(std::move(computing)),
+          memory_(memory),
+          threads_(threads) {
         this->*member(access::BatchCells{}) = 1;
     }
     ~PackedBatch() override {
@@ -41,6 +45,7 @@ public:
     }
 
 private:
+    std::unique_lock<std::mutex> computing_;
     PackedMemory* memory_ = nullptr;
     int step_ = 0;
     int threads_ = 1;
@@ -147,6 +152,7 @@ llama_kv_cache::slot_info PackedMemory::dummy_slot(uint32_t tokens) {
 
 llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
     const auto refuse = [] { return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
+    std::unique_lock<std::mutex> computing(computing_);
     try {
         balloc.split_reset();
         std::vector<llama_ubatch> ubatches;
@@ -193,12 +199,23 @@ llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, ui
         }
         const int threads = int(std::max(context_.n_threads(), context_.n_threads_batch()));
         threads_.fit(context_, threads);
-        return std::make_unique<PackedBatch>(this, std::move(slots), std::move(ubatches), threads);
+        return std::make_unique<PackedBatch>(this, std::move(computing), std::move(slots), std::move(ubatches), threads);
     } catch (const std::bad_alloc&) {
         cache_->abandon();
         fail(Failure::out_of_memory);
         return refuse();
     }
+}
+
+void PackedMemory::evict(int sequence, const Eviction& how) {
+    const WatchedQueries needed = how.scorer->watch;
+    const auto& own = cache_->options().eviction;
+    if (needed != WatchedQueries::none && (!own || own->scorer->watch != needed))
+        throw CodedError("OPTION_INVALID", std::string("The scorer is \"") + how.scorer->name + "\", for which tier \"" + cache_->options().tier +
+                                               "\" does not watch the attention; it can evict by " + (own ? std::string("\"") + own->scorer->name + "\" and " : "") +
+                                               "\"recency\"");
+    std::lock_guard<std::mutex> computing(computing_);
+    cache_->evict(sequence, how);
 }
 
 llama_memory_context_ptr PackedMemory::init_full() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "../cpp/cache.h"
@@ -39,6 +40,9 @@ public:
     // Empty code if there is none. Clears it.
     FailureReport take_failure() const;
 
+    // Waits for the batch under way. Throws CodedError(OPTION_INVALID) if the tier does not watch what the scorer needs.
+    void evict(int sequence, const Eviction& how);
+
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;
     llama_memory_context_ptr init_update(llama_context* lctx, bool optimize) override;
@@ -68,6 +72,7 @@ private:
     size_t context_cells_;
     size_t projected_bytes_;
     uint64_t fingerprint_;
+    std::mutex computing_;  // held by a batch
     mutable std::mutex failure_mutex_;
     mutable FailureReport failure_;
 };

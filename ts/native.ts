@@ -6,6 +6,21 @@
 /** How rows are stored once they leave the exact window. Codes live on Hadamard-rotated vectors. */
 export type PageFormat = "f16" | "k4v4" | "k4v2";
 
+/** How many rows each layer and KV head may keep, see `cpp/eviction/schedule.h`. */
+export type EvictionSchedule = "shared" | "uniform" | "preserveEarly" | "adaptive";
+
+/** What decides which rows go, see `cpp/eviction/`. */
+export type EvictionScorer = "attention" | "h2o" | "snapkv" | "recency";
+
+export interface Eviction {
+    /** Share of a sequence's rows that stays; of what, the schedule says. 0 to 1. */
+    readonly keep: number;
+    readonly schedule: EvictionSchedule;
+    readonly scorer: EvictionScorer;
+    /** Tokens that come between one eviction and the next. */
+    readonly slack: number;
+}
+
 export interface NativeCacheConfig {
     /** Name of the tier, reported back by `stats`. */
     tier: string;
@@ -14,6 +29,7 @@ export interface NativeCacheConfig {
     window: number;
     /** First tokens of a sequence that stay F16. */
     sinks: number;
+    eviction: Eviction | null;
     /** Most bytes that the page pool may hold; 0 is no limit. */
     poolLimitBytes: number;
     /** Cells of the whole context (contextSize x sequences), as node-llama-cpp asked for them. */
@@ -26,6 +42,8 @@ export interface NativeSequenceStats {
     id: number;
     tier: string;
     tokens: number;
+    /** Share of the tokens' rows that were not evicted, over all layers and heads. */
+    kept: number;
     residentBytes: number;
 }
 
@@ -65,6 +83,10 @@ export interface NativeBinding {
     beginAdmission(context: AddonContextHandle): void;
     /** Whether the pool has room for these tokens besides those admitted before them; if not, `takeFailure` says why. */
     admit(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: number): boolean;
+    /** Whether the sequence has grown by the slack of its tier's eviction since it was last evicted from. */
+    evictionDue(context: AddonContextHandle, sequenceId: number): boolean;
+    /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. */
+    evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
     /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */
@@ -72,7 +94,7 @@ export interface NativeBinding {
     stats(context: AddonContextHandle): NativeStats;
     /**
      * Evaluates tokens and returns the logits of those from `firstLogit` on, row by row (rows x vocabulary size).
-     * For the quality harness; serves stock contexts too.
+     * For the quality harness; serves stock contexts too. Evicts afterwards if that is due.
      */
     evaluateLogits(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: Uint32Array,
                    firstLogit: number): Promise<Float32Array>;

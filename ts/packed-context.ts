@@ -2,13 +2,14 @@ import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {NativeBinding} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+import type {Tier} from "./policy/tiers.js";
 import {isUnsupported} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 
-const packedContexts = new WeakSet<object>();
+const packedContexts = new WeakMap<object, Tier>();
 
-/** Whether this native context, of any store, has a packed cache. */
-export const isPackedContext = (context: object): boolean => packedContexts.has(context);
+/** The tier of a native context, of any store, that has a packed cache. */
+export const packedTier = (context: object): Tier | undefined => packedContexts.get(context);
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
 export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
@@ -18,6 +19,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         readonly #handle: {dispose(): void} | undefined;
         #initialising: Promise<boolean> | undefined;
         #admitted = 0;
+        /** Sequences of the batch whose next token is wanted: their prompts end here. */
+        readonly #generating = new Set<number>();
 
         constructor(model: object, params: AddonContextParams) {
             const creation = currentCreation.getStore();
@@ -29,7 +32,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         get #packed(): boolean {
-            return isPackedContext(this);
+            return packedContexts.has(this);
         }
 
         override async init(): Promise<boolean> {
@@ -53,11 +56,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const cells = this.#params.contextSize ?? 4096;
             try {
                 await native.adoptContext(this, {
-                    tier: tier.name, format: tier.format, window: tier.window, sinks: tier.sinks,
+                    tier: tier.name, format: tier.format, window: tier.window, sinks: tier.sinks, eviction: tier.eviction,
                     poolLimitBytes: store.policy.poolLimitBytes,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                packedContexts.add(this);
+                packedContexts.set(this, tier);
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -76,6 +79,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override initBatch(size: number): void {
             super.initBatch(size);
             this.#admitted = 0;
+            this.#generating.clear();
             if (this.#packed) native.beginAdmission(this);
         }
 
@@ -83,6 +87,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
             if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
             this.#admitted++;
+            if (logitIndexes.length > 0) this.#generating.add(sequenceId);
             return super.addToBatch(sequenceId, first, tokens, logitIndexes);
         }
 
@@ -90,6 +95,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (!this.#packed) return await super.decodeBatch();
             if (this.#admitted === 0) return;
             await this.#coded(super.decodeBatch());
+            const eviction = packedContexts.get(this)?.eviction;
+            if (eviction === null || eviction === undefined) return;
+            for (const sequenceId of this.#generating)
+                if (native.evictionDue(this, sequenceId)) await native.evict(this, sequenceId, eviction);
         }
 
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {

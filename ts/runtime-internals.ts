@@ -1,5 +1,5 @@
 /** The parts of node-llama-cpp 3.22.1 that have no public type and that the hook relies on. Nothing else may reach for more. */
-import type {Llama, LlamaContext, LlamaModel} from "node-llama-cpp";
+import type {Llama, LlamaContext, LlamaContextSequence, LlamaModel} from "node-llama-cpp";
 
 export interface AddonContextParams {
     contextSize?: number;
@@ -31,12 +31,18 @@ export interface LlamaInternals {
     _bindings: {AddonContext: AddonContextClass};
 }
 
+export interface DisposeGuard {
+    createPreventDisposalHandle(ignoreAwaiting?: boolean): {dispose(): void};
+}
+
 export interface ContextInternals {
     _ctx: AddonContext;
+    _backendContextDisposeGuard: DisposeGuard;
     _decodeTokens(request: {sequenceId: number; firstTokenSequenceIndex: number}, map: unknown): Promise<unknown>;
 }
 
 export interface SequenceInternals {
+    _sequenceId: number;
     _contextTokens: number[];
     _nextTokenIndex: number;
     _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
@@ -44,10 +50,11 @@ export interface SequenceInternals {
 
 export interface ModelInternals {
     _llama: Llama;
-    _backendModelDisposeGuard: {createPreventDisposalHandle(ignoreAwaiting?: boolean): {dispose(): void}};
+    _backendModelDisposeGuard: DisposeGuard;
     fileInsights: {_exactContextResourceRequirementsCache: {get(key: string): unknown; set(key: string, value: unknown): unknown}};
 }
 
 export const llamaInternals = (llama: Llama) => llama as unknown as LlamaInternals;
 export const contextInternals = (context: LlamaContext) => context as unknown as ContextInternals;
+export const sequenceInternals = (sequence: LlamaContextSequence) => sequence as unknown as SequenceInternals;
 export const modelInternals = (model: LlamaModel) => model as unknown as ModelInternals;

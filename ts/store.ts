@@ -4,10 +4,11 @@ import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {isPackedContext, packedContextClass} from "./packed-context.js";
+import {packedContextClass, packedTier} from "./packed-context.js";
+import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
 import {
-    contextInternals, llamaInternals, modelInternals, type AddonContext, type AddonContextClass, type SequenceInternals
+    contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals
 } from "./runtime-internals.js";
 
 /** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
@@ -82,19 +83,43 @@ export class DeltaStore {
      * @throws DeltaStoreError OPTION_INVALID if it is no LlamaContext
      */
     isPacked(context: LlamaContext): boolean {
-        return isPackedContext(addonContextOf(context));
+        return packedTier(addonContextOf(context)) !== undefined;
     }
 
     /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache (see `isPacked`) */
     stats(context: LlamaContext): CacheStats {
         const addonContext = addonContextOf(context);
         if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
-        if (this.#native === null || !isPackedContext(addonContext))
+        if (this.#native === null || packedTier(addonContext) === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache, of which there are no stats; isPacked(context) tells");
         try {
             return this.#native.stats(addonContext);
         } catch (error) {
             throw toDeltaStoreError(error);
+        }
+    }
+
+    /**
+     * Drops rows of a sequence now, whether or not its tier would. Sinks and the exact window stay. What is left out of the options
+     * is as in the context's tier. Waits for a batch under way, and does its work off the event loop.
+     * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in either, or a scorer that needs attention
+     *     to be watched in a tier that does not; DISPOSED
+     */
+    async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
+        if (!(sequence instanceof LlamaContextSequence))
+            throw new DeltaStoreError("OPTION_INVALID", `A LlamaContextSequence is needed; given was ${inspect(sequence, {depth: -1})}`);
+        if (sequence.disposed) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
+        const addonContext = addonContextOf(sequence.context), tier = packedTier(addonContext);
+        if (this.#native === null || tier === undefined)
+            throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
+        const eviction = evictionOf(tier, options);
+        const alive = contextInternals(sequence.context)._backendContextDisposeGuard.createPreventDisposalHandle();
+        try {
+            await this.#native.evict(addonContext, sequenceInternals(sequence)._sequenceId, eviction);
+        } catch (error) {
+            throw toDeltaStoreError(error);
+        } finally {
+            alive.dispose();
         }
     }
 

@@ -250,6 +250,16 @@ inline void outside(float* values, int begin, int end, float value) {
     for (int r = end; r < kPageRows; r++) values[r] = value;
 }
 
+// received += weights of rows [begin, end), for scores whose softmax has this maximum and sum.
+inline void add_received(const float* scores, int begin, int end, float maximum, float sum, float* received) {
+    if (end <= begin || !(sum > 0)) return;
+    alignas(64) float weights[kPageRows];
+    const Lanes most = spread(maximum), inverse = spread(1.0f / sum);
+    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(weights + r, exp_lanes(load_lanes(scores + r) - most) * inverse);
+    outside(weights, begin, end, 0.0f);
+    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(received + r, load_lanes(received + r) + load_lanes(weights + r));
+}
+
 // Scores of a page to weights exp(score - new maximum), 0 for rows outside. Updates the query's maximum and sum and
 // scales its output down; false, and all weights 0, if no row is visible.
 inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int i, float* scores) {
@@ -262,6 +272,10 @@ inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int 
         for (int r = begin; r < end; r++) scores[r] -= queries.slopes[i] * float(queries.positions[i] - (rows.position + r - begin));
     }
     if (!whole) outside(scores, begin, end, kMinusInfinity);
+    if (queries.received != nullptr) {
+        add_received(scores, begin, end, queries.maxima[i], queries.sums[i], queries.received);
+        return false;
+    }
     const float highest = lane_max<kPageRows>(scores);
     const float before = queries.maxima[i];
     const float maximum = highest > before ? highest : before;

@@ -22,6 +22,8 @@ struct QueryBlock {
     float* maxima = nullptr;  // [count], -inf at first
     float* sums = nullptr;    // [count], 0 at first
     float* output = nullptr;  // [count][value_dim], 0 at first; divided by the sum at the end
+    // If set, the softmax is done: nothing of the above changes, and each row's weights, over all queries, are added to received[row].
+    float* received = nullptr;  // [kPageRows]
 };
 
 // The rows of one page reference.

@@ -74,7 +74,7 @@ static void compare(const CacheModel& model, int layer, const std::vector<Token>
                 keys[i].resize(size_t(count) * head.key_dim);
                 values[i].resize(size_t(count) * head.value_dim);
                 const float* centre = format_info(reference.format).packed ? model.cache.centre(reference.centre, table) : nullptr;
-                read_rows(reference.page, model.cache.table().layout(table, reference.format, reference.rows), reference.format, head, centre,
+                read_rows(reference.page, model.cache.table().layout(table, reference), reference.format, head, centre,
                           reference.begin, count, keys[i].data(), values[i].data());
                 for (int r = 0; r < count; r++)
                     rows.push_back({keys[i].data() + size_t(r) * head.key_dim, values[i].data() + size_t(r) * head.value_dim, reference.position + r});
@@ -250,7 +250,7 @@ static void check_rotating(Random& random) {
     for (int c = 0; c < 2; c++) {
         const PageRef& tail = caches[c]->table().table(0, 0).back();
         std::vector<float>& row = c ? after : before;
-        read_rows(tail.page, caches[c]->table().layout(0, tail.format, tail.rows), tail.format, shape.head, nullptr, tail.begin, 1, row.data(), nullptr);
+        read_rows(tail.page, caches[c]->table().layout(0, tail), tail.format, shape.head, nullptr, tail.begin, 1, row.data(), nullptr);
         if (c) select_kernels()->rotate(row.data(), 1, 128, 128);
         CHECK_EQUAL(tail.shift, 0);
     }

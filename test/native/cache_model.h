@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <set>
 #include <thread>
@@ -38,18 +39,26 @@ struct ModelToken {
     uint32_t id;
     int32_t pending = 0;         // shift that the key has not followed yet
     std::vector<int32_t> turns;  // those that it has
+    std::set<int> evicted;       // tables that have dropped its row
+};
+
+// The positions that a sequence stands for once rows were evicted: [begin, end).
+struct ModelExtent {
+    bool evicted = false;
+    int32_t begin = 0, end = 0;
 };
 
 class CacheModel {
 public:
     CacheModel(const CacheOptions& options, const Kernels& kernels, uint64_t seed)
-        : cache(options, kernels), sequences(options.max_sequences), salt_(seed) {
+        : cache(options, kernels), sequences(options.max_sequences), extents(options.max_sequences), salt_(seed) {
         for (size_t layer = 0; layer < options.layers.size(); layer++)
             for (int head = 0; head < options.layers[layer].kv_heads; head++) layer_of_.push_back(int(layer));
     }
 
     Cache cache;
     std::vector<std::vector<ModelToken>> sequences;
+    std::vector<ModelExtent> extents;
     uint32_t next_id = 0;
 
     // A token's row as the graph gives it. Keys share a mean, as real ones do.
@@ -64,7 +73,10 @@ public:
         return values;
     }
 
-    int32_t next_position(int sequence) const { return sequences[sequence].empty() ? 0 : sequences[sequence].back().position + 1; }
+    int32_t next_position(int sequence) const {
+        if (extents[sequence].evicted) return extents[sequence].end;
+        return sequences[sequence].empty() ? 0 : sequences[sequence].back().position + 1;
+    }
 
     // Reserves; on success the tokens belong to the sequences.
     Failure reserve(const std::vector<std::vector<Token>>& ubatches) {
@@ -74,7 +86,8 @@ public:
         for (const auto& tokens : ubatches) {
             ids_.emplace_back();
             for (const Token& token : tokens) {
-                sequences[token.sequence].push_back({token.position, next_id, 0, {}});
+                sequences[token.sequence].push_back({token.position, next_id, 0, {}, {}});
+                if (extents[token.sequence].evicted) extents[token.sequence].end = token.position + 1;
                 ids_.back().push_back(next_id++);
             }
         }
@@ -132,6 +145,42 @@ public:
             token.position += delta;
             token.pending += delta;
         }
+        ModelExtent& extent = extents[sequence];
+        const ModelExtent before = extent;
+        if (before.begin >= from && before.begin < to) extent.begin += delta;
+        if (before.end > from && before.end <= to) extent.end += delta;
+    }
+    // Evicts, takes over which rows went, and checks how many and which did not. `whole`: there was memory for all of it.
+    void evict(int sequence, const Eviction& how, bool whole) {
+        if (sequences[sequence].empty()) return;
+        const auto before = tables();
+        if (!extents[sequence].evicted) extents[sequence] = {true, sequences[sequence].front().position, next_position(sequence)};
+        const ModelExtent& extent = extents[sequence];
+        whole = cache.evict(sequence, how) && whole;
+        const int32_t window_begin = extent.end - cache.options().window;
+        for (int index = 0; index < cache.table().tables(); index++) {
+            std::set<int32_t> stay;
+            for (const PageRef& reference : cache.table().table(sequence, index))
+                for (int r = 0; r < reference.count; r++) stay.insert(cache.table().row_position(index, reference, r));
+            int had = 0, must = 0;
+            for (const PageRef& reference : before[sequence][index]) {
+                had += reference.count;
+                if (reference.pinned || reference.format != cache.options().format || reference.end_position() > window_begin) must += reference.count;
+            }
+            int have = 0;
+            for (ModelToken& token : sequences[sequence]) {
+                if (token.evicted.count(index)) continue;
+                const bool stays = stay.count(token.position) > 0;
+                if (token.position >= window_begin || token.position < extent.begin + cache.options().sinks) CHECK(stays);
+                if (!stays) token.evicted.insert(index);
+                have += stays;
+            }
+            CHECK_EQUAL(have, int(stay.size()));
+            if (!whole || how.schedule != schedule_by_name("uniform")) continue;
+            const int wanted = std::max(int(std::lround(how.keep * (extent.end - extent.begin))), must);
+            CHECK_AT_LEAST(have, std::min(had, wanted));
+            CHECK_AT_MOST(have, std::min(had, wanted + cache.options().sinks));
+        }
     }
     Failure apply_shifts() {
         const Failure failure = cache.apply_shifts([&](int layer, float* keys, int rows, int32_t delta) {
@@ -149,15 +198,15 @@ public:
     Failure fork(int source, int target, int32_t from, int32_t to) {
         const Failure failure = cache.fork(source, target, from, to);
         if (source == target) return failure;
-        sequences[target].clear();
-        if (failure == Failure::none)
-            for (const ModelToken& token : sequences[source])
-                if (token.position >= from && token.position < to) sequences[target].push_back(token);
+        sequences[target] = sequences[source];
+        extents[target] = extents[source];
+        forget(target, 0, failure == Failure::none ? from : INT32_MAX);
+        forget(target, to, INT32_MAX);
         return failure;
     }
     void clear() {
         cache.clear();
-        for (auto& tokens : sequences) tokens.clear();
+        for (int s = 0; s < int(sequences.size()); s++) forget(s, 0, INT32_MAX);
     }
 
     // Positions, counts and statistics against the lists.
@@ -169,21 +218,28 @@ public:
         bool pending = false;
         for (int sequence = 0; sequence < int(sequences.size()); sequence++) {
             const auto& expected = sequences[sequence];
-            tokens += expected.size();
-            CHECK_EQUAL(cache.first_position(sequence), expected.empty() ? -1 : expected.front().position);
-            CHECK_EQUAL(cache.last_position(sequence), expected.empty() ? -1 : expected.back().position);
-            CHECK_EQUAL(table.tokens(sequence), int(expected.size()));
-            CHECK_EQUAL(stats.sequences[sequence].tokens, int(expected.size()));
+            const ModelExtent& extent = extents[sequence];
+            const int count = extent.evicted ? extent.end - extent.begin : int(expected.size());
+            tokens += count;
+            CHECK_EQUAL(cache.first_position(sequence), count == 0 ? -1 : extent.evicted ? extent.begin : expected.front().position);
+            CHECK_EQUAL(cache.last_position(sequence), count == 0 ? -1 : extent.evicted ? extent.end - 1 : expected.back().position);
+            CHECK_EQUAL(table.tokens(sequence), count);
+            CHECK_EQUAL(stats.sequences[sequence].tokens, count);
             sequence_bytes += stats.sequences[sequence].resident_bytes;
             for (const ModelToken& token : expected) pending = pending || token.pending != 0;
             for (int index = 0; index < table.tables(); index++) {
                 size_t at = 0;
+                const auto skip = [&] {
+                    while (at < expected.size() && expected[at].evicted.count(index)) at++;
+                };
+                skip();
                 for (const PageRef& reference : table.table(sequence, index)) {
                     pages.insert(reference.page);
                     CHECK_AT_MOST(reference.end_row(), reference.rows);
                     CHECK_AT_LEAST(reference.count, 1);
-                    for (int r = 0; r < reference.count && at < expected.size(); r++, at++) {
-                        CHECK_EQUAL(reference.position + r, expected[at].position);
+                    CHECK_EQUAL(table.row_position(index, reference, reference.count - 1), reference.end_position() - 1);
+                    for (int r = 0; r < reference.count && at < expected.size(); r++, at++, skip()) {
+                        CHECK_EQUAL(table.row_position(index, reference, r), expected[at].position);
                         CHECK_EQUAL(reference.shift, expected[at].pending);
                     }
                 }
@@ -206,7 +262,10 @@ public:
             for (int index = 0; index < cache.table().tables(); index++) {
                 size_t at = 0;
                 for (const PageRef& reference : cache.table().table(sequence, index))
-                    for (int r = 0; r < reference.count && check::clean(); r++) compare_row(sequences[sequence][at++], index, reference, r);
+                    for (int r = 0; r < reference.count && check::clean(); r++) {
+                        while (sequences[sequence][at].evicted.count(index)) at++;
+                        compare_row(sequences[sequence][at++], index, reference, r);
+                    }
             }
     }
     size_t exact_rows = 0, packed_rows = 0;  // that were compared
@@ -220,7 +279,12 @@ public:
         return false;
     }
 
-    size_t own_bytes() const { return cache.table().bookkeeping_bytes() + cache.centres() * cache.centre_floats() * sizeof(float); }
+    size_t own_bytes() const {
+        size_t bytes = cache.table().bookkeeping_bytes() + cache.centres() * cache.centre_floats() * sizeof(float);
+        for (int sequence = 0; sequence < int(sequences.size()); sequence++)
+            if (const Watch* watch = cache.watch(sequence)) bytes += watch->bytes();
+        return bytes;
+    }
 
     // Everything that a failed operation has to leave as it was.
     bool same_tables(const std::vector<std::vector<PageTable>>& before) const {
@@ -248,12 +312,17 @@ private:
         tokens.erase(std::remove_if(tokens.begin(), tokens.end(),
                                     [&](const ModelToken& token) { return token.position >= from && token.position < to; }),
                      tokens.end());
+        ModelExtent& extent = extents[sequence];
+        if (!extent.evicted) return;
+        if (to >= extent.end) extent.end = std::min(extent.end, from);
+        else if (from <= extent.begin) extent.begin = std::max(extent.begin, to);
+        if (extent.end <= extent.begin) extent = {};
     }
 
     void compare_row(const ModelToken& token, int index, const PageRef& reference, int r) {
         const HeadShape& shape = cache.table().shape(index);
         const bool packed = format_info(reference.format).packed;
-        const PageLayout& layout = cache.table().layout(index, reference.format, reference.rows);
+        const PageLayout& layout = cache.table().layout(index, reference);
         std::vector<float> keys(shape.key_dim), values(shape.value_dim), key = row(token.id, index, true), value = row(token.id, index, false);
         const float* centre = packed ? cache.centre(reference.centre, index) : nullptr;
         read_rows(reference.page, layout, reference.format, shape, centre, reference.begin + r, 1, keys.data(), values.data());

@@ -15,6 +15,11 @@ static CacheOptions make_options(Format format, int window, int sinks, size_t li
     return options;
 }
 
+static CacheOptions evicting(CacheOptions options, const char* scorer) {
+    options.eviction = Eviction{0.5, schedule_by_name("uniform"), scorer_by_name(scorer), 100};
+    return options;
+}
+
 // Ubatches of one to three sequences, whose tokens lie in runs.
 static std::vector<std::vector<Token>> any_ubatches(const CacheModel& model, Random& random) {
     std::vector<std::vector<Token>> ubatches(random.chance(0.3) ? random.between(2, 3) : 1);
@@ -71,7 +76,12 @@ static void operate(CacheModel& model, Random& random) {
     const int sequence = random.between(0, count - 1);
     const int32_t end = model.next_position(sequence);
     const double kind = random.uniform();
-    if (kind < 0.5) {
+    if (model.cache.options().eviction && random.chance(0.15)) {
+        Eviction how = *model.cache.options().eviction;
+        how.keep = random.uniform();
+        how.schedule = schedule_by_name(random.chance(0.5) ? "uniform" : random.chance(0.5) ? "shared" : "adaptive");
+        model.evict(sequence, how, model.cache.options().pool_limit == 0);
+    } else if (kind < 0.5) {
         if (!append(model, random)) model.erase(sequence, end / 2, INT32_MAX);
     } else if (kind < 0.6) {
         model.erase(sequence, random.between(0, end), INT32_MAX);
@@ -200,6 +210,12 @@ int main(int argc, char** argv) {
                 check::run("cache: random operations, " + name, [&] { check_operations(make_options(Format(format), window, sinks, 0), 60, seed); });
                 check::run("cache: within a limit, " + name,
                            [&] { check_operations(make_options(Format(format), window, sinks, 500 << 10), 60, seed + 1); });
+                for (const char* scorer : {"attention", "recency"}) {
+                    check::run("cache: with eviction by " + std::string(scorer) + ", " + name,
+                               [&] { check_operations(evicting(make_options(Format(format), window, sinks, 0), scorer), 90, seed + 2); });
+                    check::run("cache: with eviction within a limit, by " + std::string(scorer) + ", " + name,
+                               [&] { check_operations(evicting(make_options(Format(format), window, sinks, 500 << 10), scorer), 60, seed + 3); });
+                }
                 check::run("cache: what is exact, " + name, [&] { check_window(make_options(Format(format), window, sinks, 0), seed); });
             }
     check::run("cache: a fork shares whole pages", check_fork_shares);

@@ -10,7 +10,7 @@ t.setTimeout(600_000);
 const run = promisify(execFile);
 /** `kernels` and `packing` go through all kernels themselves; the others run on the one that DELTASTORE_KERNEL names. */
 const ofAllKernels = ["packing", "kernels"];
-const ofOneKernel = ["cache", "attention", "state"];
+const ofOneKernel = ["cache", "attention", "eviction", "state"];
 const ofNone = ["pool"];
 
 async function build(folder: string, ...options: string[]): Promise<string> {

@@ -28,9 +28,11 @@ t.test("no policy gives the built-in tiers and high", async (t) => {
     t.equal(policy.onUnsupported, "error");
     t.equal(policy.poolLimitBytes, 0);
     t.strictSame([...policy.tiers.values()], [
-        {name: "exact", format: "f16", window: 64, sinks: 4},
-        {name: "high", format: "k4v4", window: 64, sinks: 4},
-        {name: "conservative", format: "k4v2", window: 64, sinks: 4}
+        {window: 64, sinks: 4, eviction: null, name: "exact", format: "f16"},
+        {window: 64, sinks: 4, eviction: null, name: "high", format: "k4v4"},
+        {window: 64, sinks: 4, eviction: null, name: "conservative", format: "k4v2"},
+        ...Object.entries({recommended: 0.68, balanced: 0.6, aggressive: 0.52}).map(([name, keep]) =>
+            ({window: 64, sinks: 4, eviction: {schedule: "shared", scorer: "attention", slack: 256, keep}, name, format: "k4v2"}))
     ]);
 });
 
@@ -47,9 +49,42 @@ t.test("a whole policy is filled in", async (t) => {
     t.equal(policy.defaultTier, "fast");
     t.equal(policy.poolLimitBytes, 1.5 * 2 ** 30);
     t.equal(policy.onUnsupported, "stock");
-    t.strictSame(policy.tiers.get("fast"), {name: "fast", format: "k4v2", window: 0, sinks: 4});
-    t.strictSame(policy.tiers.get("wide"), {name: "wide", format: "k4v2", window: 4096, sinks: 64});
-    t.strictSame(policy.tiers.get("mixed"), {name: "mixed", format: "k4v4", window: 64, sinks: 4});
+    t.strictSame(policy.tiers.get("fast"), {name: "fast", format: "k4v2", window: 0, sinks: 4, eviction: null});
+    t.strictSame(policy.tiers.get("wide"), {name: "wide", format: "k4v2", window: 4096, sinks: 64, eviction: null});
+    t.strictSame(policy.tiers.get("mixed"), {name: "mixed", format: "k4v4", window: 64, sinks: 4, eviction: null});
+});
+
+t.test("eviction is filled in, also from the tier that is extended", async (t) => {
+    const {tiers} = loadPolicy({
+        tiers: {
+            a: {format: "f16", window: 8, evict: {keep: 0.4}},
+            b: {extends: "balanced", evict: {keep: 0, schedule: "preserveEarly", scorer: "h2o", slack: 16}},
+            c: {extends: "aggressive", format: "k4v4"},
+            d: {extends: "high", evict: {keep: 1}}
+        }
+    });
+    t.strictSame([...tiers.values()].slice(-4).map(({format, window, eviction}) => [format, window, eviction]), [
+        ["f16", 8, {schedule: "shared", scorer: "attention", slack: 256, keep: 0.4}],
+        ["k4v2", 64, {schedule: "preserveEarly", scorer: "h2o", slack: 16, keep: 0}],
+        ["k4v4", 64, {schedule: "shared", scorer: "attention", slack: 256, keep: 0.52}],
+        ["k4v4", 64, {schedule: "shared", scorer: "attention", slack: 256, keep: 1}]
+    ]);
+    const {problems} = failureOf({
+        tiers: {
+            e: {format: "k4v2", evict: {schedule: "unifrom", slack: 3}},
+            f: {format: "k4v2", evict: {keep: 1.2, scorer: "best", kep: 1}},
+            g: {format: "k4v2", evict: true}
+        }
+    });
+    t.strictSame([...problems].sort(), [
+        '/tiers/e/evict/schedule: "unifrom" is not allowed; allowed are "shared", "uniform", "preserveEarly" and "adaptive"; did you mean "uniform"?.',
+        "/tiers/e/evict/slack: 3 is not allowed; give a whole number from 16 to 65536.",
+        '/tiers/e/evict: {"schedule":"unifrom","slack":3} has no "keep"; give a number from 0 to 1.',
+        '/tiers/f/evict/kep: 1 is in an unknown field; allowed fields are "keep", "schedule", "scorer" and "slack"; did you mean "keep"?.',
+        "/tiers/f/evict/keep: 1.2 is not allowed; give a number from 0 to 1.",
+        '/tiers/f/evict/scorer: "best" is not allowed; allowed are "attention", "h2o", "snapkv" and "recency".',
+        '/tiers/g/evict: true is not allowed; give an object with the fields "keep", "schedule", "scorer" and "slack".'
+    ]);
 });
 
 t.test("pool limits", async (t) => {

@@ -7,7 +7,7 @@ import {didYouMean, quoteList} from "./nearest.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {describeSchemaErrors, pointerTo, problem} from "./problems.js";
 import {
-    builtInTiers, defaultSinks, defaultTierName, defaultWindow, stockCacheName, unknownTier, type Policy, type Tier
+    builtInTiers, defaultEviction, defaultSinks, defaultTierName, defaultWindow, stockCacheName, unknownTier, type Policy, type Tier
 } from "./tiers.js";
 
 const tierNamePattern = /^[a-z][a-z0-9-]*$/;
@@ -99,11 +99,11 @@ function contradictions(file: PolicyFile, tierNames: readonly string[]): string[
     for (const [name, value] of Object.entries(asRecord(file.tiers))) {
         const tier = asRecord(value) as PolicyTier;
         const format = tier.format ?? builtInTiers.get(tier.extends ?? "")?.format;
-        if (format !== "f16") continue;
+        if (format !== "f16" || tier.evict !== undefined) continue;
         for (const field of ["window", "sinks"] as const) {
             if (typeof tier[field] === "number")
                 problems.push(problem(pointerTo(pointerTo("/tiers", name), field), tier[field],
-                    'contradicts the format "f16", which keeps all rows F16; leave it out or choose "k4v4" or "k4v2"'));
+                    'contradicts the format "f16", which keeps all rows F16; leave it out, give "evict", or choose "k4v4" or "k4v2"'));
         }
     }
 
@@ -121,7 +121,8 @@ function completeTier(name: string, tier: PolicyTier): Tier {
         name,
         format: tier.format ?? base!.format,
         window: tier.window ?? base?.window ?? defaultWindow,
-        sinks: tier.sinks ?? base?.sinks ?? defaultSinks
+        sinks: tier.sinks ?? base?.sinks ?? defaultSinks,
+        eviction: tier.evict === undefined ? base?.eviction ?? null : {...defaultEviction, ...base?.eviction, ...tier.evict}
     };
 }
 

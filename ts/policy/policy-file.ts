@@ -13,7 +13,7 @@ export interface PolicyFile {
      */
     version?: 1;
     /**
-     * Name of the tier of a context that asks for none: a built-in tier (`exact`, `high`, `conservative`) or one of `tiers`. `high` if absent.
+     * Name of the tier of a context that asks for none: a built-in tier (`exact`, `high`, `conservative`, `recommended`, `balanced`, `aggressive`) or one of `tiers`. `high` if absent.
      */
     default?: string;
     /**
@@ -43,7 +43,7 @@ export interface PolicyTier {
     /**
      * Built-in tier that gives the fields left out here.
      */
-    extends?: "exact" | "high" | "conservative";
+    extends?: "exact" | "high" | "conservative" | "recommended" | "balanced" | "aggressive";
     /**
      * How rows are stored once they leave the exact window: `f16` as they are, `k4v4` keys and values in 4 bits, `k4v2` keys in 4 bits and values in 2.
      */
@@ -56,4 +56,26 @@ export interface PolicyTier {
      * First tokens of a sequence that stay F16. In tokens; 4 if absent. Without effect on `f16`.
      */
     sinks?: number;
+    evict?: PolicyEviction;
+}
+/**
+ * Drops rows that matter little, once a prompt is evaluated and then each time `slack` tokens have come. Sinks and window always stay. All rows stay if absent.
+ */
+export interface PolicyEviction {
+    /**
+     * Share of the rows that stays. With the schedules `shared` and `uniform` that of all tokens; with `preserveEarly` and `adaptive` the base that the schedule falls to (0.5 keeps 0.6 to 0.7 of the tokens' rows).
+     */
+    keep: number;
+    /**
+     * How layers and heads share what stays: `shared` one budget that goes where scores are highest, `uniform` the same share for each, `preserveEarly` all in the first fifth of the layers and less and less behind, `adaptive` the same mean, but more where attention is spread. `shared` if absent.
+     */
+    schedule?: "shared" | "uniform" | "preserveEarly" | "adaptive";
+    /**
+     * What decides which rows go: `attention` what a row adds to a query's output on average, `h2o` the attention received so far, `snapkv` that of the last queries, `recency` the age. `attention` if absent.
+     */
+    scorer?: "attention" | "h2o" | "snapkv" | "recency";
+    /**
+     * Tokens that come between one eviction and the next. 256 if absent.
+     */
+    slack?: number;
 }

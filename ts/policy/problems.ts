@@ -44,7 +44,8 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
                 `allowed fields are ${quoteList(known)}${didYouMean(field, known)}.`;
         }
         case "required":
-            return problem(pointer, data, 'has neither "format" nor "extends"; give one of them');
+            return error.params["missingProperty"] === "keep" ? problem(pointer, data, 'has no "keep"; give a number from 0 to 1')
+                : problem(pointer, data, 'has neither "format" nor "extends"; give one of them');
         case "enum": {
             const allowed = error.params["allowedValues"] as readonly string[];
             const hint = typeof data === "string" ? didYouMean(data, allowed) : "";
@@ -71,6 +72,7 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
 
 function describeAllowed(schema: Record<string, unknown>): string {
     const {type, minimum, maximum} = schema;
+    if (type === "number") return `a number from ${String(minimum)} to ${String(maximum)}`;
     if (type === "integer") return `a whole number from ${String(minimum)} to ${String(maximum)}`;
     if (type === "string") return "a string";
     const {properties} = schema;

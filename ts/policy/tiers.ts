@@ -1,5 +1,5 @@
 import {DeltaStoreError} from "../errors.js";
-import type {PageFormat} from "../native.js";
+import type {Eviction, PageFormat} from "../native.js";
 import {didYouMean, quoteList} from "./nearest.js";
 
 /** How the rows of one sequence are stored. */
@@ -10,6 +10,8 @@ export interface Tier {
     readonly window: number;
     /** First tokens of a sequence that stay F16. */
     readonly sinks: number;
+    /** Null if all rows stay. */
+    readonly eviction: Eviction | null;
 }
 
 /** A checked policy with everything filled in. */
@@ -33,12 +35,21 @@ export const stockCacheName = "stock";
 export const defaultWindow = 64;
 export const defaultSinks = 4;
 
-const exactRows = {window: defaultWindow, sinks: defaultSinks};
+/** What an `evict` without them means; why these: README's table of schedules and scorers. */
+export const defaultEviction = {schedule: "shared", scorer: "attention", slack: 256} as const;
+
+const allRows = {window: defaultWindow, sinks: defaultSinks, eviction: null};
+const evicted = (name: string, keep: number): [string, Tier] =>
+    [name, {...allRows, name, format: "k4v2", eviction: {...defaultEviction, keep}}];
 
 export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
-    ["exact", {name: "exact", format: "f16", ...exactRows}],
-    ["high", {name: "high", format: "k4v4", ...exactRows}],
-    ["conservative", {name: "conservative", format: "k4v2", ...exactRows}]
+    ["exact", {name: "exact", format: "f16", ...allRows}],
+    ["high", {name: "high", format: "k4v4", ...allRows}],
+    ["conservative", {name: "conservative", format: "k4v2", ...allRows}],
+    // The shares that the papers' preserveEarly schedule keeps at 50, 30 and 10%.
+    evicted("recommended", 0.68),
+    evicted("balanced", 0.6),
+    evicted("aggressive", 0.52)
 ]);
 
 /**

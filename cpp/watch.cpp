@@ -1,0 +1,51 @@
+#include "watch.h"
+
+#include <algorithm>
+
+namespace deltastore {
+
+void Watch::extend(int32_t begin, int32_t end) {
+    if (begin != this->end()) {
+        for (auto& table : sums_) table.clear();
+        begin_ = begin;
+    }
+    for (auto& table : sums_) table.resize(end - begin_);
+}
+
+void Watch::forget() {
+    for (auto& table : sums_) std::fill(table.begin(), table.end(), 0);
+}
+
+void Watch::cut(int32_t from, int32_t to) {
+    from = std::min(std::max(from, begin_), end());
+    to = std::min(std::max(to, from), end());
+    for (auto& table : sums_) {
+        table.erase(table.begin() + (from - begin_), table.begin() + (to - begin_));
+        if (table.capacity() > 2 * table.size() + 256) table.shrink_to_fit();
+    }
+}
+
+void Watch::drop_before(int32_t position) {
+    position = std::min(std::max(position, begin_), end());
+    cut(begin_, position);
+    begin_ = position;
+}
+
+// A hole stays, as the rows behind it keep their positions until they are shifted.
+void Watch::erase(int32_t from, int32_t to) {
+    if (to >= end()) cut(from, to);
+}
+
+// Rows that move down into an erased hole take their sums along; any other move is forgotten.
+void Watch::shift(int32_t from, int32_t to, int32_t delta) {
+    if (from >= end() || to <= begin_) return;
+    if (delta < 0 && to >= end()) {
+        const int32_t target = from + delta;
+        cut(target, from);
+        begin_ = std::min(begin_, std::max(target, begin_ + delta));
+        return;
+    }
+    cut(begin_, end());
+}
+
+}  // namespace deltastore

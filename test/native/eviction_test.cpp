@@ -1,0 +1,361 @@
+// Eviction's parts: schedules and scorers as functions, what is watched against lists and against softmax in double precision, and that the
+// rows with the highest scores stay.
+#include <map>
+#include <numeric>
+
+#include "cache_model.h"
+#include "definition.h"
+
+using namespace deltastore;
+
+static constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// ---- schedules
+
+struct Request {
+    BudgetRequest request;
+    std::vector<std::vector<float>> scores;
+};
+
+static Request any_request(Random& random) {
+    Request made;
+    made.request.layers = random.between(1, 12);
+    made.request.tokens = random.between(1, 400);
+    made.request.keep = random.chance(0.1) ? 0 : random.chance(0.1) ? 1 : random.uniform();
+    for (int layer = 0; layer < made.request.layers; layer++) {
+        for (int head = random.between(layer > 0 ? 0 : 1, 3); head > 0; head--) {
+            const int fixed = random.between(0, made.request.tokens);
+            made.request.tables.push_back({layer, fixed, random.between(0, made.request.tokens - fixed), nullptr});
+            made.scores.emplace_back();
+            const bool zeros = random.chance(0.1), ties = random.chance(0.2);
+            for (int i = 0; i < made.request.tables.back().count; i++)
+                made.scores.back().push_back(i < 2 ? kInfinity : zeros ? 0 : ties ? float(random.between(0, 3)) : float(std::exp(2 * random.gaussian())));
+        }
+    }
+    for (size_t t = 0; t < made.scores.size(); t++) made.request.tables[t].scores = made.scores[t].data();
+    return made;
+}
+
+static void check_within(const BudgetRequest& request, const std::vector<int>& kept) {
+    CHECK_EQUAL(kept.size(), request.tables.size());
+    for (size_t t = 0; t < kept.size(); t++) {
+        CHECK_AT_LEAST(kept[t], 0);
+        CHECK_AT_MOST(kept[t], request.tables[t].count);
+    }
+}
+
+static void check_uniform(Random& random) {
+    for (int round = 0; round < 300; round++) {
+        const Request made = any_request(random);
+        const std::vector<int> kept = uniform_budgets(made.request);
+        check_within(made.request, kept);
+        for (size_t t = 0; t < kept.size(); t++) {
+            const BudgetTable& table = made.request.tables[t];
+            const double wanted = made.request.keep * made.request.tokens - table.fixed;
+            if (wanted > 0 && wanted < table.count) CHECK_AT_MOST(std::abs(kept[t] - wanted), 0.5);
+            else CHECK_EQUAL(kept[t], wanted <= 0 ? 0 : table.count);
+        }
+    }
+}
+
+// The shares that the papers give for 30 layers, and their means for the three tiers.
+static void check_preserve_early(Random& random) {
+    CHECK_EQUAL(preserve_early_share(0, 30, 0.5), 1.0);
+    CHECK_EQUAL(preserve_early_share(5, 30, 0.5), 1.0);
+    CHECK_AT_MOST(std::abs(preserve_early_share(6, 30, 0.5) - 0.7), 1e-12);
+    CHECK_AT_MOST(std::abs(preserve_early_share(29, 30, 0.5) - 0.5), 1e-12);
+    for (const auto& [base, mean] : std::vector<std::pair<double, double>>{{0.5, 0.68}, {0.3, 0.6}, {0.1, 0.52}}) {
+        double sum = 0;
+        for (int layer = 0; layer < 30; layer++) sum += preserve_early_share(layer, 30, base);
+        CHECK_AT_MOST(std::abs(sum / 30 - mean), 1e-9);
+    }
+    for (int layers = 1; layers < 50; layers++)
+        for (int layer = 1; layer < layers; layer++) CHECK_AT_MOST(preserve_early_share(layer, layers, 0.3), preserve_early_share(layer - 1, layers, 0.3));
+    for (int round = 0; round < 100; round++) {
+        const Request made = any_request(random);
+        check_within(made.request, preserve_early_budgets(made.request));
+    }
+}
+
+static void check_adaptive(Random& random) {
+    for (int round = 0; round < 100; round++) {
+        const Request made = any_request(random);
+        check_within(made.request, adaptive_budgets(made.request));
+    }
+    // Ten layers whose scores are ever more concentrated, and no fixed rows: the mean is preserveEarly's.
+    Request made;
+    made.request = {10, 1000, 0.3, {}};
+    for (int layer = 0; layer < 10; layer++) {
+        made.scores.emplace_back(1000);
+        for (int i = 0; i < 1000; i++) made.scores.back()[i] = std::exp(-0.002f * float(layer) * float(i));
+        made.request.tables.push_back({layer, 0, 1000, made.scores.back().data()});
+    }
+    double mean = 0;
+    for (int layer = 0; layer < 10; layer++) mean += preserve_early_share(layer, 10, 0.3) / 10;
+    const std::vector<int> kept = adaptive_budgets(made.request);
+    CHECK_AT_MOST(std::abs(std::accumulate(kept.begin(), kept.end(), 0) / 10000.0 - mean), 0.001);
+    for (int layer = 1; layer < 10; layer++) CHECK_AT_MOST(kept[layer], kept[layer - 1]);
+    CHECK_AT_MOST(kept[9], 300);
+}
+
+// As many rows as wanted in all, and none that is worth less than one that goes.
+static void check_shared(Random& random) {
+    for (int round = 0; round < 300 && check::clean(); round++) {
+        Request made = any_request(random);
+        const std::vector<int> kept = shared_budgets(made.request);
+        check_within(made.request, kept);
+        double wanted = 0, rows = 0, least_kept = kInfinity, best_gone = -1;
+        for (size_t t = 0; t < kept.size(); t++) {
+            const BudgetTable& table = made.request.tables[t];
+            wanted += made.request.keep * made.request.tokens - table.fixed;
+            rows += table.count;
+            std::vector<float>& scores = made.scores[t];
+            double sum = 0;
+            for (float score : scores) sum += std::isinf(score) ? 0 : score;
+            std::sort(scores.begin(), scores.end(), std::greater<>());
+            const auto worth = [&](int i) { return std::isinf(scores[i]) || sum == 0 ? double(scores[i]) : scores[i] / sum; };
+            if (kept[t] > 0) least_kept = std::min(least_kept, worth(kept[t] - 1));
+            if (kept[t] < table.count) best_gone = std::max(best_gone, worth(kept[t]));
+        }
+        CHECK_EQUAL(std::accumulate(kept.begin(), kept.end(), 0), int(std::min(std::max(wanted, 0.0), rows)));
+        CHECK_AT_LEAST(least_kept * 1.000001, best_gone);
+    }
+}
+
+// ---- scorers
+
+static std::vector<float> scores_of(const char* name, const std::vector<float>& attention) {
+    const size_t count = attention.size();
+    std::vector<int32_t> positions(count);
+    std::vector<float> queries(count), norms(count), scores(count);
+    for (size_t i = 0; i < count; i++) {
+        positions[i] = 10 + 3 * int(i);
+        queries[i] = float(100 - i);
+        norms[i] = float(1 + i % 2);
+    }
+    scorer_by_name(name)->score({int(count), positions.data(), attention.data(), queries.data(), norms.data()}, scores.data());
+    return scores;
+}
+
+static void check_scorers() {
+    const std::vector<float> attention = {0.5f, 0.0f, 0.25f, 0.0f, 0.0f, 0.0f, 0.0f, 0.125f};
+    CHECK(scores_of("attention", attention) == std::vector<float>({0.5f, 0, 0.25f, 0, 0, 0, 0, 0.25f}));
+    CHECK(scores_of("h2o", attention) == std::vector<float>({50, 0, 24.5f, 0, 0, 0, 0, 0.125f * 93}));
+    CHECK(scores_of("snapkv", attention) == std::vector<float>({0.5f, 0.5f, 0.5f, 0.5f, 0.25f, 0.25f, 0.125f, 0.125f}));
+    const std::vector<float> recency = scores_of("recency", attention);
+    CHECK(std::is_sorted(recency.begin(), recency.end()));
+    for (const char* name : {"attention", "h2o", "snapkv", "recency"}) CHECK(scores_of(name, {}).empty());
+    CHECK(scorer_by_name("h2") == nullptr);
+    CHECK(schedule_by_name("") == nullptr);
+}
+
+// ---- what is watched
+
+static void check_watch(Random& random) {
+    Watch watch(2);
+    std::map<int32_t, uint32_t> rows;  // position -> sum, of table 1; table 0 has twice as much
+    int32_t end = 0;
+    for (int step = 0; step < 3000 && check::clean(); step++) {
+        const double kind = random.uniform();
+        if (kind < 0.4) {
+            if (random.chance(0.05)) end += random.between(1, 5);
+            const int32_t begin = end;
+            end += random.between(1, 40);
+            watch.extend(begin, end);
+            if (!rows.empty() && rows.rbegin()->first != begin - 1) rows.clear();  // a hole
+            for (int32_t p = begin; p < end; p++) {
+                rows[p] = uint32_t(random.next());
+                *watch.sum(1, p) = rows[p];
+                *watch.sum(0, p) = 2 * rows[p];
+            }
+        } else if (kind < 0.6) {
+            const int32_t from = random.between(0, end);
+            watch.erase(from, INT32_MAX);
+            rows.erase(rows.lower_bound(from), rows.end());
+            end = from;
+        } else if (kind < 0.8) {
+            const int32_t from = random.between(0, end), drop = std::min(random.between(1, 50), end - from);
+            watch.erase(from, from + drop);
+            watch.shift(from + drop, INT32_MAX, -drop);
+            std::map<int32_t, uint32_t> moved;
+            for (const auto& [p, sum] : rows)
+                if (p < from || p >= from + drop) moved[p < from ? p : p - drop] = sum;
+            rows = moved;
+            end -= drop;
+        } else if (kind < 0.9) {
+            const int32_t from = random.between(0, end);
+            watch.drop_before(from);
+            rows.erase(rows.begin(), rows.lower_bound(from));
+        } else if (kind < 0.92) {
+            watch.forget();
+            for (auto& [p, sum] : rows) sum = 0;
+        }
+        CHECK_EQUAL(watch.end() - watch.begin(), int32_t(rows.size()));
+        if (!rows.empty()) CHECK_EQUAL(watch.begin(), rows.begin()->first);
+        for (const auto& [p, sum] : rows) {
+            CHECK_EQUAL(*watch.sum(1, p), sum);
+            CHECK_EQUAL(*watch.sum(0, p), 2 * sum);
+        }
+    }
+    int32_t count = 0;
+    for (int32_t p = 0; p < 200; p++) {
+        CHECK_EQUAL(Watch::watched_before(p), count);
+        count += Watch::watched(p);
+    }
+}
+
+static CacheOptions options_of(Format format, const char* scorer) {
+    CacheOptions options;
+    options.layers = {{4, 2, {64, 64}}, {6, 1, {128, 64}}};
+    options.format = format;
+    options.window = 32;
+    options.max_sequences = 2;
+    options.eviction = Eviction{0.4, schedule_by_name("uniform"), scorer_by_name(scorer), 100};
+    return options;
+}
+
+using Weights = std::vector<std::map<int32_t, double>>;  // [table]: position -> attention received from watched queries
+
+// Computes ubatches as the graph does, with queries that like some rows, and adds up what the watched ones give.
+static void compute(CacheModel& model, const std::vector<int>& ubatches, int threads, Random& random, Weights* weights) {
+    const auto& layers = model.cache.options().layers;
+    for (int count : ubatches) {
+        std::vector<Token> tokens;
+        for (int i = 0; i < count; i++) tokens.push_back({1, model.next_position(1) + i});
+        CHECK(model.reserve({tokens}) == Failure::none);
+        model.write(0, threads);
+        const bool last_ones = model.cache.options().eviction->scorer->watch == WatchedQueries::last;
+        if (weights && last_ones) weights->assign(weights->size(), {});
+        for (int layer = 0; layer < int(layers.size()); layer++) {
+            const LayerShape& shape = layers[layer];
+            const HeadShape& head = shape.head;
+            const std::vector<float> queries = random.gaussians(size_t(count) * shape.query_heads * head.key_dim);
+            std::vector<float> output(size_t(count) * shape.query_heads * head.value_dim);
+            AttentionInput input{};
+            input.queries = {queries.data(), head.key_dim * sizeof(float), size_t(count) * head.key_dim * sizeof(float)};
+            input.output = output.data();
+            input.output_token_stride = shape.query_heads * head.value_dim * sizeof(float);
+            input.output_head_stride = head.value_dim * sizeof(float);
+            input.scale = 1.5f / std::sqrt(float(head.key_dim));
+            in_parallel(threads, [&](int thread) { model.cache.attend(layer, input, thread, threads); });
+            if (!weights) continue;
+            const int group = shape.query_heads / shape.kv_heads;
+            for (int kv_head = 0; kv_head < shape.kv_heads; kv_head++) {
+                const int table = model.cache.table_index(layer, kv_head);
+                const PageTable& references = model.cache.table().table(1, table);
+                std::vector<DefinedRow> rows;
+                std::vector<std::vector<float>> keys(references.size());
+                const std::vector<float> value(head.value_dim);
+                for (size_t i = 0; i < references.size(); i++) {
+                    const PageRef& reference = references[i];
+                    keys[i].resize(size_t(reference.count) * head.key_dim);
+                    const float* centre = format_info(reference.format).packed ? model.cache.centre(reference.centre, table) : nullptr;
+                    read_rows(reference.page, model.cache.table().layout(table, reference), reference.format, head, centre, reference.begin,
+                              reference.count, keys[i].data(), nullptr);
+                    for (int r = 0; r < reference.count; r++)
+                        rows.push_back({keys[i].data() + size_t(r) * head.key_dim, value.data(), model.cache.table().row_position(table, reference, r)});
+                }
+                for (int t = 0; t < count; t++) {
+                    const int32_t position = tokens[t].position;
+                    if (last_ones ? t + kLastQueries < count : !Watch::watched(position)) continue;
+                    for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
+                        const float* from = queries.data() + (size_t(h) * count + t) * head.key_dim;
+                        std::vector<float> query(from, from + head.key_dim);
+                        for (float& x : query) x *= input.scale;
+                        const DefinedAttention expected = define_attention(rows, query.data(), head.key_dim, head.value_dim, position, 0, 0);
+                        for (size_t r = 0; r < rows.size(); r++) (*weights)[table][rows[r].position] += expected.weights[r];
+                    }
+                }
+            }
+        }
+        model.cache.finish();
+    }
+}
+
+// Sums against the definition (7-bit queries move packed weights by some percent), the same for any number of threads; then the rows with
+// the highest scores stay, but for those that are near the limit.
+static void check_watched(Format format, const char* scorer, uint64_t seed) {
+    const CacheOptions options = options_of(format, scorer);
+    const std::vector<int> ubatches = {150, 1, 1, 1, 40, 200, 3, 60};
+    CacheModel model(options, *select_kernels(), seed), other(options, *select_kernels(), seed);
+    Weights expected(model.cache.table().tables());
+    Random random(seed), same(seed);
+    compute(model, ubatches, 1, random, &expected);
+    compute(other, ubatches, 3, same, nullptr);
+    const Watch &watch = *model.cache.watch(1), &threaded = *other.cache.watch(1);
+    for (int table = 0; table < model.cache.table().tables(); table++) {
+        double difference = 0, sum = 0;
+        for (int32_t p = options.sinks; p < model.next_position(1); p++) {
+            CHECK_EQUAL(*threaded.sum(table, p), *watch.sum(table, p));
+            difference += std::abs(*watch.sum(table, p) * kWatchUnit - expected[table][p]);
+            sum += expected[table][p];
+        }
+        CHECK_AT_LEAST(sum, 1.0);
+        CHECK_AT_MOST(difference / sum, format_info(format).packed ? 0.03 : 1e-3);
+    }
+    if (std::strcmp(scorer, "h2o") != 0) return;
+    model.evict(1, *options.eviction, true);
+    model.compare();
+    model.compare_rows();
+    for (int table = 0; table < model.cache.table().tables(); table++) {
+        double least_kept = kInfinity, best_gone = 0;
+        for (const ModelToken& token : model.sequences[1]) {
+            if (token.position < options.sinks || token.position >= model.next_position(1) - 2 * kPageRows) continue;
+            const double score = expected[table][token.position];
+            if (token.evicted.count(table)) best_gone = std::max(best_gone, score);
+            else least_kept = std::min(least_kept, score);
+        }
+        CHECK_AT_MOST(best_gone, 1.2 * least_kept);
+    }
+}
+
+// Memory comes back: what is kept of an old sequence takes its share.
+static void check_memory() {
+    CacheOptions options = options_of(Format::k4v2, "attention");
+    CacheModel model(options, *select_kernels(), 1);
+    for (int i = 0; i < 20; i++) CHECK(model.add(0, 500) == Failure::none);
+    const size_t before = model.cache.stats().resident_bytes;
+    model.evict(0, *options.eviction, true);
+    model.compare();
+    model.compare_rows();
+    CHECK_AT_MOST(model.cache.stats().resident_bytes, before * 0.52);
+    CHECK_AT_MOST(std::abs(model.cache.stats().sequences[0].kept - 0.4), 0.001);
+    CHECK(!model.cache.eviction_due(0));
+    CHECK(model.add(0, 100) == Failure::none);
+    CHECK(model.cache.eviction_due(0));
+}
+
+// Others that share the pages keep all their rows.
+static void check_shared_pages() {
+    CacheOptions options = options_of(Format::k4v4, "attention");
+    CacheModel model(options, *select_kernels(), 1);
+    CHECK(model.add(0, 700) == Failure::none);
+    CHECK(model.fork(0, 1, 0, 600) == Failure::none);
+    model.evict(0, *options.eviction, true);
+    model.compare();
+    model.compare_rows();
+    model.evict(1, *options.eviction, true);
+    model.erase(0, 0, INT32_MAX);
+    model.compare();
+    model.compare_rows();
+}
+
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    std::printf("# kernel %s\n", select_kernels()->name);
+    const uint64_t seed = check::state().seed;
+    Random random(seed);
+    check::run("schedule uniform", [&] { check_uniform(random); });
+    check::run("schedule preserveEarly", [&] { check_preserve_early(random); });
+    check::run("schedule adaptive", [&] { check_adaptive(random); });
+    check::run("schedule shared", [&] { check_shared(random); });
+    check::run("scorers", check_scorers);
+    check::run("what is watched, against a list", [&] { check_watch(random); });
+    for (int format = 0; format < kFormatCount; format++)
+        for (const char* scorer : {"h2o", "snapkv"})
+            check::run(std::string("attention received over ") + format_info(Format(format)).name + ", for " + scorer,
+                       [&] { check_watched(Format(format), scorer, seed); });
+    check::run("memory of evicted rows comes back", check_memory);
+    check::run("shared pages stay as they are", check_shared_pages);
+    return check::finish();
+}
