@@ -211,15 +211,14 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
         for (size_t r = size_t(run) * kRunPages; r < end; r++) {
             const PageRef& reference = references[r];
             if (reference.position > last_position) break;
-            const FormatInfo& format = format_info(reference.format);
-            PageRows rows{reference.page, &sequences_.layout(table, reference.format, reference.rows), head, format.values,
+            PageRows rows{reference.page, &sequences_.layout(table, reference.format, reference.rows), head, reference.format,
                           reference.rows, reference.begin, reference.count, reference.position};
             if (r + 1 < references.size()) {
                 const PageRef& next = references[r + 1];
                 rows.next = next.page;
                 rows.next_bytes = sequences_.layout(table, next.format, next.rows).bytes;
             }
-            if (!format.packed) {
+            if (!format_info(reference.format).packed) {
                 kernels_.attend_half(rows, queries, buffers.kernel);
                 continue;
             }
