@@ -4,7 +4,7 @@
  */
 
 /** How rows are stored once they leave the exact window. Codes live on Hadamard-rotated vectors. */
-export type PageFormat = "f16" | "k4v4" | "k4v2";
+export type PageFormat = "f16" | "k4v4" | "k4v2" | "k3v2";
 
 export interface NativeCacheConfig {
     /** Name of the tier, reported back by `stats`. */

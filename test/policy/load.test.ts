@@ -30,7 +30,8 @@ t.test("no policy gives the built-in tiers and high", async (t) => {
     t.strictSame([...policy.tiers.values()], [
         {name: "exact", format: "f16", window: 64, sinks: 4},
         {name: "high", format: "k4v4", window: 64, sinks: 4},
-        {name: "conservative", format: "k4v2", window: 64, sinks: 4}
+        {name: "conservative", format: "k4v2", window: 64, sinks: 4},
+        {name: "compact", format: "k3v2", window: 64, sinks: 4}
     ]);
 });
 
@@ -40,7 +41,8 @@ t.test("a whole policy is filled in", async (t) => {
         tiers: {
             fast: {format: "k4v2", window: 0},
             wide: {extends: "conservative", window: 4096, sinks: 64},
-            mixed: {extends: "exact", format: "k4v4"}
+            mixed: {extends: "exact", format: "k4v4"},
+            small: {extends: "compact", sinks: 0}
         },
         pool: {limit: "1.5GiB"}, onUnsupported: "stock"
     });
@@ -50,6 +52,7 @@ t.test("a whole policy is filled in", async (t) => {
     t.strictSame(policy.tiers.get("fast"), {name: "fast", format: "k4v2", window: 0, sinks: 4});
     t.strictSame(policy.tiers.get("wide"), {name: "wide", format: "k4v2", window: 4096, sinks: 64});
     t.strictSame(policy.tiers.get("mixed"), {name: "mixed", format: "k4v4", window: 64, sinks: 4});
+    t.strictSame(policy.tiers.get("small"), {name: "small", format: "k3v2", window: 64, sinks: 0});
 });
 
 t.test("pool limits", async (t) => {
@@ -75,6 +78,7 @@ t.test("every mistake is reported at once", async (t) => {
             Fast: {format: "k4v2"},
             stock: {format: "f16"},
             high: {extends: "high", sinks: 8},
+            compact: {format: "k3v2"},
             still: {extends: "exact", window: 3},
             "empty-one": {},
             wrong: {format: "k4v3", window: 9999, sinks: -1, windwo: 3},
@@ -88,18 +92,19 @@ t.test("every mistake is reported at once", async (t) => {
     const expected: [RegExp, string | null][] = [
         [/^\/teirs: 1 .*"tiers"/, "tiers"],
         [/^\/version: 2 .*1/, null],
-        [/^\/default: "hihg" .*"conservative"/, "high"],
+        [/^\/default: "hihg" .*"compact"/, "high"],
         [/^\/tiers\/Fast: "Fast" /, null],
         [/^\/tiers\/stock: "stock" /, null],
         [/^\/tiers\/high: "high" is a built-in tier, which can't be redefined; .*another name, and "extends": "high"/, null],
+        [/^\/tiers\/compact: "compact" is a built-in tier, which can't be redefined/, null],
         [/^\/tiers\/still\/window: 3 contradicts .*"f16"/, null],
         [/^\/tiers\/empty-one: \{\} .*"format".*"extends"/, null],
-        [/^\/tiers\/wrong\/format: "k4v3" .*"f16", "k4v4" and "k4v2"/, "k4v4"],
+        [/^\/tiers\/wrong\/format: "k4v3" .*"f16", "k4v4", "k4v2" and "k3v2"/, "k4v4"],
         [/^\/tiers\/wrong\/window: 9999 .*0 to 4096/, null],
         [/^\/tiers\/wrong\/sinks: -1 .*0 to 64/, null],
         [/^\/tiers\/wrong\/windwo: 3 .*"window"/, "window"],
         [/^\/tiers\/not-a-tier: 5 .*object/, null],
-        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high" and "conservative"/, "high"],
+        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high", "conservative" and "compact"/, "high"],
         [/^\/pool\/limti: 5 .*"limit"/, "limit"],
         [/^\/onUnsupported: "stcok" .*"error" and "stock"/, "stock"]
     ];
@@ -117,7 +122,7 @@ t.test("contradictions", async (t) => {
         [/^\/tiers\/a\/window: 1 contradicts/, /^\/tiers\/a\/sinks: 1 contradicts/]);
     t.doesNotThrow(() => loadPolicy({tiers: {a: {extends: "exact", format: "k4v4", window: 1}}}));
     t.match(failureOf({default: "fast", tiers: {slow: {format: "f16"}}}).problems,
-        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative" and "slow"/]);
+        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative", "compact" and "slow"/]);
     t.match(failureOf({default: "stock"}).problems, [/^\/default: "stock" is no tier/]);
 });
 
@@ -173,7 +178,7 @@ t.test("tiers are found by name", async (t) => {
     t.equal(resolveTier(policy, "high").format, "k4v4");
     t.throws(() => resolveTier(policy, "fats"), {
         code: "TIER_UNKNOWN",
-        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "fast" and "stock" ' +
+        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "compact", "fast" and "stock" ' +
             '(did you mean "fast"?).'
     });
     t.throws(() => resolveTier(policy, "constructor"), {code: "TIER_UNKNOWN"});

@@ -38,7 +38,8 @@ const exactRows = {window: defaultWindow, sinks: defaultSinks};
 export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
     ["exact", {name: "exact", format: "f16", ...exactRows}],
     ["high", {name: "high", format: "k4v4", ...exactRows}],
-    ["conservative", {name: "conservative", format: "k4v2", ...exactRows}]
+    ["conservative", {name: "conservative", format: "k4v2", ...exactRows}],
+    ["compact", {name: "compact", format: "k3v2", ...exactRows}]
 ]);
 
 /**
