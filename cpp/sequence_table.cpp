@@ -82,7 +82,7 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                 fresh.pinned = starts_with_sinks(table, next);
                 fresh.format = fresh.pinned ? Format::f16 : format;
                 fresh.centre = fresh.format == Format::f16 ? 0 : centre;
-                fresh.rows = uint16_t(fresh.pinned ? sinks_ : kPageRows);
+                fresh.rows = uint8_t(fresh.pinned ? sinks_ : kPageRows);
                 fresh.begin = uint16_t(fresh.pinned ? next : 0);
                 fresh.position = next;
                 fresh.page = allocate(index, fresh.format, fresh.rows);
@@ -91,6 +91,8 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                     return false;
                 }
                 if (format_info(fresh.format).packed) std::memset(fresh.page, 0, layout(index, fresh.format, fresh.rows).bytes);
+                // Not twice as many, as a vector has it: what lies empty then is a percent of a packed cache.
+                if (table.size() == table.capacity()) table.reserve(table.size() + table.size() / 8 + 1);
                 table.push_back(fresh);
             }
             PageRef& tail = table.back();
@@ -216,7 +218,7 @@ void SequenceTable::replace(PageRef& reference, uint8_t* page, Format format, in
     pool_.release(reference.page);
     reference.page = page;
     reference.format = format;
-    reference.rows = uint16_t(rows);
+    reference.rows = uint8_t(rows);
     reference.begin = uint16_t(begin);
 }
 

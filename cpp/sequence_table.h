@@ -17,7 +17,7 @@ struct PageRef {
     int32_t shift = 0;     // positions moved since the keys were rotated; not 0 until the keys follow
     uint16_t begin = 0;
     uint16_t count = 0;
-    uint16_t rows = 0;  // that the page has room for
+    uint8_t rows = 0;  // that the page has room for
     Format format = Format::f16;
     uint8_t centre = 0;   // index of the vector that was taken from packed keys
     bool pinned = false;  // attention sinks: never packed
