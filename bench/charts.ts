@@ -2,7 +2,7 @@ import * as echarts from "echarts";
 import {caches} from "./caches.js";
 import type {Point, SpeedFigures} from "./speed-report.js";
 
-const colors = ["#555555", "#999999", "#c4a000", "#1f77b4", "#2ca02c", "#d62728"];
+const colors = ["#555555", "#999999", "#c4a000", "#1f77b4", "#2ca02c", "#d62728", "#9467bd"];
 
 /** Decode speed and memory of one sequence over depth, a line a cache, as SVG. */
 export function charts(figures: SpeedFigures): {decode: string; memory: string} {

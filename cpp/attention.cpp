@@ -217,15 +217,14 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
         for (size_t r = size_t(run) * kRunPages; r < end; r++) {
             const PageRef& reference = references[r];
             if (reference.position > last_position) break;
-            const FormatInfo& format = format_info(reference.format);
-            PageRows rows{reference.page, &sequences_.layout(table, reference), head, format.values,
+            PageRows rows{reference.page, &sequences_.layout(table, reference), head, reference.format,
                           reference.rows, reference.begin, reference.count, reference.position};
             if (r + 1 < references.size()) {
                 const PageRef& next = references[r + 1];
                 rows.next = next.page;
                 rows.next_bytes = sequences_.layout(table, next).bytes;
             }
-            if (!format.packed) {
+            if (!format_info(reference.format).packed) {
                 kernels_.attend_half(rows, queries, buffers.kernel);
                 continue;
             }
@@ -311,16 +310,15 @@ void Cache::watch_queries(int layer, int kv_head, int sequence, const QueryBlock
     Watch& watch = watches_[sequence];
     int centre_in_use = -1;
     for (const PageRef& reference : sequences_.table(sequence, table)) {
-        if (reference.pinned || reference.gapped || reference.end_position() <= watch.begin()) continue;
+        if (reference.pinned() || reference.gapped() || reference.end_position() <= watch.begin()) continue;
         if (reference.position > queries.positions[queries.count - 1]) break;
-        const FormatInfo& format = format_info(reference.format);
-        const PageRows rows{reference.page, &sequences_.layout(table, reference), head, format.values,
+        const PageRows rows{reference.page, &sequences_.layout(table, reference), head, reference.format,
                             reference.rows, reference.begin, reference.count, reference.position};
         alignas(64) float received[kPageRows] = {};
         QueryBlock block = queries;
         block.received = received;
         block.centre_scores = centre_scores;
-        if (!format.packed) {
+        if (!format_info(reference.format).packed) {
             kernels_.attend_half(rows, block, scratch);
         } else {
             if (centre_in_use != reference.centre) {

@@ -185,7 +185,7 @@ void Cache::pack_table(const Written& written, int table, float* scratch) {
     while (first > 0 && !(packed(references[first - 1]) && references[first - 1].position < written.begin)) first--;
     for (size_t i = first; i < references.size(); i++) {  // oldest first, so that a later call finds those that got no page
         PageRef& reference = references[i];
-        if (reference.pinned || packed(reference) || reference.end_position() > written.end - options_.window) continue;
+        if (reference.pinned() || packed(reference) || reference.end_position() > written.end - options_.window) continue;
         const bool open = i + 1 == references.size() && reference.end_row() < reference.rows;
         if (open || reference.shift != 0) continue;
         if (!pack_reference(table, reference, scratch)) return;  // tried again after the next ubatch
@@ -227,7 +227,7 @@ void Cache::find_centre(int sequence, int32_t end) {
         int rows = 0;
         for (const PageRef& reference : sequences_.table(sequence, table)) {
             const int count = std::min<int>(reference.count, end - reference.position);
-            if (reference.pinned || reference.format != Format::f16 || count <= 0) continue;
+            if (reference.pinned() || reference.format != Format::f16 || count <= 0) continue;
             keys.resize(size_t(count) * dim);
             read_rows(reference.page, sequences_.layout(table, reference), reference.format,
                       sequences_.shape(table), nullptr, reference.begin, count, keys.data(), nullptr);

@@ -13,14 +13,27 @@ static void read_half_rows(const uint8_t* source, int dim, int first, int count,
     for (int i = 0; i < count * dim; i++) target[i] = half_to_float(halves[i]);
 }
 
-static void read_packed_keys(const uint8_t* codes, const uint16_t* scales, int dim, const float* centre, int first, int count,
-                             float* keys) {
+static int code_point4(const uint8_t* codes, int row, int d) {
+    const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
+    return kKeyCodes4.at[d % 8 < 4 ? byte & 15 : byte >> 4];
+}
+
+static int code_point3(const uint8_t* codes, int row, int d) {
+    const auto byte = [&](int j) { return codes[((d / 32 * 3 + j) * kPageRows + row) * 4 + d % 4]; };
+    const int nibble = d % 8 < 4 ? 0 : 4;
+    if (d % 32 < 24) return kKeyCodes3.at[byte(d % 32 / 8) >> nibble & 7];
+    int code = 0;
+    for (int j = 0; j < 3; j++) code |= (byte(j) >> (nibble + 3) & 1) << j;
+    return kKeyCodes3.at[code];
+}
+
+static void read_packed_keys(KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int dim, const float* centre, int first,
+                             int count, float* keys) {
     for (int r = 0; r < count; r++) {
         for (int d = 0; d < dim; d++) {
-            const uint8_t byte = codes[((d / 8) * kPageRows + first + r) * 4 + d % 4];
-            const int code = d % 8 < 4 ? byte & 15 : byte >> 4;
+            const int point = coding == KeyCoding::lloyd3 ? code_point3(codes, first + r, d) : code_point4(codes, first + r, d);
             const float scale = half_to_float(scales[d / kGroup * kPageRows + first + r]);
-            keys[r * dim + d] = kKeyCodes.at[code] * kKeyStep * scale + centre[d];
+            keys[r * dim + d] = point * kKeyStep * scale + centre[d];
         }
     }
 }
@@ -53,16 +66,15 @@ static void read_packed_values(ValueCoding coding, const uint8_t* codes, const u
 
 void read_rows(const uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const float* centre, int first,
                int count, float* keys, float* values) {
-    if (!format_info(format).packed) {
+    const FormatInfo& info = format_info(format);
+    if (!info.packed) {
         if (keys) read_half_rows(page + layout.keys, shape.key_dim, first, count, keys);
         if (values) read_half_rows(page + layout.values, shape.value_dim, first, count, values);
         return;
     }
     const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(page + offset); };
-    if (keys) read_packed_keys(page + layout.keys, scales(layout.key_scales), shape.key_dim, centre, first, count, keys);
-    if (values)
-        read_packed_values(format_info(format).values, page + layout.values, scales(layout.value_scales), shape.value_dim, first, count,
-                           values);
+    if (keys) read_packed_keys(info.keys, page + layout.keys, scales(layout.key_scales), shape.key_dim, centre, first, count, keys);
+    if (values) read_packed_values(info.values, page + layout.values, scales(layout.value_scales), shape.value_dim, first, count, values);
 }
 
 void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
@@ -70,7 +82,7 @@ void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout,
     uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.keys);
     if (!format_info(format).packed) kernels.store_half(keys, halves + size_t(first) * shape.key_dim, count * shape.key_dim);
     else
-        kernels.pack_keys(keys, count, shape.key_dim, centre, first, page + layout.keys,
+        kernels.pack_keys(format_info(format).keys, keys, count, shape.key_dim, centre, first, page + layout.keys,
                           reinterpret_cast<uint16_t*>(page + layout.key_scales));
 }
 

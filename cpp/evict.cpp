@@ -28,7 +28,7 @@ struct Cache::Judged {
 };
 
 bool Cache::may_go(const PageRef& reference, int32_t window_begin) const {
-    return !reference.pinned && reference.format == options_.format && reference.end_position() <= window_begin;
+    return !reference.pinned() && reference.format == options_.format && reference.end_position() <= window_begin;
 }
 
 bool Cache::eviction_due(int sequence) const {
@@ -59,7 +59,7 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
             const int32_t position = sequences_.row_position(table, reference, r);
             const float seen = std::max(queries_since(position), 1.0f);
             float mean = -1;  // not known
-            if (reference.gapped) mean = mean_of_code(reference.page[layout.received + reference.begin + r]);
+            if (reference.gapped()) mean = mean_of_code(reference.page[layout.received + reference.begin + r]);
             else if (watch && position >= watch->begin() && position < watch->end()) mean = *watch->sum(table, position) * kWatchUnit / (seen * group);
             if (mean >= 0) {
                 known += mean;
@@ -137,7 +137,7 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
             more = true;
             const PageRef& reference = references[progress.next++];
             const bool here = !progress.stopped && may_go(reference, window_begin);
-            if (!here && !reference.pinned) first_known = std::min(first_known, reference.position);
+            if (!here && !reference.pinned()) first_known = std::min(first_known, reference.position);
             const char* stays = tables[table].stays.data() + progress.row;
             const float* means = tables[table].means.data() + progress.row;
             if (may_go(reference, window_begin)) progress.row += reference.count;
@@ -161,7 +161,7 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
                     open.position = position;
                     open.begin = open.count = open.missing = 0;
                     open.rows = kPageRows;
-                    open.gapped = true;
+                    open.kind = PageKind::gapped;
                     open.page = sequences_.allocate(sequences_.layout(table, open));
                     if (open.page == nullptr) {  // what is left stays as it is
                         progress.result.push_back(sequences_.slice(table, reference, r, reference.count - r));

@@ -5,9 +5,10 @@
 namespace deltastore {
 
 static constexpr FormatInfo kFormats[kFormatCount] = {
-    {"f16", false, ValueCoding::none, 16},
-    {"k4v4", true, ValueCoding::lloyd4, 4},
-    {"k4v2", true, ValueCoding::trellis2, 2},
+    {"f16", false, KeyCoding::none, ValueCoding::none, 16, 16},
+    {"k4v4", true, KeyCoding::lloyd4, ValueCoding::lloyd4, 4, 4},
+    {"k4v2", true, KeyCoding::lloyd4, ValueCoding::trellis2, 4, 2},
+    {"k3v2", true, KeyCoding::lloyd3, ValueCoding::trellis2, 3, 2},
 };
 
 const FormatInfo& format_info(Format format) {
@@ -32,7 +33,7 @@ PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gap
         layout.values = row_count * shape.key_dim * 2;
         layout.bytes = layout.values + row_count * shape.value_dim * 2;
     } else {
-        layout.key_scales = row_count * shape.key_dim / 2;
+        layout.key_scales = row_count * shape.key_dim * info.key_bits / 8;
         layout.values = layout.key_scales + row_count * shape.key_groups() * 2;
         layout.value_scales = layout.values + row_count * shape.value_dim * info.value_bits / 8;
         layout.bytes = layout.value_scales + row_count * shape.value_groups() * 2;

@@ -9,15 +9,18 @@ namespace deltastore {
 inline constexpr int kPageRows = 64;
 inline constexpr int kGroup = 64;  // elements that share a scale; the rotation mixes at least as many
 
-enum class Format : uint8_t { f16 = 0, k4v4 = 1, k4v2 = 2 };
-inline constexpr int kFormatCount = 3;
+enum class Format : uint8_t { f16 = 0, k4v4 = 1, k4v2 = 2, k3v2 = 3 };
+inline constexpr int kFormatCount = 4;
 
+enum class KeyCoding : uint8_t { none, lloyd4, lloyd3 };
 enum class ValueCoding : uint8_t { none, lloyd4, trellis2 };
 
 struct FormatInfo {
     const char* name;
     bool packed;
+    KeyCoding keys;
     ValueCoding values;
+    int key_bits;
     int value_bits;
 };
 
@@ -36,7 +39,9 @@ struct HeadShape {
 // Byte offsets inside a page of `rows` rows.
 //
 // f16:      keys [row][key_dim], values [row][value_dim], binary16.
-// packed:   key codes   [key_dim/8][row][4]: byte (i, r, c) has dims 8i+c (low nibble) and 8i+4+c (high nibble)
+// packed:   key codes   4 bits: [key_dim/8][row][4]: byte (i, r, c) has dims 8i+c (low nibble) and 8i+4+c (high nibble)
+//                       3 bits: [key_dim/32][3][row][4]: byte (i, j, r, c) has dims 32i+8j+c (low nibble) and 32i+8j+4+c (high nibble),
+//                       and in the nibbles' top bits bit j of dims 32i+24+c (low) and 32i+28+c (high): 3 of 4 unpack like 4 bits
 //           key scales  [group][row] binary16
 //           value codes 4 bits: per group [row/4][32][row%4]: byte (j) has dims j (low nibble) and j+32 (high nibble)
 //                       2 bits: per group [row/4][16][row%4]: byte (j) has dims j, j+16, j+32, j+48, from the high bits down;

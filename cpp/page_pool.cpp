@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstddef>
 
 namespace deltastore {
 
 static constexpr size_t kSystemPage = 4096;
-static constexpr size_t kHeaderBytes = 2 * kSystemPage;
+static constexpr size_t kHeaderBytes = kSystemPage;
 static constexpr uint32_t kNone = UINT32_MAX;
 
 static size_t round_up(size_t value, size_t unit) {
@@ -62,9 +63,7 @@ struct PagePool::Slab {
     }
 };
 
-PagePool::PagePool(size_t limit_bytes) : limit_(limit_bytes) {
-    static_assert(sizeof(Slab) + 4 * (kSlabBytes / 1024) <= kHeaderBytes, "the header holds a count for pages of 1 KiB");
-}
+PagePool::PagePool(size_t limit_bytes) : limit_(limit_bytes) {}
 
 PagePool::~PagePool() {
     for (auto& size_class : classes_) {
@@ -89,7 +88,8 @@ PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
 }
 
 PagePool::SizeClass PagePool::new_class(size_t page_bytes) {
-    const size_t count = std::min<size_t>((kSlabBytes - kHeaderBytes) / page_bytes, kSlabBytes / 1024);
+    const size_t counts = (kHeaderBytes - offsetof(Slab, references)) / sizeof(Slab::references[0]);  // that the header holds
+    const size_t count = std::min((kSlabBytes - kHeaderBytes) / page_bytes, counts);
     return {page_bytes, uint32_t(count), page_bytes % kSystemPage == 0};
 }
 

@@ -65,15 +65,15 @@ void SequenceTable::begin_eviction(int sequence) {
 }
 
 int32_t SequenceTable::row_position(int table, const PageRef& reference, int index) const {
-    if (!reference.gapped) return reference.position + index;
+    if (!reference.gapped()) return reference.position + index;
     const uint16_t* from = offsets(table, reference) + reference.begin;
     return reference.position + from[index] - from[0];
 }
 
 PageRef SequenceTable::slice(int table, const PageRef& reference, int first, int count) {
     PageRef part = reference;
-    part.begin = uint16_t(reference.begin + first);
-    part.count = uint16_t(count);
+    part.begin = uint8_t(reference.begin + first);
+    part.count = uint8_t(count);
     part.position = row_position(table, reference, first);
     part.missing = uint16_t(row_position(table, reference, first + count - 1) - part.position - (count - 1));
     pool_.retain(part.page);
@@ -84,7 +84,7 @@ bool SequenceTable::continues(const PageTable& table, int32_t position, Format f
     if (table.empty()) return false;
     const PageRef& tail = table.back();
     const bool same_kind = tail.format == Format::f16 || (tail.format == format && tail.centre == centre);
-    return same_kind && !tail.gapped && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
+    return same_kind && !tail.gapped() && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
            pool_.references(tail.page) == 1;
 }
 
@@ -101,11 +101,11 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
             const int32_t next = position + done[index];
             if (!continues(table, next, format, centre)) {
                 PageRef fresh;
-                fresh.pinned = starts_with_sinks(table, next);
-                fresh.format = fresh.pinned ? Format::f16 : format;
+                fresh.kind = starts_with_sinks(table, next) ? PageKind::sinks : PageKind::plain;
+                fresh.format = fresh.pinned() ? Format::f16 : format;
                 fresh.centre = fresh.format == Format::f16 ? 0 : centre;
-                fresh.rows = uint16_t(fresh.pinned ? sinks_ : kPageRows);
-                fresh.begin = uint16_t(fresh.pinned ? next : 0);
+                fresh.rows = uint8_t(fresh.pinned() ? sinks_ : kPageRows);
+                fresh.begin = uint8_t(fresh.pinned() ? next : 0);
                 fresh.position = next;
                 fresh.page = allocate(layout(index, fresh));
                 if (fresh.page == nullptr) {
@@ -113,12 +113,14 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                     return false;
                 }
                 if (format_info(fresh.format).packed) std::memset(fresh.page, 0, layout(index, fresh).bytes);
+                // Not twice as many, as a vector has it: what lies empty then is a percent of a packed cache.
+                if (table.size() == table.capacity()) table.reserve(table.size() + table.size() / 8 + 1);
                 table.push_back(fresh);
             }
             PageRef& tail = table.back();
             const int take = std::min<int>(count - done[index], tail.rows - tail.end_row());
             segments[index].push_back({tail, tail.end_row(), take, first_token + done[index]});
-            tail.count = uint16_t(tail.count + take);
+            tail.count = uint8_t(tail.count + take);
             done[index] += take;
             all_done = all_done && done[index] == count;
         }
@@ -225,7 +227,7 @@ bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
     erase(target, to, INT32_MAX);
     for (int index = 0; index < tables(); index++) {
         PageTable& copy = sequences_[target][index];
-        if (copy.empty() || copy.back().gapped || copy.back().end_row() == copy.back().rows) continue;
+        if (copy.empty() || copy.back().gapped() || copy.back().end_row() == copy.back().rows) continue;
         PageRef& tail = copy.back();
         uint8_t* page = allocate(layout(index, tail));
         if (page == nullptr) {
@@ -242,8 +244,8 @@ void SequenceTable::replace(PageRef& reference, uint8_t* page, Format format, in
     pool_.release(reference.page);
     reference.page = page;
     reference.format = format;
-    reference.rows = uint16_t(rows);
-    reference.begin = uint16_t(begin);
+    reference.rows = uint8_t(rows);
+    reference.begin = uint8_t(begin);
 }
 
 void SequenceTable::install(int sequence, std::vector<PageTable>& tables, const Extent& extent) {

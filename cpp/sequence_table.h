@@ -10,19 +10,27 @@
 
 namespace deltastore {
 
+enum class PageKind : uint8_t {
+    plain,
+    sinks,  // never packed, never evicted
+    gapped  // the rows' positions stand in the page
+};
+
 // A run of rows of one page, at consecutive positions unless it is gapped. Several references may show parts of the same page.
 struct PageRef {
     uint8_t* page = nullptr;
     int32_t position = 0;  // of row `begin`
     int32_t shift = 0;     // positions moved since the keys were rotated; not 0 until the keys follow
-    uint16_t begin = 0;
-    uint16_t count = 0;
-    uint16_t rows = 0;  // that the page has room for
     uint16_t missing = 0;  // positions between the first and the last row that have none
+    uint8_t begin = 0;
+    uint8_t count = 0;
+    uint8_t rows = 0;    // that the page has room for
     Format format = Format::f16;
-    uint8_t centre = 0;   // index of the vector that was taken from packed keys
-    bool pinned = false;  // attention sinks: never packed, never evicted
-    bool gapped = false;  // the rows' positions stand in the page
+    uint8_t centre = 0;  // index of the vector that was taken from packed keys
+    PageKind kind = PageKind::plain;
+
+    bool pinned() const { return kind == PageKind::sinks; }
+    bool gapped() const { return kind == PageKind::gapped; }
 
     int32_t end_position() const { return position + count + missing; }
     int end_row() const { return begin + count; }
@@ -55,7 +63,7 @@ public:
     const HeadShape& shape(int table) const { return shapes_[table]; }
     const PageLayout& layout(int table, Format format, int rows, bool gapped = false) const;
     const PageLayout& layout(int table, const PageRef& reference) const {
-        return layout(table, reference.format, reference.rows, reference.gapped);
+        return layout(table, reference.format, reference.rows, reference.gapped());
     }
     PageTable& table(int sequence, int index) { return sequences_[sequence][index]; }
     const PageTable& table(int sequence, int index) const { return sequences_[sequence][index]; }

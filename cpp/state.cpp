@@ -122,9 +122,8 @@ void write_reference(const Cache& cache, int table, const PageRef& reference, Wr
     writer.number<uint16_t>(reference.begin);
     writer.number<uint8_t>(uint8_t(reference.format));
     writer.number<uint8_t>(reference.centre);
-    writer.number<uint8_t>(reference.pinned);
-    writer.number<uint8_t>(reference.gapped);
-    if (format_info(reference.format).packed || reference.gapped) {
+    writer.number(uint8_t(reference.kind));
+    if (format_info(reference.format).packed || reference.gapped()) {
         writer.bytes(reference.page, layout.bytes);
         return;
     }
@@ -145,9 +144,8 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     reference.begin = reader.number<uint16_t>(0, kPageRows - 1, "first row");
     reference.format = Format(reader.number<uint8_t>(0, kFormatCount - 1, "page format"));
     const uint8_t centre = reader.number<uint8_t>();
-    reference.pinned = reader.number<uint8_t>(0, 1, "pinned flag") != 0;
-    reference.gapped = reader.number<uint8_t>(0, 1, "gapped flag") != 0;
-    const bool packed = format_info(reference.format).packed, whole = packed || reference.gapped;
+    reference.kind = PageKind(reader.number<uint8_t>(0, 2, "page kind"));
+    const bool packed = format_info(reference.format).packed, whole = packed || reference.gapped();
     if (reference.end_row() > reference.rows || (whole && reference.rows != kPageRows) || (packed && centre >= centres))
         throw CodedError("STATE_DAMAGED", "A page of the state has rows outside itself");
     if (packed && reference.format != cache.options().format)
@@ -166,7 +164,7 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     const HeadShape& shape = sequences.shape(table);
     if (whole) {
         reader.bytes(reference.page, layout.bytes);
-        if (reference.gapped) {
+        if (reference.gapped()) {
             const uint16_t* offsets = reinterpret_cast<const uint16_t*>(reference.page + layout.offsets) + reference.begin;
             if (std::adjacent_find(offsets, offsets + reference.count, std::greater_equal<>()) != offsets + reference.count ||
                 reference.position > INT32_MAX - kMostOffset - kPageRows)

@@ -4,7 +4,7 @@
  */
 
 /** How rows are stored once they leave the exact window. Codes live on Hadamard-rotated vectors. */
-export type PageFormat = "f16" | "k4v4" | "k4v2";
+export type PageFormat = "f16" | "k4v4" | "k4v2" | "k3v2";
 
 /** How many rows each layer and KV head may keep, see `cpp/eviction/schedule.h`. */
 export type EvictionSchedule = "shared" | "uniform" | "preserveEarly" | "adaptive";

@@ -42,7 +42,8 @@ int main(int argc, char** argv) {
     const int kernels = available_kernels(found);
     for (int k = 0; k < kernels; k++) {
         const Kernels& kernel = *found[k];
-        for (Format format : {Format::f16, Format::k4v4, Format::k4v2}) {
+        for (int f = 0; f < kFormatCount; f++) {
+            const Format format = Format(f);
             const PageLayout layout = page_layout(format, shape, kPageRows);
             Aligned<uint8_t> pages(size_t(kPages) * layout.bytes);
             const std::vector<float> rows = gaussian(size_t(kPageRows) * dim, 1.0f), centre(dim, 0.0f);
@@ -75,8 +76,7 @@ int main(int argc, char** argv) {
                 for (int round = 0; round < kRounds; round++) {
                     const auto start = std::chrono::steady_clock::now();
                     for (int p = 0; p < measured; p++) {
-                        const PageRows page{pages.get() + p * layout.bytes, &layout, shape, format_info(format).values, kPageRows, 0, kPageRows,
-                                            p * kPageRows};
+                        const PageRows page{pages.get() + p * layout.bytes, &layout, shape, format, kPageRows, 0, kPageRows, p * kPageRows};
                         (packed ? kernel.attend_packed : kernel.attend_half)(page, block, scratch.get());
                     }
                     const std::chrono::duration<double, std::nano> time = std::chrono::steady_clock::now() - start;

@@ -1,5 +1,5 @@
 /**
- * KL divergence of each cache from stock's F16 cache, on F16 weights: `npm run bench:quality -- [--chunks N] [--out FILE]`.
+ * KL divergence of each cache from stock's F16 cache, on F16 weights: `npm run bench:quality -- [--caches high,exact] [--chunks N] [--threads N] [--out FILE]`.
  *
  * window: chunks of 1,024 tokens, the first 512 evaluated as a prompt, the next 512 scored in batches of 16.
  * worst:  chunks of 512 tokens in one batch, the second half scored; our tiers with window 0, so that every row is packed before
@@ -16,7 +16,7 @@ import {dist, root} from "../support/package.js";
 import {Runtime} from "../support/runtime.js";
 import {Divergence, type DivergenceSummary} from "./divergence.js";
 
-const {values} = parseArgs({options: {chunks: {type: "string"}, out: {type: "string"}, threads: {type: "string", default: "2"}}});
+const {values} = parseArgs({options: {caches: {type: "string"}, chunks: {type: "string"}, out: {type: "string"}, threads: {type: "string", default: "2"}}});
 
 interface Protocol {
     name: string;
@@ -31,7 +31,7 @@ const stockCaches: BenchCache[] = [
     {name: "stock F16, plain attention", options: {...reference.options, flashAttention: false}},
     ...quantizedStock
 ];
-const windowless = {high: "k4v4", conservative: "k4v2"};
+const windowless = {high: "k4v4", conservative: "k4v2", compact: "k3v2"};
 const protocols: Protocol[] = [
     {
         name: "window", chunkTokens: 1024, promptTokens: 512, batch: 16, chunks: 4,
@@ -64,12 +64,15 @@ async function* scored({handle}: OpenCache, chunk: Uint32Array, {promptTokens, b
         yield await native.evaluateLogits(handle, 0, at, chunk.subarray(at, Math.min(at + batch, chunk.length)), 0);
 }
 
+/** Windowless ones go by their tier's name, too. */
+const chosen = (name: string) => values.caches === undefined || values.caches.split(",").includes(name.replace(", window 0", ""));
+
 async function run(protocol: Protocol): Promise<Record<string, DivergenceSummary>> {
     const chunks = Number(values.chunks ?? protocol.chunks);
     const contextSize = protocol.chunkTokens + 256;
     const base = await runtime.openCache(reference, contextSize);
     const caches = [];
-    for (const cache of protocol.caches) caches.push({open: await runtime.openCache(cache, contextSize), divergence: new Divergence()});
+    for (const cache of protocol.caches.filter(({name}) => chosen(name))) caches.push({open: await runtime.openCache(cache, contextSize), divergence: new Divergence()});
     for (let index = 0; index <= chunks; index++) {
         const from = index * protocol.chunkTokens;
         const chunk = Uint32Array.from(tokens.slice(from, from + protocol.chunkTokens));

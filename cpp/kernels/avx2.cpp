@@ -125,13 +125,32 @@ inline void store(void* target, __m256i x) { _mm256_storeu_si256(static_cast<__m
 struct KeyPair {
     __m256i first, second;
 };
-struct PackedKeys {
+struct Lloyd4Keys {
     const uint8_t* codes;
     KeyPair load(int i, int k) const {
-        const __m256i table = table16(kKeyCodes.at, kKeyOffset), low = _mm256_set1_epi8(15);
+        const __m256i table = table16(kKeyCodes4.at, kKeyOffset), low = _mm256_set1_epi8(15);
         const __m256i packed = load_bytes(codes + (i * kPageRows + 8 * k) * 4);
         return {_mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)),
                 _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low))};
+    }
+};
+struct Lloyd3Keys {
+    const uint8_t* codes;
+    KeyPair load(int i, int k) const {
+        const uint8_t* at = codes + (i / 4 * 3 * kPageRows + 8 * k) * 4;
+        constexpr int next = kPageRows * 4;
+        const __m256i table = table16(kKeyCodes3.at, kKeyOffset), low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(char(0x88));
+        if (i % 4 < 3) {
+            const __m256i packed = load_bytes(at + i % 4 * next);
+            return {_mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)),
+                    _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low))};
+        }
+        // One code in bits 0 to 2, another in bits 4 to 6; of an index the shuffle ignores bits 4 to 6, and bit 7 is 0.
+        const __m256i first = _mm256_srli_epi16(_mm256_and_si256(load_bytes(at), top), 3);
+        const __m256i second = _mm256_srli_epi16(_mm256_and_si256(load_bytes(at + next), top), 2);
+        const __m256i third = _mm256_srli_epi16(_mm256_and_si256(load_bytes(at + 2 * next), top), 1);
+        const __m256i both = _mm256_or_si256(_mm256_or_si256(first, second), third);
+        return {_mm256_shuffle_epi8(table, both), _mm256_shuffle_epi8(table, _mm256_srli_epi16(both, 4))};
     }
 };
 struct KeyBytes {
@@ -141,7 +160,8 @@ struct KeyBytes {
         return {load_bytes(at), load_bytes(at + kPageRows * 4)};
     }
 };
-void expand_keys(const PackedKeys& keys, uint8_t* bytes) {
+template <typename Keys>
+void expand_keys(const Keys& keys, uint8_t* bytes) {
     for (int i = 0; i < kGroup / 8; i++) {
         for (int k = 0; k < 8; k++) {
             const KeyPair pair = keys.load(i, k);
@@ -203,6 +223,7 @@ void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t
         __m256i sums[N][tiles];
         for (int i = 0; i < N; i++)
             for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_set1_epi32(starts[i]);
+#pragma GCC unroll 4  // so that load() knows what lies where
         for (int d = 0; d < kGroup / 8; d++) {
             KeyPair rows[tiles];
             for (int k = 0; k < tiles; k++) rows[k] = keys.load(d, t + k);

@@ -110,13 +110,32 @@ inline void store(void* target, __m512i x) { _mm512_storeu_si512(target, x); }
 struct KeyPair {
     __m512i first, second;
 };
-struct PackedKeys {
+struct Lloyd4Keys {
     const uint8_t* codes;
     KeyPair load(int i, int k) const {
-        const __m512i table = table16(kKeyCodes.at, kKeyOffset), low = _mm512_set1_epi8(15);
+        const __m512i table = table16(kKeyCodes4.at, kKeyOffset), low = _mm512_set1_epi8(15);
         const __m512i packed = load_bytes(codes + (i * kPageRows + 16 * k) * 4);
         return {_mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)),
                 _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low))};
+    }
+};
+struct Lloyd3Keys {
+    const uint8_t* codes;
+    KeyPair load(int i, int k) const {
+        const uint8_t* at = codes + (i / 4 * 3 * kPageRows + 16 * k) * 4;
+        constexpr int next = kPageRows * 4;
+        const __m512i table = table16(kKeyCodes3.at, kKeyOffset), low = _mm512_set1_epi8(15), top = _mm512_set1_epi8(char(0x88));
+        if (i % 4 < 3) {
+            const __m512i packed = load_bytes(at + i % 4 * next);
+            return {_mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)),
+                    _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low))};
+        }
+        // One code in bits 0 to 2, another in bits 4 to 6; of an index the shuffle ignores bits 4 to 6, and bit 7 is 0.
+        const __m512i first = _mm512_srli_epi16(_mm512_and_si512(load_bytes(at), top), 3);
+        const __m512i second = _mm512_srli_epi16(_mm512_and_si512(load_bytes(at + next), top), 2);
+        const __m512i third = _mm512_srli_epi16(_mm512_and_si512(load_bytes(at + 2 * next), top), 1);
+        const __m512i both = _mm512_or_si512(_mm512_or_si512(first, second), third);
+        return {_mm512_shuffle_epi8(table, both), _mm512_shuffle_epi8(table, _mm512_srli_epi16(both, 4))};
     }
 };
 struct KeyBytes {
@@ -126,7 +145,8 @@ struct KeyBytes {
         return {load_bytes(at), load_bytes(at + kPageRows * 4)};
     }
 };
-void expand_keys(const PackedKeys& keys, uint8_t* bytes) {
+template <typename Keys>
+void expand_keys(const Keys& keys, uint8_t* bytes) {
     for (int i = 0; i < kGroup / 8; i++) {
         for (int k = 0; k < 4; k++) {
             const KeyPair pair = keys.load(i, k);
@@ -178,6 +198,7 @@ void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t
     __m512i sums[N][4];
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 4; k++) sums[i][k] = _mm512_set1_epi32(starts[i]);
+#pragma GCC unroll 4  // so that load() knows what lies where
     for (int d = 0; d < kGroup / 8; d++) {
         KeyPair rows[4];
         for (int k = 0; k < 4; k++) rows[k] = keys.load(d, k);

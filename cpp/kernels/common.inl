@@ -2,8 +2,8 @@
 // `namespace { … }` functions first:
 // - Lanes, kLanes floats, with load_lanes, store_lanes, load_half_lanes, from_ints, store_bytes, spread, + - *, fused, larger, smaller, less,
 //   sum_of, largest_of, add_exponents and butterfly<Width>;
-// - where a group's code points come from: PackedKeys, Lloyd4Values and Trellis2Values as they lie in a page, KeyBytes and ValueBytes as
-//   expand_keys and expand_values leave them; key_dots<N> and value_sums<N> over either;
+// - where a group's code points come from: Lloyd4Keys, Lloyd3Keys, Lloyd4Values and Trellis2Values as they lie in a page, KeyBytes and
+//   ValueBytes as expand_keys and expand_values leave them; key_dots<N> and value_sums<N> over either;
 // - store_half, load_half, transpose16, float_scores<N> and float_sums<N>.
 // Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so packed pages give the same bits on all sets.
 // No std:: templates: the linker would keep one set's copy for all.
@@ -12,6 +12,9 @@ namespace {
 
 constexpr int kBlock = 4;  // queries that share the loads of a page
 constexpr float kMinusInfinity = -__builtin_inff();
+
+// Codes of a page's rows, one group of dims.
+constexpr size_t group_bytes(int bits) { return size_t(kPageRows) * kGroup * bits / 8; }
 
 template <int N>
 inline float lane_dot(const float* a, const float* b) {
@@ -68,13 +71,15 @@ void rotate(float* rows, int count, int dim, int block) {
 
 // ---- packing
 
+template <int Levels>
 struct Boundaries {
-    float at[15];
-    constexpr Boundaries() : at{} {
-        for (int i = 0; i < 15; i++) at[i] = 0.5f * (kLloydMax16[i] + kLloydMax16[i + 1]);
+    float at[Levels - 1];
+    constexpr explicit Boundaries(const float (&points)[Levels]) : at{} {
+        for (int i = 0; i + 1 < Levels; i++) at[i] = 0.5f * (points[i] + points[i + 1]);
     }
 };
-constexpr Boundaries kBoundaries;
+constexpr Boundaries<16> kBoundaries16(kLloydMax16);
+constexpr Boundaries<8> kBoundaries8(kLloydMax8);
 
 inline float root_mean_square(const float* x) {
     return __builtin_sqrtf(lane_dot<kGroup>(x, x) / kGroup);
@@ -87,31 +92,50 @@ inline uint16_t projection_scale(const float* x, const float* points) {
     return float_to_half(projection > 0 && energy > 0 ? energy / projection : 0.0f);
 }
 
-inline void lloyd_max_codes(const float* x, const int8_t* code_points, float step, uint8_t* codes, uint16_t* scale) {
+template <int Levels>
+inline void lloyd_max_codes(const float* x, const Boundaries<Levels>& boundaries, const Codes16& code_points, float step, uint8_t* codes,
+                            uint16_t* scale) {
     const float rms = root_mean_square(x);
     const float inverse = rms > 0 ? 1.0f / rms : 0.0f;
     int counts[kGroup] = {0};
-    for (int b = 0; b < 15; b++)
-        for (int i = 0; i < kGroup; i++) counts[i] += x[i] * inverse > kBoundaries.at[b];
+    for (int b = 0; b < Levels - 1; b++)
+        for (int i = 0; i < kGroup; i++) counts[i] += x[i] * inverse > boundaries.at[b];
     float points[kGroup];
     for (int i = 0; i < kGroup; i++) {
         codes[i] = uint8_t(counts[i]);
-        points[i] = code_points[counts[i]] * step;
+        points[i] = code_points.at[counts[i]] * step;
     }
     *scale = projection_scale(x, points);
 }
 
-void pack_keys(const float* rows, int count, int dim, const float* centre, int first, uint8_t* codes, uint16_t* scales) {
+// A row's codes of a group into its bytes, kPageRows x 4 apart; see PageLayout.
+inline void place_key_codes4(const uint8_t* row, uint8_t* bytes) {
+    for (int i = 0; i < kGroup / 8; i++)
+        for (int c = 0; c < 4; c++) bytes[i * kPageRows * 4 + c] = uint8_t(row[8 * i + c] | row[8 * i + 4 + c] << 4);
+}
+inline void place_key_codes3(const uint8_t* row, uint8_t* bytes) {
+    for (int d = 0; d < kGroup; d += 32, row += 32)
+        for (int j = 0; j < 3; j++, bytes += kPageRows * 4)
+            for (int c = 0; c < 4; c++) {
+                const int low = row[8 * j + c] | (row[24 + c] >> j & 1) << 3, high = row[8 * j + 4 + c] | (row[28 + c] >> j & 1) << 3;
+                bytes[c] = uint8_t(low | high << 4);
+            }
+}
+
+void pack_keys(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, uint8_t* codes, uint16_t* scales) {
     for (int r = 0; r < count; r++) {
         for (int g = 0; g < dim / kGroup; g++) {
             float x[kGroup];
             for (int i = 0; i < kGroup; i++) x[i] = rows[r * dim + g * kGroup + i] - centre[g * kGroup + i];
             uint8_t row[kGroup];
-            lloyd_max_codes(x, kKeyCodes.at, kKeyStep, row, &scales[g * kPageRows + first + r]);
-            for (int i = 0; i < kGroup / 8; i++)
-                for (int c = 0; c < 4; c++)
-                    codes[((g * kGroup / 8 + i) * kPageRows + first + r) * 4 + c] =
-                        uint8_t(row[8 * i + c] | row[8 * i + 4 + c] << 4);
+            uint16_t* scale = &scales[g * kPageRows + first + r];
+            if (coding == KeyCoding::lloyd3) {
+                lloyd_max_codes(x, kBoundaries8, kKeyCodes3, kKeyStep, row, scale);
+                place_key_codes3(row, codes + g * group_bytes(3) + (first + r) * 4);
+            } else {
+                lloyd_max_codes(x, kBoundaries16, kKeyCodes4, kKeyStep, row, scale);
+                place_key_codes4(row, codes + g * group_bytes(4) + (first + r) * 4);
+            }
         }
     }
 }
@@ -125,7 +149,7 @@ void pack_values_lloyd(const float* rows, int count, int dim, int first, uint8_t
     for (int r = 0; r < count; r++) {
         for (int g = 0; g < dim / kGroup; g++) {
             uint8_t row[kGroup];
-            lloyd_max_codes(rows + r * dim + g * kGroup, kValueCodes4.at, kValueStep4, row, &scales[g * kPageRows + first + r]);
+            lloyd_max_codes(rows + r * dim + g * kGroup, kBoundaries16, kValueCodes4, kValueStep4, row, &scales[g * kPageRows + first + r]);
             for (int j = 0; j < 32; j++) codes[value_offset(g, first + r, j, 32)] = uint8_t(row[j] | row[j + 32] << 4);
         }
     }
@@ -469,8 +493,9 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
     }
 }
 
-template <typename Values>
-inline void attend_packed_page(const PageRows& rows, const QueryBlock& queries, void* scratch, size_t value_stride, float value_step) {
+template <typename Keys, typename Values>
+inline void attend_packed_page(const PageRows& rows, const QueryBlock& queries, void* scratch, size_t key_stride, size_t value_stride,
+                               float value_step) {
     const int key_groups = rows.shape.key_groups(), value_groups = rows.shape.value_groups();
     const PageLayout& layout = *rows.layout;
     float* key_scales = static_cast<float*>(scratch);
@@ -479,12 +504,12 @@ inline void attend_packed_page(const PageRows& rows, const QueryBlock& queries, 
     load_half(reinterpret_cast<const uint16_t*>(rows.page + layout.value_scales), value_scales, value_groups * kPageRows);
     const uint8_t *keys = rows.page + layout.keys, *values = rows.page + layout.values;
     if (queries.count <= kBlock) {
-        const PackedRows<PackedKeys, Values> page{keys, values, kGroup / 2 * kPageRows, value_stride, key_scales, value_scales, value_step};
+        const PackedRows<Keys, Values> page{keys, values, key_stride, value_stride, key_scales, value_scales, value_step};
         return in_blocks(queries.count, [&](auto n, int i) { attend_packed_block<decltype(n)::value>(rows, queries, i, page); });
     }
     uint8_t* key_bytes = reinterpret_cast<uint8_t*>(value_scales + value_groups * kPageRows);
     uint8_t* value_bytes = key_bytes + rows.shape.key_dim * kPageRows;
-    for (int g = 0; g < key_groups; g++) expand_keys(PackedKeys{keys + g * kGroup / 2 * kPageRows}, key_bytes + g * kGroup * kPageRows);
+    for (int g = 0; g < key_groups; g++) expand_keys(Keys{keys + g * key_stride}, key_bytes + g * kGroup * kPageRows);
     for (int g = 0; g < value_groups; g++) expand_values(Values{values + g * value_stride}, value_bytes + g * kGroup * kPageRows);
     const PackedRows<KeyBytes, ValueBytes> page{key_bytes, value_bytes, kGroup * kPageRows, kGroup * kPageRows,
                                                 key_scales, value_scales, value_step};
@@ -493,10 +518,15 @@ inline void attend_packed_page(const PageRows& rows, const QueryBlock& queries, 
 
 void attend_packed(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     fetch_next(rows, 0);
-    if (rows.values == ValueCoding::trellis2)
-        attend_packed_page<Trellis2Values>(rows, queries, scratch, kGroup / 4 * kPageRows, kValueStep2);
-    else
-        attend_packed_page<Lloyd4Values>(rows, queries, scratch, kGroup / 2 * kPageRows, kValueStep4);
+    switch (rows.format) {
+        case Format::f16: break;
+        case Format::k4v4:
+            return attend_packed_page<Lloyd4Keys, Lloyd4Values>(rows, queries, scratch, group_bytes(4), group_bytes(4), kValueStep4);
+        case Format::k4v2:
+            return attend_packed_page<Lloyd4Keys, Trellis2Values>(rows, queries, scratch, group_bytes(4), group_bytes(2), kValueStep2);
+        case Format::k3v2:
+            return attend_packed_page<Lloyd3Keys, Trellis2Values>(rows, queries, scratch, group_bytes(3), group_bytes(2), kValueStep2);
+    }
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ struct PageRows {
     const uint8_t* page;
     const PageLayout* layout;
     HeadShape shape;
-    ValueCoding values;
+    Format format;
     int rows;   // the page has room for
     int begin;  // first row of the reference
     int count;
@@ -55,7 +55,8 @@ struct Kernels {
     // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on; the page has room for
     // kPageRows. `centre` [dim] is taken from each key first. A scale is the projection scale <x,x>/<x,c> of its group
     // (Gao & Long 2024, RaBitQ, arXiv 2405.12497, has the same estimator), for code points at unit variance.
-    void (*pack_keys)(const float* rows, int count, int dim, const float* centre, int first, uint8_t* codes, uint16_t* scales);
+    void (*pack_keys)(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, uint8_t* codes,
+                      uint16_t* scales);
     void (*pack_values)(ValueCoding coding, const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales);
 
     // Rounds queries to 7 bits a group of kGroup: codes, scales (with the key step) and sums as in QueryBlock.

@@ -100,18 +100,30 @@ void transpose16(const float (*block)[16], float* target, int stride) {
 }
 
 // Code points of a group's keys as unsigned bytes.
-struct PackedKeys {
+struct Lloyd4Keys {
     const uint8_t* codes;  // [kGroup / 8][row][4], see PageLayout
     int at(int row, int d) const {
         const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
-        return kKeyCodes.at[d % 8 < 4 ? byte & 15 : byte >> 4] + kKeyOffset;
+        return kKeyCodes4.at[d % 8 < 4 ? byte & 15 : byte >> 4] + kKeyOffset;
+    }
+};
+struct Lloyd3Keys {
+    const uint8_t* codes;  // [kGroup / 32][3][row][4]
+    int at(int row, int d) const {
+        const uint8_t* bytes = codes + (d / 32 * 3 * kPageRows + row) * 4 + d % 4;
+        constexpr int next = kPageRows * 4;
+        const int nibble = d % 8 < 4 ? 0 : 4, top = nibble + 3;
+        const int code = d % 32 < 24 ? bytes[d % 32 / 8 * next] >> nibble & 7
+                                     : (bytes[0] >> top & 1) | (bytes[next] >> top & 1) << 1 | (bytes[2 * next] >> top & 1) << 2;
+        return kKeyCodes3.at[code] + kKeyOffset;
     }
 };
 struct KeyBytes {
     const uint8_t* bytes;  // [kGroup / 4][row][4]
     int at(int row, int d) const { return bytes[(d / 4 * kPageRows + row) * 4 + d % 4]; }
 };
-void expand_keys(const PackedKeys& keys, uint8_t* bytes) {
+template <typename Keys>
+void expand_keys(const Keys& keys, uint8_t* bytes) {
     for (int d = 0; d < kGroup; d++)
         for (int r = 0; r < kPageRows; r++) bytes[(d / 4 * kPageRows + r) * 4 + d % 4] = uint8_t(keys.at(r, d));
 }

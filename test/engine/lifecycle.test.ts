@@ -267,7 +267,7 @@ t.test("estimates and contextSize \"auto\"", async (t) => {
     const estimate = await bareModel.fileInsights.estimateContextResourceRequirementsV2({...options, flashAttention: "auto"});
 
     const usages = new Map<string, number>();
-    for (const tier of ["high", "stock", "conservative", "exact", "high"]) {
+    for (const tier of ["high", "stock", "conservative", "compact", "exact", "high"]) {
         const context = await createContext(model, tier, options);
         usages.set(tier, context.memoryUsage.ram);
         await context.dispose();
@@ -275,7 +275,8 @@ t.test("estimates and contextSize \"auto\"", async (t) => {
     t.equal(usages.get("stock"), truth, "stock's own figure is as without the package");
     const cells = 16_384 * 3 * 2 * (128 + 128) * 2;
     t.ok(usages.get("high")! < truth - cells / 2, "a packed context's is smaller", Object.fromEntries(usages));
-    t.ok(usages.get("conservative")! < usages.get("high")! && usages.get("high")! < usages.get("exact")!);
+    const ours = ["compact", "conservative", "high", "exact"].map((tier) => usages.get(tier)!);
+    t.strictSame(ours, [...ours].sort((a, b) => a - b), "and the fewer bits, the less");
     t.strictSame(await model.fileInsights.estimateContextResourceRequirementsV2({...options, flashAttention: "auto"}), estimate,
         "stock's estimate is as without the package, after packed contexts were estimated");
 

@@ -51,7 +51,7 @@ async function nextLogits(sequence: LlamaContextSequence, tokens: readonly Token
 }
 
 /** Mean divergence from stock that each tier may have, in nats; see attention-shapes.test.ts for what is measured. */
-const bounds = [["exact", 2e-4], ["high", 0.3], ["conservative", 0.6]] as const;
+const bounds = [["exact", 2e-4], ["high", 0.3], ["conservative", 0.6], ["compact", 0.95]] as const;
 
 function createContext(model: LlamaModel, kvCache: string, options: object = {}) {
     return model.createContext({contextSize: 512, threads: 1, flashAttention: true, kvCache, ...options});

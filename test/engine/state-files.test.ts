@@ -23,7 +23,7 @@ t.teardown(() => llama.dispose());
 const stateLogits = join(root, "test/fixtures/state-logits.mjs");
 const prompt = randomTokens(300, 41);
 const more = randomTokens(12, 42).slice(1);
-const tiers = ["exact", "high", "conservative"] as const;
+const tiers = ["exact", "high", "conservative", "compact"] as const;
 
 function createContext(model: LlamaModel, kvCache: string, options: object = {}) {
     return model.createContext({contextSize: 512, threads: 1, kvCache, ...options});

@@ -269,7 +269,7 @@ int main(int argc, char** argv) {
         check::run(name + ", sink scores", [&] { check_setting({Format(format), 16, false, true}, seed + 3); });
         check::run(name + ", soft cap and sink scores", [&] { check_setting({Format(format), 64, false, true, 4.0f}, seed + 4); });
     }
-    for (Format format : {Format::k4v4, Format::k4v2})
+    for (Format format : {Format::k4v4, Format::k4v2, Format::k3v2})
         check::run(std::string("attention over pages of two centres, ") + format_info(format).name, [&] { check_two_centres(format, seed); });
     check::run("rotation inside the cache", [&] {
         Random random(seed);

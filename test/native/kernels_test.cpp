@@ -42,7 +42,7 @@ static TestPage make_page(Format format, const HeadShape& shape, int begin, int 
     page.keys.resize(keys.size());
     page.values.resize(values.size());
     read_rows(bytes, layout, format, shape, centre, begin, count, page.keys.data(), page.values.data());
-    page.rows = {bytes, nullptr, shape, format_info(format).values, kPageRows, begin, count, position};
+    page.rows = {bytes, nullptr, shape, format, kPageRows, begin, count, position};
     return page;
 }
 
@@ -60,6 +60,17 @@ static void spoil_after(TestPage& page, Format format, int32_t position) {
         for (int g = 0; g < shape.key_groups(); g++) std::memset(bytes + page.layout.key_scales + (g * kPageRows + row) * 2, 0xff, 2);
         for (int g = 0; g < shape.value_groups(); g++) std::memset(bytes + page.layout.value_scales + (g * kPageRows + row) * 2, 0xff, 2);
     }
+}
+
+// Any codes at all, and the largest or smallest everywhere: what sums of products can come to.
+static void spoil_codes(TestPage& page, Random& random) {
+    uint8_t* bytes = page.memory.bytes.get();
+    const int kind = random.between(0, 2);
+    const auto fill = [&](size_t from, size_t to) {
+        for (size_t at = from; at < to; at++) bytes[at] = kind == 2 ? uint8_t(random.next()) : kind == 1 ? 0xff : 0;
+    };
+    fill(page.layout.keys, page.layout.key_scales);
+    fill(page.layout.values, page.layout.value_scales);
 }
 
 // Queries and their running softmax.
@@ -162,6 +173,10 @@ static void check_like_scalar(const Kernels& kernels, Format format, const HeadS
     AlignedBytes scratch(attention_scratch_bytes(shape));
     for (int round = 0; round < 40 && check::clean(); round++) {
         Case at = make_case(format, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
+        if (packed && round % 5 == 4) {
+            for (TestPage& page : at.pages) spoil_codes(page, random);
+            for (int8_t& code : at.queries->codes) code = int8_t(random.chance(0.9) ? kQueryMax : -kQueryMax);
+        }
         attend(kScalarKernels, at, packed, scratch.bytes.get());
         std::vector<float> dots(at.queries->count), expected_dots(at.queries->count);
         kernels.dot_rows(at.queries->query.data(), at.queries->count, shape.key_dim, at.centre.data(), dots.data());
@@ -214,7 +229,7 @@ static double score_bound(const Queries& queries, int i, const float* key, const
 static void check_definition(const Kernels& kernels, Format format, const HeadShape& shape, Random& random) {
     const bool packed = format_info(format).packed;
     AlignedBytes scratch(attention_scratch_bytes(shape));
-    const double largest_point = format == Format::k4v2 ? 1.9753 : 2.7326;
+    const double largest_point = format_info(format).values == ValueCoding::trellis2 ? 1.9753 : 2.7326;
     double error_energy = 0, energy = 0;
     for (int round = 0; round < 30 && check::clean(); round++) {
         Case at = make_case(format, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);

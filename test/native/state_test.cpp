@@ -210,7 +210,7 @@ static void check_refused() {
     Bytes version = at.bytes;
     version[4]++;
     CHECK_CODE(load(at.target, version), "STATE_FOREIGN");
-    for (Format format : {Format::f16, Format::k4v2}) CHECK_CODE(load(at.target, Damaged(format).bytes), "STATE_FORMAT_MISMATCH");
+    for (Format format : {Format::f16, Format::k4v2, Format::k3v2}) CHECK_CODE(load(at.target, Damaged(format).bytes), "STATE_FORMAT_MISMATCH");
     CacheModel other(make_options(Format::k4v4), *select_kernels(), 1);
     other.add(0, 10);
     CHECK_CODE(load(at.target, save(other, {0})), "STATE_MODEL_MISMATCH");

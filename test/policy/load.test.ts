@@ -31,6 +31,7 @@ t.test("no policy gives the built-in tiers and high", async (t) => {
         {window: 64, sinks: 4, eviction: null, name: "exact", format: "f16"},
         {window: 64, sinks: 4, eviction: null, name: "high", format: "k4v4"},
         {window: 64, sinks: 4, eviction: null, name: "conservative", format: "k4v2"},
+        {window: 64, sinks: 4, eviction: null, name: "compact", format: "k3v2"},
         ...Object.entries({recommended: 0.68, balanced: 0.6, aggressive: 0.52}).map(([name, keep]) =>
             ({window: 64, sinks: 4, eviction: {schedule: "shared", scorer: "attention", slack: 256, keep}, name, format: "k4v2"}))
     ]);
@@ -42,7 +43,8 @@ t.test("a whole policy is filled in", async (t) => {
         tiers: {
             fast: {format: "k4v2", window: 0},
             wide: {extends: "conservative", window: 4096, sinks: 64},
-            mixed: {extends: "exact", format: "k4v4"}
+            mixed: {extends: "exact", format: "k4v4"},
+            small: {extends: "compact", sinks: 0}
         },
         pool: {limit: "1.5GiB"}, onUnsupported: "stock"
     });
@@ -52,6 +54,7 @@ t.test("a whole policy is filled in", async (t) => {
     t.strictSame(policy.tiers.get("fast"), {name: "fast", format: "k4v2", window: 0, sinks: 4, eviction: null});
     t.strictSame(policy.tiers.get("wide"), {name: "wide", format: "k4v2", window: 4096, sinks: 64, eviction: null});
     t.strictSame(policy.tiers.get("mixed"), {name: "mixed", format: "k4v4", window: 64, sinks: 4, eviction: null});
+    t.strictSame(policy.tiers.get("small"), {name: "small", format: "k3v2", window: 64, sinks: 0, eviction: null});
 });
 
 t.test("eviction is filled in, also from the tier that is extended", async (t) => {
@@ -110,6 +113,7 @@ t.test("every mistake is reported at once", async (t) => {
             Fast: {format: "k4v2"},
             stock: {format: "f16"},
             high: {extends: "high", sinks: 8},
+            compact: {format: "k3v2"},
             still: {extends: "exact", window: 3},
             "empty-one": {},
             wrong: {format: "k4v3", window: 9999, sinks: -1, windwo: 3},
@@ -123,18 +127,19 @@ t.test("every mistake is reported at once", async (t) => {
     const expected: [RegExp, string | null][] = [
         [/^\/teirs: 1 .*"tiers"/, "tiers"],
         [/^\/version: 2 .*1/, null],
-        [/^\/default: "hihg" .*"conservative"/, "high"],
+        [/^\/default: "hihg" .*"compact"/, "high"],
         [/^\/tiers\/Fast: "Fast" /, null],
         [/^\/tiers\/stock: "stock" /, null],
         [/^\/tiers\/high: "high" is a built-in tier, which can't be redefined; .*another name, and "extends": "high"/, null],
+        [/^\/tiers\/compact: "compact" is a built-in tier, which can't be redefined/, null],
         [/^\/tiers\/still\/window: 3 contradicts .*"f16"/, null],
         [/^\/tiers\/empty-one: \{\} .*"format".*"extends"/, null],
-        [/^\/tiers\/wrong\/format: "k4v3" .*"f16", "k4v4" and "k4v2"/, "k4v4"],
+        [/^\/tiers\/wrong\/format: "k4v3" .*"f16", "k4v4", "k4v2" and "k3v2"/, "k4v4"],
         [/^\/tiers\/wrong\/window: 9999 .*0 to 4096/, null],
         [/^\/tiers\/wrong\/sinks: -1 .*0 to 64/, null],
         [/^\/tiers\/wrong\/windwo: 3 .*"window"/, "window"],
         [/^\/tiers\/not-a-tier: 5 .*object/, null],
-        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high" and "conservative"/, "high"],
+        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high", "conservative" and "compact"/, "high"],
         [/^\/pool\/limti: 5 .*"limit"/, "limit"],
         [/^\/onUnsupported: "stcok" .*"error" and "stock"/, "stock"]
     ];
@@ -152,7 +157,7 @@ t.test("contradictions", async (t) => {
         [/^\/tiers\/a\/window: 1 contradicts/, /^\/tiers\/a\/sinks: 1 contradicts/]);
     t.doesNotThrow(() => loadPolicy({tiers: {a: {extends: "exact", format: "k4v4", window: 1}}}));
     t.match(failureOf({default: "fast", tiers: {slow: {format: "f16"}}}).problems,
-        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative" and "slow"/]);
+        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative", "compact" and "slow"/]);
     t.match(failureOf({default: "stock"}).problems, [/^\/default: "stock" is no tier/]);
 });
 
@@ -208,7 +213,7 @@ t.test("tiers are found by name", async (t) => {
     t.equal(resolveTier(policy, "high").format, "k4v4");
     t.throws(() => resolveTier(policy, "fats"), {
         code: "TIER_UNKNOWN",
-        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "fast" and "stock" ' +
+        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "compact", "fast" and "stock" ' +
             '(did you mean "fast"?).'
     });
     t.throws(() => resolveTier(policy, "constructor"), {code: "TIER_UNKNOWN"});

@@ -68,7 +68,8 @@ function policyToJson({tiers, ...rest}: Policy): object {
 const formatMeanings: Readonly<Record<Tier["format"], string>> = {
     f16: "keys and values stay F16",
     k4v4: "keys and values in 4 bits",
-    k4v2: "keys in 4 bits, values in 2 bits"
+    k4v2: "keys in 4 bits, values in 2 bits",
+    k3v2: "keys in 3 bits, values in 2 bits"
 };
 
 function formatTier({name, format, window, sinks}: Tier, isDefault: boolean): string {

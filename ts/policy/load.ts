@@ -103,7 +103,7 @@ function contradictions(file: PolicyFile, tierNames: readonly string[]): string[
         for (const field of ["window", "sinks"] as const) {
             if (typeof tier[field] === "number")
                 problems.push(problem(pointerTo(pointerTo("/tiers", name), field), tier[field],
-                    'contradicts the format "f16", which keeps all rows F16; leave it out, give "evict", or choose "k4v4" or "k4v2"'));
+                    'contradicts the format "f16", which keeps all rows F16; leave it out, give "evict", or choose "k4v4", "k4v2" or "k3v2"'));
         }
     }
 

@@ -13,7 +13,7 @@ export interface PolicyFile {
      */
     version?: 1;
     /**
-     * Name of the tier of a context that asks for none: a built-in tier (`exact`, `high`, `conservative`, `recommended`, `balanced`, `aggressive`) or one of `tiers`. `high` if absent.
+     * Name of the tier of a context that asks for none: a built-in tier (`exact`, `high`, `conservative`, `compact`, `recommended`, `balanced`, `aggressive`) or one of `tiers`. `high` if absent.
      */
     default?: string;
     /**
@@ -43,11 +43,11 @@ export interface PolicyTier {
     /**
      * Built-in tier that gives the fields left out here.
      */
-    extends?: "exact" | "high" | "conservative" | "recommended" | "balanced" | "aggressive";
+    extends?: "exact" | "high" | "conservative" | "compact" | "recommended" | "balanced" | "aggressive";
     /**
-     * How rows are stored once they leave the exact window: `f16` as they are, `k4v4` keys and values in 4 bits, `k4v2` keys in 4 bits and values in 2.
+     * How rows are stored once they leave the exact window: `f16` as they are, `k4v4` keys and values in 4 bits, `k4v2` keys in 4 bits and values in 2, `k3v2` keys in 3 bits and values in 2.
      */
-    format?: "f16" | "k4v4" | "k4v2";
+    format?: "f16" | "k4v4" | "k4v2" | "k3v2";
     /**
      * Newest tokens of a sequence that stay F16, at least. In tokens; 64 if absent. Without effect on `f16`.
      */

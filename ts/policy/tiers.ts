@@ -46,6 +46,7 @@ export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
     ["exact", {name: "exact", format: "f16", ...allRows}],
     ["high", {name: "high", format: "k4v4", ...allRows}],
     ["conservative", {name: "conservative", format: "k4v2", ...allRows}],
+    ["compact", {name: "compact", format: "k3v2", ...allRows}],
     // The shares that the papers' preserveEarly schedule keeps at 50, 30 and 10%.
     evicted("recommended", 0.68),
     evicted("balanced", 0.6),
