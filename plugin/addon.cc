@@ -9,6 +9,7 @@
 #include "AddonContext.h"
 #include "AddonModel.h"
 #include "adopt.h"
+#include "logits.h"
 #include "promise_worker.h"
 
 namespace deltastore {
@@ -256,6 +257,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("stats", stats);
     add("evaluateLogits", evaluate_logits);
     add("clearSequence", clear_sequence);
+    add("scoreLogits", score_logits);
+    add("compareLogits", compare_logits);
     add("convertWeightsToF16", convert_weights);
     return exports;
 }
