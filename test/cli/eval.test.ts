@@ -1,7 +1,11 @@
+import {spawn} from "node:child_process";
+import {once} from "node:events";
 import {existsSync, readFileSync, writeFileSync} from "node:fs";
 import {join} from "node:path";
+import {setTimeout} from "node:timers/promises";
 import t from "tap";
 import {deltastore} from "../support/command.js";
+import {cliPath} from "../support/paths.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 import type {EvalReport} from "../../dist/eval/report.js";
 
@@ -42,13 +46,25 @@ t.test("facts and answers", async (t) => {
 });
 
 t.test("an interrupted run goes on", async (t) => {
-    const out = join(t.testdir(), "quality.json");
-    const args = ["--caches", "exact", "--what", "logits", "--chunks", "1", "--out", out];
-    const foreign = '{"model":"another"}\n';
-    writeFileSync(`${out}.unfinished`, foreign);
+    const out = join(t.testdir(), "quality.json"), unfinished = `${out}.unfinished`;
+    const args = ["--caches", "exact", "--what", "generation", "--out", out];
+    const results = () => existsSync(unfinished) ? readFileSync(unfinished, "utf8").split("\n").length - 2 : 0;
+    const interrupted = spawn(process.execPath, [cliPath, "eval", "--threads", "1", "--model", model, ...args], {stdio: "ignore"});
+    while (results() < 3 && interrupted.exitCode === null) await setTimeout(20);
+    interrupted.kill("SIGKILL");
+    await once(interrupted, "close");
+    t.notOk(existsSync(out));
+    const kept = readFileSync(unfinished, "utf8");
+
+    const {code, stderr} = await evaluate(...args);
+    t.equal(code, 0);
+    t.match(stderr, /^\d+ results are there already, in .*quality\.json\.unfinished\.\n$/);
+    t.match(JSON.parse(readFileSync(out, "utf8")), {caches: [{name: "stock"}, {name: "exact", generation: {answers: 24}}]});
+
+    writeFileSync(unfinished, kept.replace("llama-head-128", "another"));
     const refused = await evaluate(...args);
-    t.match(refused, {code: 2, stdout: "", stderr: /error OPTION_INVALID: .*quality\.json\.unfinished .* differs in "model", "text", "engine" and "kernel"/});
-    t.equal(readFileSync(`${out}.unfinished`, "utf8"), foreign);
+    t.match(refused, {code: 2, stdout: "", stderr: /error OPTION_INVALID: .*quality\.json\.unfinished .* differs in "model"\. Delete it/});
+    t.equal(readFileSync(unfinished, "utf8"), kept.replace("llama-head-128", "another"));
 });
 
 t.test("bad input ends before anything is evaluated", async (t) => {

@@ -40,6 +40,16 @@ t.test("a journal of something else is left alone", async (t) => {
     t.equal(new Journal(null, setup).size, 0, "none is needed");
 });
 
+t.test("a journal without results may become another's", async (t) => {
+    const path = join(t.testdir(), "results.unfinished");
+    new Journal(path, {...setup, text: "5678"});
+    new Journal(path, setup).add(["a"], 1);
+    t.equal(new Journal(path, setup).get(["a"]), 1);
+    writeFileSync(path, '{"model":"a.gg');
+    t.equal(new Journal(path, setup).size, 0, "cut off in its first line");
+    t.equal(readFileSync(path, "utf8"), `${JSON.stringify(setup)}\n`);
+});
+
 t.test("a suite goes on where it stopped", async (t) => {
     const path = join(t.testdir(), "results.unfinished");
     const reference: EvalCache = {name: "stock", definition: "stock", options: {kvCache: "stock"}};

@@ -4,7 +4,7 @@ import type {Command} from "commander";
 import type {Llama, LlamaModel} from "node-llama-cpp";
 import {packageRoot} from "../engine-files.js";
 import {DeltaStoreError} from "../errors.js";
-import {defaultCacheNames, resolveCaches, stockCacheNames, withWindowlessTiers} from "../eval/caches.js";
+import {defaultCacheNames, resolveCaches, stockCacheNames, withWindowlessTiers, type EvalCache} from "../eval/caches.js";
 import {Journal} from "../eval/journal.js";
 import {measurements, type EvalReport, type Measurement} from "../eval/report.js";
 import {evalSetup} from "../eval/setup.js";
@@ -28,6 +28,9 @@ interface EvalOptions {
     threads?: number;
     json?: boolean;
 }
+
+/** Beside --out, until the run is complete. */
+const journalSuffix = ".unfinished";
 
 const defaultText = path.join(packageRoot, "bench/data/wikitext-2-test-excerpt.txt");
 
@@ -63,31 +66,42 @@ async function evaluateCaches({model, policy = policyFromEnvironment(process.env
     });
     try {
         await ensureServed(runtime.store, runtime.model);
-        const report = await measure(runtime);
+        const journal = await openJournal(runtime, content, out);
+        if (journal.size > 0) note(`${journal.size} results are there already, in ${out}${journalSuffix}.`);
+        const report = await measure(runtime, {caches, what, chunks, content}, journal);
         if (out !== undefined) writeFileSync(out, `${JSON.stringify(report, null, 2)}\n`);
+        journal.remove();
         if (json) printJson(report);
         else printLine(formatReport(report));
     } finally {
         await runtime.close();
     }
+}
 
-    async function measure({model, modelPath, store, threads}: Runtime): Promise<EvalReport> {
-        const {loadNative} = await import("../load-native.js");
-        const {EvalText} = await import("../eval/text.js");
-        const {evaluate} = await import("../eval/run.js");
-        const native = await loadNative();
-        const journal = new Journal(out === undefined ? null : `${out}.unfinished`, evalSetup(native, modelPath, content));
-        if (journal.size > 0) note(`${journal.size} results are there already, in ${out}.unfinished.`);
-        const progress = showSteps();
-        try {
-            const plan = {caches, what, chunks, text: new EvalText(model, content)};
-            const reports = await evaluate({model, store, native, threads}, plan, journal, ({done, total, suite, cache}) =>
-                progress.onStep(done, total, `${suite}, ${cache}`));
-            journal.remove();
-            return {model: path.basename(modelPath), date: new Date().toISOString().slice(0, 10), caches: reports};
-        } finally {
-            progress.stop();
-        }
+async function openJournal({modelPath}: Runtime, content: string, out: string | undefined): Promise<Journal> {
+    const {loadNative} = await import("../load-native.js");
+    return new Journal(out === undefined ? null : `${out}${journalSuffix}`, evalSetup(await loadNative(), modelPath, content));
+}
+
+interface Measuring {
+    caches: EvalCache[];
+    what: Measurement[];
+    chunks: number;
+    /** The text. */
+    content: string;
+}
+
+async function measure({model, modelPath, store, threads}: Runtime, {content, ...plan}: Measuring, journal: Journal): Promise<EvalReport> {
+    const {loadNative} = await import("../load-native.js");
+    const {EvalText} = await import("../eval/text.js");
+    const {evaluate} = await import("../eval/run.js");
+    const progress = showSteps();
+    try {
+        const caches = await evaluate({model, store, native: await loadNative(), threads}, {...plan, text: new EvalText(model, content)}, journal,
+            ({done, total, suite, cache}) => progress.onStep(done, total, `${suite}, ${cache}`));
+        return {model: path.basename(modelPath), date: new Date().toISOString().slice(0, 10), caches};
+    } finally {
+        progress.stop();
     }
 }
 

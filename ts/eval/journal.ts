@@ -7,7 +7,8 @@ export type JournalSetup = Readonly<Record<string, string>>;
 
 /**
  * Results that are kept as they are made, so that a run that was interrupted goes on where it stopped. A file of JSON lines, the first of
- * which is the setup; a last line that was cut off counts as not written. Without a path results are kept in memory.
+ * which is the setup; a last line that was cut off counts as not written, and a file without results as none. Without a path results are
+ * kept in memory.
  */
 export class Journal {
     readonly #values = new Map<string, unknown>();
@@ -18,7 +19,7 @@ export class Journal {
         this.#path = path;
         if (path === null) return;
         if (existsSync(path)) this.#read(path, setup);
-        else this.#write(() => writeFileSync(path, line(setup)));
+        if (this.size === 0) this.#write(() => writeFileSync(path, line(setup)));
     }
 
     /** Results that it has. */
@@ -51,6 +52,7 @@ export class Journal {
         } catch (error) {
             throw new DeltaStoreError("OPTION_INVALID", `${path} is no file of unfinished results. Delete it, or give another --out`, {cause: error});
         }
+        if (this.size === 0) return;
         const differing = Object.keys(setup).filter((name) => written?.[name] !== setup[name]);
         if (differing.length > 0)
             throw new DeltaStoreError("OPTION_INVALID", `${path} has the results of an interrupted run that differs in ${quoteList(differing)}. ` +

@@ -27,7 +27,7 @@ export interface EvalPlan {
     readonly chunks: number;
 }
 
-/** Outcomes so far and in all, and whose is next to last. */
+/** Outcomes so far and in all, and whose is next. */
 export interface EvalProgress {
     done: number;
     total: number;
@@ -52,7 +52,7 @@ export async function evaluate(runtime: EvalRuntime, {caches, what, text, chunks
     const runner: SuiteRunner = {
         journal,
         open: (cache, contextSize, sequences) => openContext(runtime, text, cache, contextSize, sequences),
-        onOutcome: (suite, cache) => onProgress({done: ++done, total, suite, cache})
+        onOutcome: (suite, cache) => onProgress({done: done++, total, suite, cache})
     };
     const run = async <E, O>(suite: Suite<E, O> | null) => suite === null ? null : await runSuite(suite, reference, runner);
     const window = await run(suites.window), worst = await run(suites.worst);

@@ -20,7 +20,7 @@ export interface Suite<Expected, Outcome> {
 export interface SuiteRunner {
     readonly journal: Journal;
     open(cache: EvalCache, contextSize: number, sequences: number): Promise<EvalContext>;
-    /** Told of each outcome, also of those that the journal has. */
+    /** Told before each outcome is measured or, if it is there already, taken from the journal. */
     onOutcome(suite: string, cache: string): void;
 }
 
@@ -42,6 +42,7 @@ export async function runSuite<Expected, Outcome>(suite: Suite<Expected, Outcome
         for (const [index, name] of suite.cases.entries()) {
             let expected: {value: Expected} | undefined;
             for (const cache of suite.caches) {
+                onOutcome(suite.name, cache.name);
                 const key = [suite.name, name, cache.definition];
                 let outcome = journal.get(key) as Outcome | undefined;
                 if (outcome === undefined) {
@@ -50,7 +51,6 @@ export async function runSuite<Expected, Outcome>(suite: Suite<Expected, Outcome
                     journal.add(key, outcome);
                 }
                 outcomes.get(cache.name)!.push(outcome);
-                onOutcome(suite.name, cache.name);
             }
         }
         return outcomes;
