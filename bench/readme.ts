@@ -6,10 +6,11 @@ import type {RetrievalSummary} from "../ts/eval/retrieval.js";
 import type {MemoryReport} from "./memory.js";
 import {SpeedFigures, type SpeedReport} from "./speed-report.js";
 import {count, mib, table} from "./support/format.js";
-import {root} from "./support/package.js";
+import {dist, root} from "./support/package.js";
 
 const results = (name: string) => JSON.parse(readFileSync(path.join(root, "bench/results", `${name}.json`), "utf8"));
 
+const {isBroken} = await dist("eval/retrieval.js");
 const {caches} = results("quality") as EvalReport;
 const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
 const withError = (value: number, error: number, digits: number) => `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
@@ -34,7 +35,7 @@ function quality(): string {
 
 function retrieval(): string {
     const cells = (summary: RetrievalSummary) => [
-        percent(summary.accuracy), summary.relative === null ? "" : percent(summary.relative),
+        percent(summary.accuracy), (summary.relative === null ? "" : percent(summary.relative)) + (isBroken(summary) ? ", BROKEN" : ""),
         withError(summary.logProbabilityChange, summary.logProbabilityChangeError, 2)
     ];
     const rows = measured("retrieval").map(({name, figures: {unknown, known}}) => [name, ...cells(unknown), ...cells(known)]);
