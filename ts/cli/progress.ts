@@ -21,9 +21,9 @@ export function showSteps(): StepProgress {
     let started = false;
     return {
         onStep(done, total, label) {
-            if (!started) bar.start(total, done, {label});
+            if (started) bar.update(done, {label});
+            else bar.start(total, done, {label});
             started = true;
-            bar.update(done, {label});
         },
         stop: () => bar.stop()
     };
