@@ -1,24 +1,54 @@
 /** Puts the tables of bench/results/*.json into README.md, between their markers: `npm run readme`. */
 import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
+import type {CacheReport, EvalReport} from "../ts/eval/report.js";
+import type {RetrievalSummary} from "../ts/eval/retrieval.js";
 import type {MemoryReport} from "./memory.js";
-import type {DivergenceSummary} from "./quality/divergence.js";
 import {SpeedFigures, type SpeedReport} from "./speed-report.js";
 import {count, mib, table} from "./support/format.js";
-import {root} from "./support/package.js";
+import {dist, root} from "./support/package.js";
 
 const results = (name: string) => JSON.parse(readFileSync(path.join(root, "bench/results", `${name}.json`), "utf8"));
 
-function quality(): string {
-    const report = results("quality") as Record<"window" | "worst", Record<string, DivergenceSummary>>;
-    const kld = (summary: DivergenceSummary | undefined) => summary === undefined ? "" : `${summary.kld.toFixed(5)} ± ${summary.kldError.toFixed(5)}`;
-    const rows = Object.entries(report.window).map(([name, summary]) => {
-        const worst = report.worst[name] ?? report.worst[`${name}, window 0`];
-        return [name, kld(summary), `${(100 * summary.sameTop1).toFixed(1)}%`, `x${summary.perplexityRatio.toFixed(3)}`, kld(worst)];
+const {isBroken} = await dist("eval/retrieval.js");
+const {caches} = results("quality") as EvalReport;
+const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
+const withError = (value: number, error: number, digits: number) => `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
+
+/** The caches for which this was measured. */
+function measured<Name extends "logits" | "retrieval" | "generation">(name: Name): {name: string; figures: NonNullable<CacheReport[Name]>}[] {
+    return caches.flatMap((cache) => {
+        const figures = cache[name];
+        return figures === undefined ? [] : [{name: cache.name, figures: figures as NonNullable<CacheReport[Name]>}];
     });
-    const [first] = Object.values(report.window), [worst] = Object.values(report.worst);
-    return table(["cache", "KLD as used", "same top-1", "perplexity", "KLD worst case"], rows) +
-        `\n\n${count(first!.positions)} positions as used, ${count(worst!.positions)} in the worst case.`;
+}
+
+function quality(): string {
+    const rows = measured("logits").map(({name, figures: {window, worst}}) => [
+        name, `${window.memoryRatio.toFixed(2)}x`, withError(window.kld, window.kldError, 5), window.kld99.toFixed(4), percent(window.sameTop1),
+        `x${window.perplexityRatio.toFixed(3)}`, window.grade, withError(worst.kld, worst.kldError, 5)
+    ]);
+    const [first] = measured("logits");
+    return table(["cache", "less memory by", "KLD as used", "99%", "same top-1", "perplexity", "grade", "KLD worst case"], rows) +
+        `\n\n${count(first!.figures.window.positions)} positions as used, ${count(first!.figures.worst.positions)} in the worst case.`;
+}
+
+function retrieval(): string {
+    const cells = (summary: RetrievalSummary) => [
+        percent(summary.accuracy), (summary.relative === null ? "" : percent(summary.relative)) + (isBroken(summary) ? ", BROKEN" : ""),
+        withError(summary.logProbabilityChange, summary.logProbabilityChangeError, 2)
+    ];
+    const rows = measured("retrieval").map(({name, figures: {unknown, known}}) => [name, ...cells(unknown), ...cells(known)]);
+    const [first] = measured("retrieval");
+    return table(["cache", "asked later", "to stock", "log-probability", "asked at once", "to stock", "log-probability"], rows) +
+        `\n\n${first!.figures.unknown.questions} questions each way.`;
+}
+
+function generation(): string {
+    const rows = measured("generation").map(({name, figures: {agreed, agreedError, identical, perplexity, perplexityError}}) =>
+        [name, withError(agreed, agreedError, 1), percent(identical), withError(perplexity, perplexityError, 3)]);
+    const [first] = measured("generation");
+    return table(["cache", "tokens as stock's", "identical", "perplexity under stock"], rows) + `\n\n${first!.figures.answers} answers of at most 64 tokens.`;
 }
 
 function memory(): string {
@@ -32,6 +62,6 @@ const {tables} = new SpeedFigures(results("speed") as SpeedReport);
 
 const readme = path.join(root, "README.md");
 let text = readFileSync(readme, "utf8");
-for (const [name, render] of Object.entries({quality, memory, ...tables}))
+for (const [name, render] of Object.entries({quality, retrieval, generation, memory, ...tables}))
     text = text.replace(new RegExp(`(<!-- table:${name} -->\n)[^]*?(<!-- /table:${name} -->)`), (_, open: string, close: string) => `${open}\n${render()}\n\n${close}`);
 writeFileSync(readme, text);

@@ -9,6 +9,7 @@
 #include "AddonContext.h"
 #include "AddonModel.h"
 #include "adopt.h"
+#include "logits.h"
 #include "promise_worker.h"
 
 namespace deltastore {
@@ -238,7 +239,8 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
                 throw CodedError("NATIVE_FAILURE", "llama_decode returned " + std::to_string(status));
             }
             llama_synchronize(context);
-            if (PackedMemory* memory = packed_memory(context); memory && memory->cache().eviction_due(sequence))
+            PackedMemory* memory = packed_memory(context);
+            if (memory != nullptr && first_logit < tokens.size() && memory->cache().eviction_due(sequence))
                 memory->evict(sequence, *memory->cache().options().eviction);
             const size_t vocabulary = size_t(llama_vocab_n_tokens(llama_model_get_vocab(&context->get_model())));
             auto logits = std::make_shared<std::vector<float>>();
@@ -293,6 +295,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("stats", stats);
     add("evaluateLogits", evaluate_logits);
     add("clearSequence", clear_sequence);
+    add("scoreLogits", score_logits);
+    add("compareLogits", compare_logits);
     add("convertWeightsToF16", convert_weights);
     return exports;
 }

@@ -63,6 +63,21 @@ export interface NativeFailure {
     message: string;
 }
 
+/** What rows of logits say of one token each. */
+export interface LogitScores {
+    /** The token with a row's largest logit, the first of equals. */
+    top: Uint32Array;
+    /** Minus the natural logarithm of the given token's probability. */
+    logLoss: Float64Array;
+}
+
+export interface LogitComparison {
+    /** Kullback-Leibler divergence of the second distribution from the first, in nats. NaN or infinite where the logits make it so. */
+    kld: Float64Array;
+    base: LogitScores;
+    other: LogitScores;
+}
+
 /** Node-llama-cpp's own `AddonContext` instance (`context._ctx`); opaque here. */
 export type AddonContextHandle = object;
 
@@ -93,13 +108,18 @@ export interface NativeBinding {
     takeFailure(context: AddonContextHandle): NativeFailure | null;
     stats(context: AddonContextHandle): NativeStats;
     /**
-     * Evaluates tokens and returns the logits of those from `firstLogit` on, row by row (rows x vocabulary size).
-     * For the quality harness; serves stock contexts too. Evicts afterwards if that is due.
+     * Evaluates tokens and returns the logits of those from `firstLogit` on, row by row (rows x vocabulary size); none if it is the
+     * number of tokens.
+     * For the quality harness; serves stock contexts too. Evicts afterwards if that is due and the last token's logits were wanted.
      */
     evaluateLogits(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: Uint32Array,
                    firstLogit: number): Promise<Float32Array>;
     /** Drops a sequence's rows, for the harness. */
     clearSequence(context: AddonContextHandle, sequenceId: number): void;
+    /** Scores rows of logits by the token that each is given, off the event loop; the array must not change meanwhile. */
+    scoreLogits(logits: Float32Array, tokens: Uint32Array): Promise<LogitScores>;
+    /** Compares two arrays of as many rows of logits, off the event loop; the arrays must not change meanwhile. */
+    compareLogits(base: Float32Array, other: Float32Array, tokens: Uint32Array): Promise<LogitComparison>;
     /** Re-encodes a GGUF file's weights as F16 (`llama_model_quantize` with allow_requantize). */
     convertWeightsToF16(source: string, target: string): Promise<void>;
 }

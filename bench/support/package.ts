@@ -5,6 +5,16 @@ import {fileURLToPath, pathToFileURL} from "node:url";
 export const root = fileURLToPath(new URL("../../../../", import.meta.url));
 
 type Modules = {
+    "eval/caches.js": typeof import("../../ts/eval/caches.js");
+    "eval/journal.js": typeof import("../../ts/eval/journal.js");
+    "eval/logits.js": typeof import("../../ts/eval/logits.js");
+    "eval/retrieval.js": typeof import("../../ts/eval/retrieval.js");
+    "eval/run.js": typeof import("../../ts/eval/run.js");
+    "eval/setup.js": typeof import("../../ts/eval/setup.js");
+    "eval/statistics.js": typeof import("../../ts/eval/statistics.js");
+    "eval/suite.js": typeof import("../../ts/eval/suite.js");
+    "eval/text.js": typeof import("../../ts/eval/text.js");
+    "eval/weights.js": typeof import("../../ts/eval/weights.js");
     "index.js": typeof import("../../ts/index.js");
     "load-native.js": typeof import("../../ts/load-native.js");
     "models/fetch.js": typeof import("../../ts/models/fetch.js");

@@ -1,7 +1,5 @@
-/** Linear between the two values that it falls between. */
-export function quantile(values: readonly number[], fraction: number): number {
-    const sorted = [...values].sort((a, b) => a - b), at = (sorted.length - 1) * fraction, below = Math.floor(at);
-    return sorted[below]! + (at - below) * (sorted[Math.ceil(at)]! - sorted[below]!);
-}
+import {dist} from "./package.js";
+
+export const {quantile} = await dist("eval/statistics.js");
 
 export const median = (values: readonly number[]) => quantile(values, 0.5);

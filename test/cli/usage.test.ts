@@ -12,9 +12,9 @@ t.test("version and help", async (t) => {
 
     const help = await deltastore(["--help"]);
     t.equal(help.code, 0);
-    for (const command of ["demo", "chat", "policy", "doctor", "Exit codes", "DELTASTORE_POLICY"])
+    for (const command of ["demo", "chat", "eval", "policy", "doctor", "Exit codes", "DELTASTORE_POLICY"])
         t.match(help.stdout, command);
-    for (const command of [["demo"], ["chat"], ["policy", "check"], ["policy", "show"], ["doctor"]]) {
+    for (const command of [["demo"], ["chat"], ["eval"], ["policy", "check"], ["policy", "show"], ["doctor"]]) {
         const {code, stdout} = await deltastore([...command, "--help"]);
         t.equal(code, 0);
         t.match(stdout, `Usage: deltastore ${command.join(" ")}`);

@@ -1,9 +1,9 @@
-/** A whole GGUF file of one F32 tensor of 64 values, which loads nowhere but can be checked. */
-export function tinyGguf(): Buffer {
+/** A whole GGUF file of one tensor of 64 values (of F32 if `type` is 0, or of a smaller type), which loads nowhere but can be checked. */
+export function tinyGguf(type = 0): Buffer {
     const header = Buffer.concat([
         Buffer.from("GGUF"), uint32(3), uint64(1), uint64(1),
         text("general.architecture"), uint32(8), text("llama"),
-        text("weight"), uint32(1), uint64(64), uint32(0), uint64(0)
+        text("weight"), uint32(1), uint64(64), uint32(type), uint64(0)
     ]);
     const padding = Buffer.alloc((32 - header.length % 32) % 32);
     const values = Buffer.from(new Float32Array(64).map((_, index) => index).buffer);

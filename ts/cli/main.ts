@@ -4,6 +4,7 @@ import {Command} from "commander";
 import {addChatCommand} from "./chat.js";
 import {addDemoCommand} from "./demo.js";
 import {addDoctorCommand} from "./doctor.js";
+import {addEvalCommand} from "./eval.js";
 import {reportError} from "./output.js";
 import {addPolicyCommand} from "./policy.js";
 
@@ -17,11 +18,12 @@ const program = new Command("deltastore")
     .configureOutput({outputError: () => undefined})
     .addHelpText("after", `
 Exit codes: 0 all is well; 1 a failure was found, such as an invalid policy or an unsupported model; 2 wrong usage.
-Environment: DELTASTORE_MODEL (a GGUF file for demo and chat), DELTASTORE_CACHE (where the fetched model stays),
+Environment: DELTASTORE_MODEL (a GGUF file for demo, chat and eval), DELTASTORE_CACHE (where the fetched model stays),
 DELTASTORE_POLICY (policy file or tier), DELTASTORE_KERNEL (kernel to use instead of the best one).`);
 
 addDemoCommand(program);
 addChatCommand(program);
+addEvalCommand(program);
 addPolicyCommand(program);
 addDoctorCommand(program);
 

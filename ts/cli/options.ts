@@ -1,4 +1,5 @@
 import {InvalidArgumentError} from "commander";
+import {didYouMean, quoteList} from "../policy/nearest.js";
 
 /** A commander parser for whole numbers from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {
@@ -8,6 +9,23 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
             throw new InvalidArgumentError(`Give a whole number from ${least} to ${most}.`);
         return value;
     };
+}
+
+/** A commander parser for names between commas. */
+export function nameList(text: string): string[] {
+    const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+    if (names.length === 0) throw new InvalidArgumentError("Give names with commas between them.");
+    return names;
+}
+
+/** The same for names of which only some are allowed. */
+export function nameListOf<Name extends string>(allowed: readonly Name[]): (text: string) => Name[] {
+    return (text) => nameList(text).map((name) => {
+        const known = allowed.find((one) => one === name);
+        if (known === undefined)
+            throw new InvalidArgumentError(`Allowed are ${quoteList(allowed)}${didYouMean(name, allowed)}.`);
+        return known;
+    });
 }
 
 /** A commander parser for options that can be given several times. */

@@ -7,6 +7,28 @@ const lineInterval = 5000; // milliseconds between lines where there is no termi
 
 const titles: Readonly<Record<ModelProgress["source"], string>> = {pypi: "PyPI", huggingface: "Hugging Face"};
 
+export interface StepProgress {
+    onStep(done: number, total: number, label: string): void;
+    stop(): void;
+}
+
+/** Shows work that goes step by step as a bar on stderr; nothing where there is no terminal. */
+export function showSteps(): StepProgress {
+    if (!process.stderr.isTTY) return {onStep: () => undefined, stop: () => undefined};
+    const bar = new SingleBar({
+        format: "[{bar}] {value} of {total}, {eta_formatted} left: {label}", hideCursor: true, clearOnComplete: true, stream: process.stderr
+    }, Presets.shades_classic);
+    let started = false;
+    return {
+        onStep(done, total, label) {
+            if (started) bar.update(done, {label});
+            else bar.start(total, done, {label});
+            started = true;
+        },
+        stop: () => bar.stop()
+    };
+}
+
 export interface DownloadProgress {
     onProgress(progress: ModelProgress): void;
     /** `whole`: the model is there, though the last report may have been before its last bytes. */

@@ -3,6 +3,7 @@ import type {Llama, LlamaContext, LlamaContextOptions, LlamaModel} from "node-ll
 import {resolveDemoModel} from "../models/fetch.js";
 import {showDownload} from "./progress.js";
 import type {DeltaStore} from "../index.js";
+import type {PolicyFile} from "../policy/policy-file.js";
 
 export interface Runtime {
     readonly llama: Llama;
@@ -18,12 +19,14 @@ export interface Runtime {
 
 export interface RuntimeOptions {
     model?: string | undefined;
-    policy?: string | undefined;
+    policy?: string | PolicyFile | undefined;
     threads?: number | undefined;
     /** Writes nothing but errors that are thrown: neither a download's progress nor the runtime's log. */
     quiet?: boolean | undefined;
     /** Instead of the policy's. */
     onUnsupported?: "error" | undefined;
+    /** What is loaded in place of the model's file. */
+    prepareModel?(llama: Llama, store: DeltaStore, modelPath: string): Promise<string>;
 }
 
 /** The model's path, after fetching it, with a progress bar unless `quiet`, if need be. Ctrl+C stops the download. */
@@ -44,14 +47,15 @@ async function getModelPath(path: string | undefined, quiet: boolean): Promise<s
 }
 
 /** Loads the runtime on the CPU, attaches the store, and loads the model. */
-export async function openRuntime({model: givenPath, policy, threads, quiet = false, onUnsupported}: RuntimeOptions): Promise<Runtime> {
-    const modelPath = await getModelPath(givenPath, quiet);
+export async function openRuntime({model: givenPath, policy, threads, quiet = false, onUnsupported, prepareModel}: RuntimeOptions): Promise<Runtime> {
+    const foundPath = await getModelPath(givenPath, quiet);
     const {getLlama, LlamaLogLevel} = await import("node-llama-cpp");
     const {attach} = await import("../index.js");
     // The runtime's own default is at least 4 threads; on fewer processors, they mostly wait for each other.
     const maxThreads = threads ?? availableParallelism();
     const llama = await getLlama({gpu: false, logLevel: quiet ? LlamaLogLevel.disabled : LlamaLogLevel.error, maxThreads});
     const store = await attach(llama, {...policy === undefined ? {} : {policy}, ...onUnsupported === undefined ? {} : {onUnsupported}});
+    const modelPath = await prepareModel?.(llama, store, foundPath) ?? foundPath;
     const model = await llama.loadModel({modelPath, gpuLayers: 0});
     const contexts: LlamaContext[] = [];
     return {

@@ -19,11 +19,16 @@ const tierNamePattern = /^[a-z][a-z0-9-]*$/;
  *     read; TIER_UNKNOWN for a word that is neither a built-in tier nor a file; OPTION_INVALID for an empty string.
  */
 export function loadPolicy(input: string | PolicyFile | undefined): Policy {
-    if (input === undefined) return checkPolicy({}, "The policy");
+    return completePolicy(readPolicy(input));
+}
+
+/** What `loadPolicy` takes, checked as it does, with nothing filled in. */
+export function readPolicy(input: string | PolicyFile | undefined): PolicyFile {
+    if (input === undefined) return {};
     if (typeof input !== "string") return checkPolicy(input, "The policy");
     if (input.trim() === "")
         throw new DeltaStoreError("OPTION_INVALID", `policy is ${JSON.stringify(input)}; give a built-in tier's name or a policy file's path`);
-    if (builtInTiers.has(input)) return checkPolicy({default: input}, "The policy");
+    if (builtInTiers.has(input)) return {default: input};
     if (tierNamePattern.test(input) && !existsSync(input))
         throw unknownTier(input, [...builtInTiers.keys()], " and no file has this path");
     const {value, problems} = readPolicyFile(input);
@@ -61,7 +66,7 @@ function readPolicyFile(path: string): {value: unknown; problems: string[]} {
     return {value, problems: problems.map(({message, line, column}) => `Line ${line}, column ${column}: ${message}.`)};
 }
 
-function checkPolicy(input: unknown, what: string, textProblems: readonly string[] = []): Policy {
+function checkPolicy(input: unknown, what: string, textProblems: readonly string[] = []): PolicyFile {
     const check = schemaCheck();
     const valid = check(input);
     const file = asRecord(input) as PolicyFile;
@@ -72,7 +77,10 @@ function checkPolicy(input: unknown, what: string, textProblems: readonly string
         ...contradictions(file, names)
     ];
     if (problems.length > 0) throw invalid(what, problems);
+    return file;
+}
 
+function completePolicy(file: PolicyFile): Policy {
     const tiers = new Map(builtInTiers);
     for (const [name, tier] of Object.entries(file.tiers ?? {})) tiers.set(name, completeTier(name, tier));
     const limit = file.pool?.limit;

@@ -1,0 +1,103 @@
+import type {LlamaContext} from "node-llama-cpp";
+import {toDeltaStoreError} from "../errors.js";
+import type {LogitScores, NativeBinding} from "../native.js";
+import {contextInternals, type AddonContext} from "../runtime-internals.js";
+import type {DeltaStore} from "../store.js";
+import type {EvalCache} from "./caches.js";
+
+/** Tokens of one evaluation at most; node-llama-cpp's default. */
+export const batchSize = 512;
+
+/** A context with one of the caches, driven token by token. */
+export class EvalContext {
+    readonly #handle: AddonContext;
+    readonly #evaluated = new Map<number, number[]>();
+
+    constructor(readonly cache: EvalCache, readonly context: LlamaContext, readonly store: DeltaStore, readonly native: NativeBinding) {
+        this.#handle = contextInternals(context)._ctx;
+    }
+
+    /**
+     * Adds tokens to a sequence.
+     * @param wanted so many of the last tokens' logits are returned, a row each; at most `batchSize`. A cache that evicts does so after
+     *     an evaluation that wanted any.
+     */
+    async evaluate(tokens: readonly number[], wanted: number, sequence = 0): Promise<Float32Array> {
+        const evaluated = this.#tokensOf(sequence);
+        let logits = new Float32Array();
+        // The first batch is the short one, so that the last has all logits.
+        for (let at = 0, end = tokens.length % batchSize || batchSize; at < tokens.length; at = end, end += batchSize) {
+            const batch = Uint32Array.from(tokens.slice(at, end));
+            const first = end === tokens.length ? batch.length - wanted : batch.length;
+            logits = await coded(this.native.evaluateLogits(this.#handle, sequence, evaluated.length, batch, first)) as Float32Array<ArrayBuffer>;
+            evaluated.push(...batch);
+        }
+        return logits;
+    }
+
+    /** Makes a sequence that of these tokens, keeping what it shares with them, as chats do; the logits of the last are returned. */
+    async moveTo(tokens: readonly number[], sequence = 0): Promise<Float32Array> {
+        const evaluated = this.#tokensOf(sequence);
+        let shared = 0;
+        while (shared < tokens.length - 1 && tokens[shared] === evaluated[shared]) shared++;
+        if (shared < evaluated.length) {
+            this.#handle.removeTokenCellsFromSequence(sequence, shared, -1);
+            evaluated.length = shared;
+        }
+        return await this.evaluate(tokens.slice(shared), 1, sequence);
+    }
+
+    /** Adds tokens behind those of the sequence's last evaluation, whose logits are given, and scores each by what stood before it. */
+    async scoreNext(before: Float32Array, tokens: readonly number[], sequence = 0): Promise<LogitScores> {
+        const rows = new Float32Array(before.length * tokens.length);
+        rows.set(before);
+        if (tokens.length > 1) rows.set(await this.evaluate(tokens.slice(0, -1), tokens.length - 1, sequence), before.length);
+        return await coded(this.native.scoreLogits(rows, Uint32Array.from(tokens)));
+    }
+
+    /** The most likely continuation; it ends with the text or after so many tokens. */
+    async generate(before: Float32Array, count: number, isEnd: (token: number) => boolean, sequence = 0): Promise<number[]> {
+        const generated: number[] = [];
+        for (let logits = before; ; logits = await this.evaluate(generated.slice(-1), 1, sequence)) {
+            const {top} = await coded(this.native.scoreLogits(logits, Uint32Array.of(0)));
+            generated.push(top[0]!);
+            if (generated.length === count || isEnd(top[0]!)) return generated;
+        }
+    }
+
+    async copy(source: number, target: number): Promise<void> {
+        await this.#handle.copySequenceStateFromOtherSequence(target, source);
+        this.#evaluated.set(target, [...this.#tokensOf(source)]);
+    }
+
+    clear(sequence = 0): void {
+        this.native.clearSequence(this.#handle, sequence);
+        this.#evaluated.delete(sequence);
+    }
+
+    /** Bytes of stock's F16 cache for the tokens that it holds, over what it takes itself: reported by ours, computed for stock's. */
+    memoryRatio(): number {
+        const {bitsPerValue} = this.cache;
+        if (bitsPerValue !== undefined) return 16 / bitsPerValue;
+        const {stockBytes, residentBytes} = this.store.stats(this.context);
+        return stockBytes / residentBytes;
+    }
+
+    async dispose(): Promise<void> {
+        await this.context.dispose();
+    }
+
+    #tokensOf(sequence: number): number[] {
+        const tokens = this.#evaluated.get(sequence) ?? [];
+        this.#evaluated.set(sequence, tokens);
+        return tokens;
+    }
+}
+
+async function coded<T>(result: Promise<T>): Promise<T> {
+    try {
+        return await result;
+    } catch (error) {
+        throw toDeltaStoreError(error);
+    }
+}
