@@ -25,8 +25,8 @@ t.test("every tier without its window", async (t) => {
     t.equal(extended.defaultTier, "long");
     const of = (name: string) => windowless(resolveCaches(extended, [name])[0]!, extended);
     t.match(of("long"), {name: "long", options: {kvCache: "long-window-0"}}, "reported under its own name");
-    t.strictSame(extended.tiers.get("long-window-0"), {name: "long-window-0", format: "k4v2", window: 0, sinks: 8});
-    t.strictSame(extended.tiers.get("high-window-0"), {name: "high-window-0", format: "k4v4", window: 0, sinks: 4});
+    t.strictSame(extended.tiers.get("long-window-0"), {name: "long-window-0", format: "k4v2", window: 0, sinks: 8, eviction: null});
+    t.strictSame(extended.tiers.get("high-window-0"), {name: "high-window-0", format: "k4v4", window: 0, sinks: 4, eviction: null});
     for (const name of ["exact", "plain", "stock-q4_0"]) t.equal(of(name).options.kvCache, resolveCaches(extended, [name])[0]!.options.kvCache);
     t.equal(windowless(reference, extended), reference);
 });

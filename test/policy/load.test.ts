@@ -80,11 +80,11 @@ t.test("eviction is filled in, also from the tier that is extended", async (t) =
         }
     });
     t.strictSame([...problems].sort(), [
-        '/tiers/e/evict/schedule: "unifrom" is not allowed; allowed are "shared", "uniform", "preserveEarly" and "adaptive"; did you mean "uniform"?.',
+        '/tiers/e/evict/schedule: "unifrom" is not allowed; allowed are "shared", "uniform", "preserveEarly" and "adaptive" (did you mean "uniform"?).',
         "/tiers/e/evict/slack: 3 is not allowed; give a whole number from 16 to 65536.",
         '/tiers/e/evict: {"schedule":"unifrom","slack":3} has no "keep"; give a number from 0 to 1.',
-        '/tiers/f/evict/kep: 1 is in an unknown field; allowed fields are "keep", "schedule", "scorer" and "slack"; did you mean "keep"?.',
         "/tiers/f/evict/keep: 1.2 is not allowed; give a number from 0 to 1.",
+        '/tiers/f/evict/kep: 1 is in an unknown field; allowed fields are "keep", "schedule", "scorer" and "slack" (did you mean "keep"?).',
         '/tiers/f/evict/scorer: "best" is not allowed; allowed are "attention", "h2o", "snapkv" and "recency".',
         '/tiers/g/evict: true is not allowed; give an object with the fields "keep", "schedule", "scorer" and "slack".'
     ]);
