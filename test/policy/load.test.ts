@@ -139,7 +139,7 @@ t.test("every mistake is reported at once", async (t) => {
         [/^\/tiers\/wrong\/sinks: -1 .*0 to 64/, null],
         [/^\/tiers\/wrong\/windwo: 3 .*"window"/, "window"],
         [/^\/tiers\/not-a-tier: 5 .*object/, null],
-        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high", "conservative" and "compact"/, "high"],
+        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high", "conservative", "compact", "recommended", "balanced" and "aggressive"/, "high"],
         [/^\/pool\/limti: 5 .*"limit"/, "limit"],
         [/^\/onUnsupported: "stcok" .*"error" and "stock"/, "stock"]
     ];
