@@ -157,7 +157,7 @@ t.test("contradictions", async (t) => {
         [/^\/tiers\/a\/window: 1 contradicts/, /^\/tiers\/a\/sinks: 1 contradicts/]);
     t.doesNotThrow(() => loadPolicy({tiers: {a: {extends: "exact", format: "k4v4", window: 1}}}));
     t.match(failureOf({default: "fast", tiers: {slow: {format: "f16"}}}).problems,
-        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative", "compact" and "slow"/]);
+        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive" and "slow"/]);
     t.match(failureOf({default: "stock"}).problems, [/^\/default: "stock" is no tier/]);
 });
 
@@ -213,7 +213,7 @@ t.test("tiers are found by name", async (t) => {
     t.equal(resolveTier(policy, "high").format, "k4v4");
     t.throws(() => resolveTier(policy, "fats"), {
         code: "TIER_UNKNOWN",
-        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "compact", "fast" and "stock" ' +
+        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "fast" and "stock" ' +
             '(did you mean "fast"?).'
     });
     t.throws(() => resolveTier(policy, "constructor"), {code: "TIER_UNKNOWN"});
