@@ -217,7 +217,7 @@ inline __m256i broadcast4(const void* bytes) {
 }
 
 template <int N, typename Keys>
-void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
+[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
     constexpr int tiles = N == 1 ? 4 : 2;  // of 8 rows: as many sums as fit in registers
     for (int t = 0; t < 8; t += tiles) {
         __m256i sums[N][tiles];
@@ -238,7 +238,7 @@ void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t
 }
 
 template <int N, typename Values>
-void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+[[gnu::always_inline]] inline void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
     constexpr int tiles = N == 1 ? 8 : 2;  // of 8 dims
 #pragma GCC unroll 4  // so that load() knows its shifts
     for (int t = 0; t < 8; t += tiles) {

@@ -194,7 +194,7 @@ inline __m512i broadcast4(const void* bytes) {
 }
 
 template <int N, typename Keys>
-void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
+[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
     __m512i sums[N][4];
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 4; k++) sums[i][k] = _mm512_set1_epi32(starts[i]);
@@ -213,7 +213,7 @@ void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t
 }
 
 template <int N, typename Values>
-void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+[[gnu::always_inline]] inline void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
     __m512i sums[N][4];
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_si512();
