@@ -279,29 +279,22 @@ void Cache::watch_block(int layer, int kv_head, const Plan& plan, const Item& bl
     const int group = queries.count / block.count;
     const auto written = [&](const Written& other) { return other.sequence == block.sequence; };
     const int32_t end = std::find_if(plan.written.begin(), plan.written.end(), written)->end;
-    const bool last_ones = options_.eviction->scorer->watch == WatchedQueries::last;
-    const auto watched = [&](int token) {
-        const int32_t position = plan.tokens[block.first + token].position;
-        return last_ones ? position >= end - kLastQueries : Watch::watched(position);
-    };
-    for (int first = 0; first < block.count; first++) {
-        if (!watched(first)) continue;
-        int past = first + 1;
-        while (past < block.count && watched(past)) past++;
-        const int skipped = first * group;
-        QueryBlock some = queries;
-        some.count = (past - first) * group;
-        some.query += skipped * head.key_dim;
-        some.codes += skipped * head.key_dim;
-        some.code_scales += skipped * head.key_groups();
-        some.code_sums += skipped * head.key_groups();
-        some.positions += skipped;
-        some.slopes += skipped;
-        some.maxima += skipped;
-        some.sums += skipped;
-        watch_queries(layer, kv_head, block.sequence, some, centre_scores, scratch);
-        first = past;
-    }
+    int first = 0;
+    if (options_.eviction->scorer->watch == WatchedQueries::last)
+        while (first < block.count && plan.tokens[block.first + first].position < end - kLastQueries) first++;
+    if (first == block.count) return;
+    const int skipped = first * group;
+    QueryBlock some = queries;
+    some.count -= skipped;
+    some.query += skipped * head.key_dim;
+    some.codes += skipped * head.key_dim;
+    some.code_scales += skipped * head.key_groups();
+    some.code_sums += skipped * head.key_groups();
+    some.positions += skipped;
+    some.slopes += skipped;
+    some.maxima += skipped;
+    some.sums += skipped;
+    watch_queries(layer, kv_head, block.sequence, some, centre_scores, scratch);
 }
 
 void Cache::watch_queries(int layer, int kv_head, int sequence, const QueryBlock& queries, float* centre_scores, void* scratch) {

@@ -41,9 +41,6 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
     const Watch* watch = scorer.watch == WatchedQueries::none ? nullptr : &watches_[sequence];
     const int32_t end = sequences_.last_position(sequence) + 1, sinks_end = sequences_.first_position(sequence) + options_.sinks;
     const float group = float(options_.layers[layer_of_[table]].query_heads) / options_.layers[layer_of_[table]].kv_heads;
-    const auto queries_since = [&](int32_t position) {
-        return scorer.watch == WatchedQueries::last ? float(kLastQueries) : float(Watch::watched_before(end) - Watch::watched_before(position));
-    };
     Judged judged;
     std::vector<int32_t> positions;
     std::vector<float> queries, norms;
@@ -57,7 +54,7 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
         const PageLayout& layout = sequences_.layout(table, reference);
         for (int r = 0; r < reference.count; r++) {
             const int32_t position = sequences_.row_position(table, reference, r);
-            const float seen = std::max(queries_since(position), 1.0f);
+            const float seen = float(scorer.watch == WatchedQueries::last ? kLastQueries : end - position);
             float mean = -1;  // not known
             if (reference.gapped()) mean = mean_of_code(reference.page[layout.received + reference.begin + r]);
             else if (watch && position >= watch->begin() && position < watch->end()) mean = *watch->sum(table, position) * kWatchUnit / (seen * group);
@@ -142,8 +139,8 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
             const float* means = tables[table].means.data() + progress.row;
             if (may_go(reference, window_begin)) progress.row += reference.count;
             const bool all_stay = here && std::find(stays, stays + reference.count, 0) == stays + reference.count;
-            // A whole page stays as it is, unless its rows fill one that is open.
-            if (!here || (all_stay && reference.count == reference.rows && progress.open.page == nullptr)) {
+            // Pages of others stay for their sake. A page of one's own moves even if it is whole: it would hold up a slab that others left.
+            if (!here || (all_stay && pool_.references(reference.page) > 1)) {
                 close(progress);
                 progress.result.push_back(reference);
                 continue;

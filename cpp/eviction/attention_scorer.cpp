@@ -8,6 +8,6 @@ static void score(const Evidence& evidence, float* scores) {
     for (int i = 0; i < evidence.count; i++) scores[i] = evidence.attention[i] * evidence.value_norms[i];
 }
 
-const Scorer kAttentionScorer = {"attention", WatchedQueries::spread, score};
+const Scorer kAttentionScorer = {"attention", WatchedQueries::all, score};
 
 }  // namespace deltastore

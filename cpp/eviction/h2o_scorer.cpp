@@ -7,6 +7,6 @@ static void score(const Evidence& evidence, float* scores) {
     for (int i = 0; i < evidence.count; i++) scores[i] = evidence.attention[i] * evidence.queries[i];
 }
 
-const Scorer kH2oScorer = {"h2o", WatchedQueries::spread, score};
+const Scorer kH2oScorer = {"h2o", WatchedQueries::all, score};
 
 }  // namespace deltastore

@@ -197,11 +197,6 @@ static void check_watch(Random& random) {
             CHECK_EQUAL(*watch.sum(0, p), 2 * sum);
         }
     }
-    int32_t count = 0;
-    for (int32_t p = 0; p < 200; p++) {
-        CHECK_EQUAL(Watch::watched_before(p), count);
-        count += Watch::watched(p);
-    }
 }
 
 static CacheOptions options_of(Format format, const char* scorer) {
@@ -257,7 +252,7 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
                 }
                 for (int t = 0; t < count; t++) {
                     const int32_t position = tokens[t].position;
-                    if (last_ones ? t + kLastQueries < count : !Watch::watched(position)) continue;
+                    if (last_ones && t + kLastQueries < count) continue;
                     for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
                         const float* from = queries.data() + (size_t(h) * count + t) * head.key_dim;
                         std::vector<float> query(from, from + head.key_dim);
