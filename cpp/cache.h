@@ -35,7 +35,7 @@ struct Eviction {
     double keep = 1;  // what it is a share of, the schedule says
     const Schedule* schedule = nullptr;
     const Scorer* scorer = nullptr;
-    int slack = 256;  // tokens that come between one eviction and the next
+    int slack = 512;  // tokens that come between one eviction and the next
 };
 
 struct CacheOptions {

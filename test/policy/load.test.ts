@@ -33,7 +33,7 @@ t.test("no policy gives the built-in tiers and high", async (t) => {
         {window: 64, sinks: 4, eviction: null, name: "conservative", format: "k4v2"},
         {window: 64, sinks: 4, eviction: null, name: "compact", format: "k3v2"},
         ...Object.entries({recommended: 0.68, balanced: 0.6, aggressive: 0.52}).map(([name, keep]) =>
-            ({window: 64, sinks: 4, eviction: {schedule: "shared", scorer: "attention", slack: 256, keep}, name, format: "k4v2"}))
+            ({window: 64, sinks: 4, eviction: {schedule: "uniform", scorer: "attention", slack: 512, keep}, name, format: "k4v2"}))
     ]);
 });
 
@@ -67,10 +67,10 @@ t.test("eviction is filled in, also from the tier that is extended", async (t) =
         }
     });
     t.strictSame([...tiers.values()].slice(-4).map(({format, window, eviction}) => [format, window, eviction]), [
-        ["f16", 8, {schedule: "shared", scorer: "attention", slack: 256, keep: 0.4}],
+        ["f16", 8, {schedule: "uniform", scorer: "attention", slack: 512, keep: 0.4}],
         ["k4v2", 64, {schedule: "preserveEarly", scorer: "h2o", slack: 16, keep: 0}],
-        ["k4v4", 64, {schedule: "shared", scorer: "attention", slack: 256, keep: 0.52}],
-        ["k4v4", 64, {schedule: "shared", scorer: "attention", slack: 256, keep: 1}]
+        ["k4v4", 64, {schedule: "uniform", scorer: "attention", slack: 512, keep: 0.52}],
+        ["k4v4", 64, {schedule: "uniform", scorer: "attention", slack: 512, keep: 1}]
     ]);
     const {problems} = failureOf({
         tiers: {

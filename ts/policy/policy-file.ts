@@ -67,7 +67,7 @@ export interface PolicyEviction {
      */
     keep: number;
     /**
-     * How layers and heads share what stays: `shared` one budget that goes where scores are highest, `uniform` the same share for each, `preserveEarly` all in the first fifth of the layers and less and less behind, `adaptive` the same mean, but more where attention is spread. `shared` if absent.
+     * How layers and heads share what stays: `shared` one budget that goes where scores are highest, `uniform` the same share for each, `preserveEarly` all in the first fifth of the layers and less and less behind, `adaptive` the same mean, but more where attention is spread. `uniform` if absent.
      */
     schedule?: "shared" | "uniform" | "preserveEarly" | "adaptive";
     /**
@@ -75,7 +75,7 @@ export interface PolicyEviction {
      */
     scorer?: "attention" | "h2o" | "snapkv" | "recency";
     /**
-     * Tokens that come between one eviction and the next. 256 if absent.
+     * Tokens that come between one eviction and the next, and before the first. 512 if absent.
      */
     slack?: number;
 }

@@ -35,8 +35,8 @@ export const stockCacheName = "stock";
 export const defaultWindow = 64;
 export const defaultSinks = 4;
 
-/** What an `evict` without them means; why these: README's table of schedules and scorers. */
-export const defaultEviction = {schedule: "shared", scorer: "attention", slack: 256} as const;
+/** What an `evict` without them means; why these: docs/tiers.md. */
+export const defaultEviction = {schedule: "uniform", scorer: "attention", slack: 512} as const;
 
 const allRows = {window: defaultWindow, sinks: defaultSinks, eviction: null};
 const evicted = (name: string, keep: number): [string, Tier] =>
