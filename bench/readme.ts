@@ -1,9 +1,10 @@
-/** Puts the tables of bench/results/*.json into README.md, between their markers: `npm run readme`. */
+/** Puts the tables of bench/results/*.json into README.md and docs/tiers.md, between their markers: `npm run readme`. */
 import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {CacheReport, EvalReport} from "../ts/eval/report.js";
 import type {RetrievalSummary} from "../ts/eval/retrieval.js";
 import type {MemoryReport} from "./memory.js";
+import type {SweepPoint} from "./quality/pareto.js";
 import {SpeedFigures, type SpeedReport} from "./speed-report.js";
 import {count, mib, table} from "./support/format.js";
 import {dist, root} from "./support/package.js";
@@ -58,10 +59,23 @@ function memory(): string {
     return table(["tier", "resident, everything counted", "stock F16", "less by", "the process grew by"], rows);
 }
 
-const {tables} = new SpeedFigures(results("speed") as SpeedReport);
+/** Points of bench:sweep. */
+function sweep(name: string): string {
+    const {tokens, points} = results(name) as {tokens: number; points: SweepPoint[]};
+    const rows = points.map(({name, memoryRatio, kld, kldError}) => [name, `${memoryRatio.toFixed(2)}x`, withError(kld, kldError, 4)]);
+    return table(["configuration", `less memory at ${count(tokens)} tokens by`, "KLD"], rows);
+}
 
-const readme = path.join(root, "README.md");
-let text = readFileSync(readme, "utf8");
-for (const [name, render] of Object.entries({quality, retrieval, generation, memory, ...tables}))
-    text = text.replace(new RegExp(`(<!-- table:${name} -->\n)[^]*?(<!-- /table:${name} -->)`), (_, open: string, close: string) => `${open}\n${render()}\n\n${close}`);
-writeFileSync(readme, text);
+const {tables} = new SpeedFigures(results("speed") as SpeedReport);
+const avx2 = new SpeedFigures(results("speed-avx2") as SpeedReport).tables.speed;
+const all = {
+    quality, retrieval, generation, memory, ...tables, avx2, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
+};
+for (const page of ["README.md", "docs/tiers.md"]) {
+    const file = path.join(root, page);
+    let text = readFileSync(file, "utf8");
+    for (const [name, render] of Object.entries(all))
+        text = text.replace(new RegExp(`(<!-- table:${name} -->\n)[^]*?(<!-- /table:${name} -->)`),
+            (_, open: string, close: string) => `${open}\n${render()}\n\n${close}`);
+    writeFileSync(file, text);
+}

@@ -90,7 +90,8 @@ void Cache::start(int index, int threads) {
     if (!watches_.empty()) {
         for (const Written& written : plan.written) {
             watches_[written.sequence].extend(written.begin, written.end);
-            if (options_.eviction->scorer->watch == WatchedQueries::last) watches_[written.sequence].forget();
+            if (options_.eviction->scorer->watch == WatchedQueries::last)
+                watches_[written.sequence].restart(std::min(written.end - written.begin, kLastQueries));
         }
     }
     const int block_tokens = std::max(1, kBlockQueries / most_group);
@@ -320,10 +321,8 @@ void Cache::watch_queries(int layer, int kv_head, int sequence, const QueryBlock
             }
             kernels_.attend_packed(rows, block, scratch);
         }
-        for (int32_t position = std::max(reference.position, watch.begin()); position < std::min(reference.end_position(), watch.end()); position++) {
-            const float weight = received[reference.begin + (position - reference.position)] * (1 / kWatchUnit);
-            if (weight > 0) __atomic_fetch_add(watch.sum(table, position), uint32_t(weight + 0.5f), __ATOMIC_RELAXED);
-        }
+        for (int32_t position = std::max(reference.position, watch.begin()); position < std::min(reference.end_position(), watch.end()); position++)
+            watch.add(table, position, received[reference.begin + (position - reference.position)]);
     }
 }
 

@@ -24,7 +24,6 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
       pool_(options_.pool_limit),
       sequences_(pool_, table_shapes(options_.layers), options_.max_sequences,
                  format_info(options_.format).packed ? options_.sinks : 0) {
-    evicted_until_.resize(options_.max_sequences);
     for (size_t layer = 0; layer < options_.layers.size(); layer++) {
         first_table_.push_back(int(layer_of_.size()));
         for (int head = 0; head < options_.layers[layer].kv_heads; head++) {
@@ -43,11 +42,12 @@ Format Cache::open_format() const {
     return options_.window == 0 && own_centre_ >= 0 ? options_.format : Format::f16;
 }
 
-// Within the limit there must be room to pack as well: one page a table, before the exact ones are given back.
+// Within the limit there must be room to pack as well, and to evict: one page a table, before others are given back.
 bool Cache::fits(PagePool::Demand demand) const {
-    if (format_info(options_.format).packed)
-        for (int table = 0; table < sequences_.tables(); table++)
-            demand.emplace_back(sequences_.layout(table, options_.format, kPageRows).bytes, 1);
+    for (const bool gapped : {false, true})
+        if (gapped ? options_.eviction.has_value() : format_info(options_.format).packed)
+            for (int table = 0; table < sequences_.tables(); table++)
+                demand.emplace_back(sequences_.layout(table, options_.format, kPageRows, gapped).bytes, 1);
     return pool_.fits(demand);
 }
 
@@ -275,25 +275,20 @@ void Cache::erase(int sequence, int32_t from, int32_t to) {
 void Cache::erase_locked(int sequence, int32_t from, int32_t to) {
     sequences_.erase(sequence, from, to);
     if (!watches_.empty()) watches_[sequence].erase(from, to);
-    evicted_until_[sequence] = std::min(evicted_until_[sequence], sequences_.last_position(sequence) + 1);
 }
 
 void Cache::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
     std::lock_guard<std::mutex> guard(mutex_);
     sequences_.shift(sequence, from, to, delta);
     if (!watches_.empty()) watches_[sequence].shift(from, to, delta);
-    evicted_until_[sequence] = std::min(evicted_until_[sequence], sequences_.last_position(sequence) + 1);
 }
 
 Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
     std::lock_guard<std::mutex> guard(mutex_);
     if (sequences_.fork(source, target, from, to)) {
-        if (source != target) {
-            if (!watches_.empty()) {
-                watches_[target] = watches_[source];
-                watches_[target].erase(to, INT32_MAX);
-            }
-            evicted_until_[target] = std::min(evicted_until_[source], sequences_.last_position(target) + 1);
+        if (source != target && !watches_.empty()) {
+            watches_[target] = watches_[source];
+            watches_[target].erase(to, INT32_MAX);
         }
         return Failure::none;
     }

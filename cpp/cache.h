@@ -193,8 +193,7 @@ private:
     std::vector<int> first_table_;  // layer -> index of its first table
     std::vector<int> layer_of_;     // table -> layer
     SequenceTable sequences_;
-    std::vector<Watch> watches_;          // [sequence]; none without eviction
-    std::vector<int32_t> evicted_until_;  // [sequence]: tokens when rows were last evicted
+    std::vector<Watch> watches_;  // [sequence]; none if the tier's eviction does not ask
     std::vector<std::unique_ptr<std::vector<float>>> centres_;
     std::vector<size_t> centre_offset_;
     size_t centre_floats_ = 0;

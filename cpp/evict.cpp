@@ -10,18 +10,21 @@
 
 namespace deltastore {
 
-// A mean weight from 0 to 1 in eighths of an octave; 0 is 0.
+static constexpr float kUnknown = -1;
+
+// A mean weight from 0 to 1 in eighths of an octave, 2^-31.75 and less as 1; 0 is not known.
 static uint8_t mean_code(float mean) {
-    return mean > 0 ? uint8_t(std::lround(std::min(std::max(255 + 8 * std::log2(mean), 1.0f), 255.0f))) : 0;
+    if (mean < 0) return 0;
+    return uint8_t(std::lround(std::min(std::max(255 + 8 * std::log2(mean), 1.0f), 255.0f)));
 }
 
 static float mean_of_code(uint8_t code) {
-    return code == 0 ? 0.0f : std::exp2((code - 255) / 8.0f);
+    return code == 0 ? kUnknown : std::exp2((code - 255) / 8.0f);
 }
 
 // The rows of a table that may go, in order of position.
 struct Cache::Judged {
-    std::vector<float> means, scores;  // [row]
+    std::vector<float> means, scores;  // [row]; means may be kUnknown
     std::vector<char> stays;           // [row]
     int fixed = 0;                     // rows besides these
     int needed = 0;                    // of these, the first that have to stay
@@ -34,13 +37,15 @@ bool Cache::may_go(const PageRef& reference, int32_t window_begin) const {
 bool Cache::eviction_due(int sequence) const {
     if (!options_.eviction) return false;
     std::lock_guard<std::mutex> guard(mutex_);
-    return sequences_.last_position(sequence) + 1 - evicted_until_[sequence] >= options_.eviction->slack;
+    return sequences_.last_position(sequence) + 1 - sequences_.extent(sequence).until >= options_.eviction->slack;
 }
 
 Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_t window_begin) const {
-    const Watch* watch = scorer.watch == WatchedQueries::none ? nullptr : &watches_[sequence];
+    const Watch* watch = this->watch(sequence);
+    const bool last_ones = watch != nullptr && options_.eviction->scorer->watch == WatchedQueries::last;
     const int32_t end = sequences_.last_position(sequence) + 1, sinks_end = sequences_.first_position(sequence) + options_.sinks;
-    const float group = float(options_.layers[layer_of_[table]].query_heads) / options_.layers[layer_of_[table]].kv_heads;
+    const LayerShape& shape = options_.layers[layer_of_[table]];
+    const float group = float(std::max(1, shape.query_heads / shape.kv_heads));
     Judged judged;
     std::vector<int32_t> positions;
     std::vector<float> queries, norms;
@@ -54,10 +59,10 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
         const PageLayout& layout = sequences_.layout(table, reference);
         for (int r = 0; r < reference.count; r++) {
             const int32_t position = sequences_.row_position(table, reference, r);
-            const float seen = float(scorer.watch == WatchedQueries::last ? kLastQueries : end - position);
-            float mean = -1;  // not known
+            const float seen = float(last_ones ? watch->queries() : end - position);
+            float mean = kUnknown;
             if (reference.gapped()) mean = mean_of_code(reference.page[layout.received + reference.begin + r]);
-            else if (watch && position >= watch->begin() && position < watch->end()) mean = *watch->sum(table, position) * kWatchUnit / (seen * group);
+            else if (watch != nullptr && position >= watch->begin() && position < watch->end()) mean = *watch->sum(table, position) * kWatchUnit / (seen * group);
             if (mean >= 0) {
                 known += mean;
                 known_rows++;
@@ -69,10 +74,11 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
         }
     }
     // Rows that no query was watched for (from a state file, or moved) count as average ones.
-    for (float& mean : judged.means)
+    std::vector<float> attention = judged.means;
+    for (float& mean : attention)
         if (mean < 0) mean = known_rows > 0 ? float(known / known_rows) : 1.0f;
-    judged.scores.resize(judged.means.size());
-    scorer.score({int(judged.means.size()), positions.data(), judged.means.data(), queries.data(), norms.data()}, judged.scores.data());
+    judged.scores.resize(attention.size());
+    scorer.score({int(attention.size()), positions.data(), attention.data(), queries.data(), norms.data()}, judged.scores.data());
     for (; judged.needed < int(positions.size()) && positions[judged.needed] < sinks_end; judged.needed++)
         judged.scores[judged.needed] = std::numeric_limits<float>::infinity();
     return judged;
@@ -103,8 +109,9 @@ bool Cache::evict(int sequence, const Eviction& how) {
         judged.stays.resize(order.size());
         for (int i = 0; i < budget; i++) judged.stays[order[i]] = 1;
     }
-    evicted_until_[sequence] = end;
-    return rewrite(sequence, tables, window_begin);
+    if (!rewrite(sequence, tables, window_begin)) return false;
+    sequences_.end_eviction(sequence);
+    return true;
 }
 
 // Page by page through all tables at once, so that pages of the same age, which share slabs, go together.
@@ -124,7 +131,7 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
         progress.open = PageRef();
     };
     bool whole = true;
-    int32_t first_known = INT32_MAX;
+    int32_t first_known = INT32_MAX;  // of the rows whose attention does not stand in their page
     for (bool more = true; more;) {
         more = false;
         for (int table = 0; table < int(tables.size()); table++) {
@@ -134,15 +141,18 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
             more = true;
             const PageRef& reference = references[progress.next++];
             const bool here = !progress.stopped && may_go(reference, window_begin);
-            if (!here && !reference.pinned()) first_known = std::min(first_known, reference.position);
             const char* stays = tables[table].stays.data() + progress.row;
             const float* means = tables[table].means.data() + progress.row;
             if (may_go(reference, window_begin)) progress.row += reference.count;
             const bool all_stay = here && std::find(stays, stays + reference.count, 0) == stays + reference.count;
             // Pages of others stay for their sake. A page of one's own moves even if it is whole: it would hold up a slab that others left.
+            const auto stay = [&](const PageRef& rows) {
+                if (!rows.pinned() && !rows.gapped()) first_known = std::min(first_known, rows.position);
+                progress.result.push_back(rows);
+            };
             if (!here || (all_stay && pool_.references(reference.page) > 1)) {
                 close(progress);
-                progress.result.push_back(reference);
+                stay(reference);
                 continue;
             }
             const PageLayout& source = sequences_.layout(table, reference);
@@ -161,7 +171,7 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
                     open.kind = PageKind::gapped;
                     open.page = sequences_.allocate(sequences_.layout(table, open));
                     if (open.page == nullptr) {  // what is left stays as it is
-                        progress.result.push_back(sequences_.slice(table, reference, r, reference.count - r));
+                        stay(sequences_.slice(table, reference, r, reference.count - r));
                         progress.stopped = true;
                         whole = false;
                         break;

@@ -61,7 +61,7 @@ int SequenceTable::tokens(int sequence) const {
 }
 
 void SequenceTable::begin_eviction(int sequence) {
-    if (!extents_[sequence].evicted) extents_[sequence] = {true, first_position(sequence), last_position(sequence) + 1};
+    if (!extents_[sequence].evicted) extents_[sequence] = {true, first_position(sequence), last_position(sequence) + 1, 0};
 }
 
 int32_t SequenceTable::row_position(int table, const PageRef& reference, int index) const {
@@ -166,6 +166,7 @@ void SequenceTable::erase(int sequence, int32_t from, int32_t to) {
     Extent& extent = extents_[sequence];
     if (to >= extent.end) extent.end = std::min(extent.end, from);
     else if (from <= extent.begin) extent.begin = std::max(extent.begin, to);
+    extent.until = std::min(extent.until, extent.end);
     if (extent.end <= extent.begin) extent = {};
 }
 
@@ -187,9 +188,11 @@ void SequenceTable::split(int index, PageTable& table, int32_t position) {
 void SequenceTable::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
     may_have_shift_[sequence] = true;
     Extent& extent = extents_[sequence];
-    const bool moves_begin = from <= extent.begin && extent.begin < to, moves_end = from < extent.end && extent.end <= to;
+    const auto moves_past = [&](int32_t position) { return from < position && position <= to; };
+    const bool moves_begin = from <= extent.begin && extent.begin < to, moves_end = moves_past(extent.end), moves_until = moves_past(extent.until);
     if (moves_begin) extent.begin += delta;
     if (moves_end) extent.end += delta;
+    if (moves_until) extent.until += delta;
     for (int index = 0; index < tables(); index++) {
         PageTable& table = sequences_[sequence][index];
         split(index, table, from);

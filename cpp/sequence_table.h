@@ -42,6 +42,7 @@ using PageTable = std::vector<PageRef>;
 struct Extent {
     bool evicted = false;  // otherwise the rows tell
     int32_t begin = 0, end = 0;
+    int32_t until = 0;  // the end when rows were last evicted
 };
 
 // Where appended rows go: `count` rows of the page from `row` on, for the tokens from `token` on.
@@ -75,6 +76,7 @@ public:
     const Extent& extent(int sequence) const { return extents_[sequence]; }
     // Rows may go without their positions from now on, until the sequence is emptied.
     void begin_eviction(int sequence);
+    void end_eviction(int sequence) { extents_[sequence].until = extents_[sequence].end; }
     // Position of the row `index` rows behind the reference's first.
     int32_t row_position(int table, const PageRef& reference, int index) const;
 

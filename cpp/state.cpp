@@ -244,6 +244,7 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
         writer.number<uint8_t>(extent.evicted);
         writer.number(extent.begin);
         writer.number(extent.end);
+        writer.number(extent.until);
         for (int table = 0; table < cache.table().tables(); table++) {
             const PageTable& references = cache.table().table(sequence, table);
             writer.number(uint32_t(references.size()));
@@ -285,8 +286,9 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
         extent.evicted = reader.number<uint8_t>(0, 1, "evicted flag") != 0;
         extent.begin = reader.number<int32_t>();
         extent.end = reader.number<int32_t>();
-        if (extent.evicted ? extent.begin < 0 || extent.end <= extent.begin || uint32_t(extent.end - extent.begin) != tokens
-                           : extent.begin != 0 || extent.end != 0)
+        extent.until = reader.number<int32_t>();
+        if (extent.evicted ? extent.begin < 0 || extent.end <= extent.begin || uint32_t(extent.end - extent.begin) != tokens || extent.until > extent.end
+                           : extent.begin != 0 || extent.end != 0 || extent.until != 0)
             throw CodedError("STATE_DAMAGED", "The state's sequence has other positions than tokens");
         for (int table = 0; table < sequences.tables(); table++) {
             const uint32_t references = reader.number<uint32_t>(0, tokens, "number of pages");

@@ -9,10 +9,12 @@ void Watch::extend(int32_t begin, int32_t end) {
         for (auto& table : sums_) table.clear();
         begin_ = begin;
     }
+    for (auto& table : sums_) if (table.capacity() < size_t(end - begin_)) table.reserve((end - begin_) + (end - begin_) / 8);  // all or none, as this may throw
     for (auto& table : sums_) table.resize(end - begin_);
 }
 
-void Watch::forget() {
+void Watch::restart(int queries) {
+    queries_ = queries;
     for (auto& table : sums_) std::fill(table.begin(), table.end(), 0);
 }
 
@@ -31,9 +33,17 @@ void Watch::drop_before(int32_t position) {
     begin_ = position;
 }
 
-// A hole stays, as the rows behind it keep their positions until they are shifted.
+// A hole stays, as the rows behind it keep their positions until they are shifted. With the last rows their queries' part of the sums
+// goes, in proportion to the queries that saw a row.
 void Watch::erase(int32_t from, int32_t to) {
-    if (to >= end()) cut(from, to);
+    const int32_t before = end();
+    if (to < before || from >= before) return;
+    cut(from, to);
+    for (auto& table : sums_)
+        for (size_t i = 0; i < table.size(); i++) {
+            const int32_t position = begin_ + int32_t(i);
+            table[i] = uint32_t(double(table[i]) * (from - position) / (before - position));
+        }
 }
 
 // Rows that move down into an erased hole take their sums along; any other move is forgotten.

@@ -15,7 +15,7 @@ enum class WatchedQueries : uint8_t {
 };
 
 inline constexpr int kLastQueries = 32;
-inline constexpr float kWatchUnit = 1.0f / (1 << 20);
+inline constexpr float kWatchUnit = 1.0f / (1 << 16);
 
 class Watch {
 public:
@@ -23,8 +23,20 @@ public:
 
     // Makes room for rows [begin, end). Those before `begin` that are not known stay so.
     void extend(int32_t begin, int32_t end);
-    void forget();  // sets all sums to zero
+    // Sets all sums to zero; `queries` will be watched.
+    void restart(int queries);
+    int queries() const { return queries_; }
     void drop_before(int32_t position);
+
+    // From many threads. Sums stop at their largest value, which heavy rows reach after 65,536 queries at least.
+    void add(int table, int32_t position, float weight) {
+        const uint32_t more = uint32_t(weight * (1 / kWatchUnit) + 0.5f);
+        if (more == 0) return;
+        uint32_t* at = sum(table, position);
+        uint32_t before = __atomic_load_n(at, __ATOMIC_RELAXED), after;
+        do after = before > UINT32_MAX - more ? UINT32_MAX : before + more;
+        while (!__atomic_compare_exchange_n(at, &before, after, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    }
 
     // What happened to the sequence's rows.
     void erase(int32_t from, int32_t to);
@@ -42,6 +54,7 @@ private:
     void cut(int32_t from, int32_t to);
 
     int32_t begin_ = 0;
+    int queries_ = 0;  // since the last restart
     std::vector<std::vector<uint32_t>> sums_;  // [table][position - begin_]
 };
 

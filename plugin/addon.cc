@@ -241,7 +241,7 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
             llama_synchronize(context);
             PackedMemory* memory = packed_memory(context);
             if (memory != nullptr && first_logit < tokens.size() && memory->cache().eviction_due(sequence))
-                memory->evict(sequence, *memory->cache().options().eviction);
+                memory->cache().evict(sequence, *memory->cache().options().eviction);
             const size_t vocabulary = size_t(llama_vocab_n_tokens(llama_model_get_vocab(&context->get_model())));
             auto logits = std::make_shared<std::vector<float>>();
             for (size_t i = first_logit; i < tokens.size(); i++) {

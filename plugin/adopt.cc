@@ -39,8 +39,9 @@ void adopt_context(llama_context& context, CacheOptions options, uint32_t contex
     require_cpu_layers(model);
     const std::vector<uint32_t> layer_ids = static_cast<llama_kv_cache*>(context.get_memory())->get_layer_ids();
     options.layers = layer_shapes(model, layer_ids);
-    if (options.eviction && model.hparams.f_max_alibi_bias > 0)  // its scores need every row's own position
-        throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, and rows can't be evicted then; choose a tier without `evict`");
+    if (options.eviction && model.hparams.f_max_alibi_bias > 0)
+        throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "
+                                              "without `evict`");
     llama_cparams& parameters = context.*member(access::ContextParameters{});
     if (!parameters.flash_attn)
         throw CodedError("FLASH_ATTENTION_REQUIRED", "flash attention is off for this context, and the packed cache needs it on. Pass flashAttention: true "

@@ -214,8 +214,13 @@ void PackedMemory::evict(int sequence, const Eviction& how) {
         throw CodedError("OPTION_INVALID", std::string("The scorer is \"") + how.scorer->name + "\", for which tier \"" + cache_->options().tier +
                                                "\" does not watch the attention; it can evict by " + (own ? std::string("\"") + own->scorer->name + "\" and " : "") +
                                                "\"recency\"");
+    if (context_.get_model().hparams.f_max_alibi_bias > 0)
+        throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted");
+    if (!known(sequence)) throw CodedError("OPTION_INVALID", "The context has no sequence " + std::to_string(sequence));
     std::lock_guard<std::mutex> computing(computing_);
-    cache_->evict(sequence, how);
+    if (!cache_->evict(sequence, how))
+        throw CodedError(cache_->table().pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY",
+                         "There was no page to move rows into; what could not be moved stays");
 }
 
 llama_memory_context_ptr PackedMemory::init_full() {

@@ -100,7 +100,7 @@ export interface NativeBinding {
     admit(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: number): boolean;
     /** Whether the sequence has grown by the slack of its tier's eviction since it was last evicted from. */
     evictionDue(context: AddonContextHandle, sequenceId: number): boolean;
-    /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. */
+    /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. Rejects if some had to stay. */
     evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;

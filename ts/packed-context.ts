@@ -97,8 +97,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             await this.#coded(super.decodeBatch());
             const eviction = packedContexts.get(this)?.eviction;
             if (eviction === null || eviction === undefined) return;
-            for (const sequenceId of this.#generating)
-                if (native.evictionDue(this, sequenceId)) await native.evict(this, sequenceId, eviction);
+            for (const sequenceId of this.#generating) {
+                if (!native.evictionDue(this, sequenceId)) continue;
+                // The batch's results are there: without memory to evict, rows stay for now.
+                await native.evict(this, sequenceId, eviction).catch(() => undefined);
+            }
         }
 
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {

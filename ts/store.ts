@@ -1,5 +1,6 @@
 import {inspect} from "node:util";
 import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
+import {withContextLock} from "./context-lock.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import {checkModelFiles} from "./model-files.js";
@@ -103,24 +104,27 @@ export class DeltaStore {
      * Drops rows of a sequence now, whether or not its tier would. Sinks and the exact window stay. What is left out of the options
      * is as in the context's tier. Waits for a batch under way, and does its work off the event loop.
      * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in either, or a scorer that needs attention
-     *     to be watched in a tier that does not; DISPOSED
+     *     to be watched in a tier that does not; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into,
+     *     so that some stayed; DISPOSED
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
         if (!(sequence instanceof LlamaContextSequence))
             throw new DeltaStoreError("OPTION_INVALID", `A LlamaContextSequence is needed; given was ${inspect(sequence, {depth: -1})}`);
-        if (sequence.disposed) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
         const addonContext = addonContextOf(sequence.context), tier = packedTier(addonContext);
         if (this.#native === null || tier === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
-        const eviction = evictionOf(tier, options);
-        const alive = contextInternals(sequence.context)._backendContextDisposeGuard.createPreventDisposalHandle();
-        try {
-            await this.#native.evict(addonContext, sequenceInternals(sequence)._sequenceId, eviction);
-        } catch (error) {
-            throw toDeltaStoreError(error);
-        } finally {
-            alive.dispose();
-        }
+        const eviction = evictionOf(tier, options), native = this.#native;
+        await withContextLock(sequence.context, async () => {
+            if (sequence.disposed || sequence.context.disposed) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
+            const alive = contextInternals(sequence.context)._backendContextDisposeGuard.createPreventDisposalHandle();
+            try {
+                await native.evict(addonContext, sequenceInternals(sequence)._sequenceId, eviction);
+            } catch (error) {
+                throw toDeltaStoreError(error);
+            } finally {
+                alive.dispose();
+            }
+        });
     }
 
     /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */

@@ -1,7 +1,7 @@
 /**
- * Memory against divergence of the papers' twelve configurations, beside stock's quantized caches:
- * `npm run bench:sweep -- [--configurations A,B] [--chunks N] [--threads N] [--out FILE]`, the picture beside FILE.
- * It goes on where it was interrupted.
+ * Memory against divergence of a set of configurations, beside stock's quantized caches: the papers' twelve, or all scorers at several
+ * shares of the rows. `npm run bench:sweep -- [--set papers|scorers] [--configurations A,B] [--chunks N] [--threads N] [--out FILE]`,
+ * the picture beside FILE. It goes on where it was interrupted.
  */
 import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
@@ -11,15 +11,18 @@ import type {EvalText} from "../../ts/eval/text.js";
 import type {Suite} from "../../ts/eval/suite.js";
 import {dist, root} from "../support/package.js";
 import {Runtime} from "../support/runtime.js";
-import {configurations} from "./configurations.js";
+import {configurationSets} from "./configurations.js";
 import type {SweepPoint} from "./pareto.js";
 import {sweepChart} from "./sweep-chart.js";
 
 const {values} = parseArgs({options: {
-    configurations: {type: "string", default: Object.keys(configurations).join(",")},
+    set: {type: "string", default: "papers"}, configurations: {type: "string"},
     chunks: {type: "string", default: "4"}, threads: {type: "string", default: "2"},
-    out: {type: "string", default: path.join(root, "bench/results/sweep.json")}
+    out: {type: "string"}
 }});
+const configurations = configurationSets[values.set];
+if (configurations === undefined) throw new Error(`--set is "${values.set}"; there are ${Object.keys(configurationSets).join(" and ")}`);
+const out = values.out ?? path.join(root, `bench/results/sweep-${values.set}.json`);
 /** At which the memory is measured. */
 const tokens = 4096;
 
@@ -28,7 +31,7 @@ const {runSuite} = await dist("eval/suite.js");
 const {logitsSuite, summarizeLogits, windowProtocol} = await dist("eval/logits.js");
 
 const threads = Number(values.threads);
-const tiers = Object.fromEntries(values.configurations.split(",").map((name) => [name, configurations[name]!]));
+const tiers = Object.fromEntries((values.configurations?.split(",") ?? Object.keys(configurations)).map((name) => [name, configurations[name]!]));
 const {resolveDemoModel} = await dist("models/fetch.js");
 const {loadNative} = await dist("load-native.js");
 const {f16Weights} = await dist("eval/weights.js");
@@ -45,7 +48,7 @@ const caches = resolveCaches(store.policy, ["stock-q8_0", "stock-q4_0", ...Objec
 const {Journal} = await dist("eval/journal.js");
 const {evalSetup} = await dist("eval/setup.js");
 const {openContext} = await dist("eval/run.js");
-const journal = new Journal(`${values.out}.unfinished`, evalSetup(native, modelPath, content));
+const journal = new Journal(`${out}.unfinished`, evalSetup(native, modelPath, content));
 const runner = {
     journal,
     open: (cache: EvalCache, contextSize: number, sequences: number) => openContext({model, store, native, threads}, text, cache, contextSize, sequences),
@@ -71,6 +74,6 @@ const points = caches.map(({name}): SweepPoint => {
     console.log(`${name.padEnd(18)} ${memoryRatio!.toFixed(2)}x  KLD ${kld.toFixed(5)} ± ${kldError.toFixed(5)}`);
     return {name, memoryRatio: memoryRatio!, kld, kldError};
 });
-writeFileSync(values.out, `${JSON.stringify({tokens, points}, null, 2)}\n`);
-writeFileSync(values.out.replace(/(\.json)?$/, ".svg"), sweepChart(points, tokens));
+writeFileSync(out, `${JSON.stringify({tokens, points}, null, 2)}\n`);
+writeFileSync(out.replace(/(\.json)?$/, ".svg"), sweepChart(points, tokens));
 journal.remove();

@@ -7,7 +7,7 @@
 
 namespace deltastore {
 
-// Of the rows that may go, in order of position.
+// Of the rows that may go, in order of position. A row's attention is watched until it first stays; what is known then goes on to count.
 struct Evidence {
     int count;
     const int32_t* positions;

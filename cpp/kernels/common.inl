@@ -426,9 +426,11 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
             transpose16(block, keys + d0 * kPageRows + r0, kPageRows);
         }
     }
-    for (int r = 0; r < rows.begin; r++)
-        for (int d = 0; d < value_dim; d++) values[r * value_dim + d] = 0.0f;
-    for (int r = rows.begin; r < end; r++) load_half(value_rows + r * value_dim, values + r * value_dim, value_dim);
+    if (queries.received == nullptr) {
+        for (int r = 0; r < rows.begin; r++)
+            for (int d = 0; d < value_dim; d++) values[r * value_dim + d] = 0.0f;
+        for (int r = rows.begin; r < end; r++) load_half(value_rows + r * value_dim, values + r * value_dim, value_dim);
+    }
     in_blocks(queries.count, [&](auto n, int i) { attend_half_tile<decltype(n)::value>(rows, queries, i, end, keys, values); });
 }
 
@@ -511,7 +513,7 @@ inline void attend_packed_page(const PageRows& rows, const QueryBlock& queries, 
     uint8_t* key_bytes = reinterpret_cast<uint8_t*>(value_scales + value_groups * kPageRows);
     uint8_t* value_bytes = key_bytes + rows.shape.key_dim * kPageRows;
     for (int g = 0; g < key_groups; g++) expand_keys(Keys{keys + g * key_stride}, key_bytes + g * kGroup * kPageRows);
-    for (int g = 0; g < value_groups; g++) expand_values(Values{values + g * value_stride}, value_bytes + g * kGroup * kPageRows);
+    for (int g = 0; g < value_groups && queries.received == nullptr; g++) expand_values(Values{values + g * value_stride}, value_bytes + g * kGroup * kPageRows);
     const PackedRows<KeyBytes, ValueBytes> page{key_bytes, value_bytes, kGroup * kPageRows, kGroup * kPageRows,
                                                 key_scales, value_scales, value_step};
     in_blocks(queries.count, [&](auto n, int i) { attend_packed_block<decltype(n)::value>(rows, queries, i, page); });

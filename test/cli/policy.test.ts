@@ -12,7 +12,7 @@ const file = (name: string): string => join(policies, name);
 t.test("policy check of a valid file", async (t) => {
     const text = await deltastore(["policy", "check", file("good.json")]);
     t.equal(text.code, 0);
-    t.match(text.stdout, /fast +k4v2 +128 +4 +default/);
+    t.match(text.stdout, /fast +k4v2 +128 +4 +all +default/);
     t.match(text.stdout, "pool limit: 1.00 GiB");
     t.equal(text.stderr, "");
 
@@ -58,12 +58,14 @@ t.test("policy check of what isn't JSON or isn't there", async (t) => {
 });
 
 t.test("policy show", async (t) => {
+    const evicting = await deltastore(["policy", "show", "aggressive"]);
+    t.match(evicting.stdout, /^evict +every 512 tokens, by "attention"; "uniform" keeps 52%$/m);
     const text = await deltastore(["policy", "show", "high"]);
     t.equal(text.code, 0);
     t.match(text.stdout, /tier +high \(default\)\nformat +k4v4: .*\nwindow .* 64 .*\nsinks .* 4 /);
 
     const json = await deltastore(["policy", "show", "fast", "--policy", file("good.json"), "--json"]);
-    t.strictSame(JSON.parse(json.stdout), {name: "fast", format: "k4v2", window: 128, sinks: 4, default: true});
+    t.strictSame(JSON.parse(json.stdout), {name: "fast", format: "k4v2", window: 128, sinks: 4, eviction: null, default: true});
 
     const unknown = await deltastore(["policy", "show", "hihg"]);
     t.equal(unknown.code, 1);

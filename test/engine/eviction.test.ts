@@ -130,8 +130,8 @@ t.test("on call", async (t) => {
     const busy = generate(other, randomTokens(1, 13), 20);
     await Promise.all([store.evict(sequence, {keep: 0.3, scorer: "recency"}), store.evict(other, {keep: 0.9, scorer: "recency"}), busy]);
     t.equal(Math.round(keptOf(sequence) * 100), 30);
-    const evicting = store.evict(sequence, {keep: 0.1, scorer: "recency"});
-    await Promise.all([evicting, context.dispose()]);
+    const [meanwhile] = await Promise.allSettled([store.evict(sequence, {keep: 0.1, scorer: "recency"}), context.dispose()]);
+    if (meanwhile.status === "rejected") t.match(meanwhile.reason, {code: "DISPOSED"});
 
     const watched = (await createContext("half")).getSequence();
     await watched.evaluateWithoutGeneratingNewTokens(randomTokens(500, 14));
@@ -171,5 +171,7 @@ t.test("on call, with mistakes", async (t) => {
 t.test("models whose attention needs every row's position are refused", async (t) => {
     const alibi = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("bloom-alibi")), gpuLayers: 0});
     t.match(await rejection(createContext("half", {}, alibi)), {code: "MODEL_UNSUPPORTED", message: /ALiBi/});
-    t.ok(store.isPacked(await createContext("high", {}, alibi)));
+    const high = await createContext("high", {}, alibi);
+    t.ok(store.isPacked(high));
+    t.match(await rejection(store.evict(high.getSequence(), {keep: 0.5, scorer: "recency"})), {code: "MODEL_UNSUPPORTED", message: /ALiBi/});
 });

@@ -36,9 +36,9 @@ function check(file: string, {json}: CheckOptions): void {
     printLine(`${file} is valid.`);
     printLine();
     printLine(formatTable([
-        ["tier", "format", "window", "sinks", ""],
+        ["tier", "format", "window", "sinks", "keeps", ""],
         ...[...policy.tiers.values()].map((tier) => [
-            tier.name, tier.format, String(tier.window), String(tier.sinks),
+            tier.name, tier.format, String(tier.window), String(tier.sinks), tier.eviction === null ? "all" : percent(tier.eviction.keep),
             tier.name === policy.defaultTier ? "default" : ""
         ])
     ]));
@@ -72,9 +72,13 @@ const formatMeanings: Readonly<Record<Tier["format"], string>> = {
     k3v2: "keys in 3 bits, values in 2 bits"
 };
 
-function formatTier({name, format, window, sinks}: Tier, isDefault: boolean): string {
+const percent = (share: number) => `${Number((100 * share).toFixed(2))}%`;
+
+function formatTier({name, format, window, sinks, eviction}: Tier, isDefault: boolean): string {
     const rows = [["tier", isDefault ? `${name} (default)` : name], ["format", `${format}: ${formatMeanings[format]}`]];
-    if (format !== "f16") rows.push(
+    if (format !== "f16" || eviction !== null) rows.push(
         ["window", `the newest ${window} tokens stay F16, at least`], ["sinks", `the first ${sinks} tokens stay F16`]);
+    if (eviction !== null) rows.push(
+        ["evict", `every ${eviction.slack} tokens, by "${eviction.scorer}"; "${eviction.schedule}" keeps ${percent(eviction.keep)}`]);
     return rows.map(([label, text]) => `${label!.padEnd(6)}  ${text}`).join("\n");
 }

@@ -20,7 +20,7 @@ export class EvalContext {
     /**
      * Adds tokens to a sequence.
      * @param wanted so many of the last tokens' logits are returned, a row each; at most `batchSize`. A cache that evicts does so after
-     *     an evaluation that wanted any.
+     *     an evaluation that wanted any, if its slack is full.
      */
     async evaluate(tokens: readonly number[], wanted: number, sequence = 0): Promise<Float32Array> {
         const evaluated = this.#tokensOf(sequence);
@@ -35,6 +35,14 @@ export class EvalContext {
         return logits;
     }
 
+    /** Adds a prompt's last tokens to a sequence, after which a cache that evicts does so, however short it was; the last one's logits. */
+    async endPrompt(tokens: readonly number[], sequence = 0): Promise<Float32Array> {
+        const logits = await this.evaluate(tokens, 1, sequence);
+        const eviction = this.store.policy.tiers.get(this.cache.options.kvCache)?.eviction ?? null;
+        if (eviction !== null) await coded(this.native.evict(this.#handle, sequence, eviction));
+        return logits;
+    }
+
     /** Makes a sequence that of these tokens, keeping what it shares with them, as chats do; the logits of the last are returned. */
     async moveTo(tokens: readonly number[], sequence = 0): Promise<Float32Array> {
         const evaluated = this.#tokensOf(sequence);
@@ -44,7 +52,7 @@ export class EvalContext {
             this.#handle.removeTokenCellsFromSequence(sequence, shared, -1);
             evaluated.length = shared;
         }
-        return await this.evaluate(tokens.slice(shared), 1, sequence);
+        return await this.endPrompt(tokens.slice(shared), sequence);
     }
 
     /** Adds tokens behind those of the sequence's last evaluation, whose logits are given, and scores each by what stood before it. */

@@ -47,7 +47,7 @@ export function logitsSuite(protocol: LogitsProtocol, caches: readonly EvalCache
     /** The logits that score a chunk, batch by batch, each with the tokens that follow. */
     async function* scored(context: EvalContext, start: number): AsyncGenerator<{logits: Float32Array; next: Uint32Array}> {
         const tokens = text.beginning(start, chunkTokens + 1, purpose);
-        await context.evaluate(tokens.slice(0, promptTokens), 1);
+        await context.endPrompt(tokens.slice(0, promptTokens));
         for (let at = promptTokens; at < chunkTokens; at += batch) {
             const logits = await context.evaluate(tokens.slice(at, at + batch), batch);
             yield {logits, next: Uint32Array.from(tokens.slice(at + 1, at + batch + 1))};

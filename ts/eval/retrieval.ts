@@ -47,7 +47,7 @@ export function retrievalSuite(caches: readonly EvalCache[], text: EvalText): Su
             const last = tokens.slice(-lastTokens);
             await context.evaluate(tokens.slice(0, -lastTokens), 0);
             const known = await answerAll(context, needles, ({question}) => [...last, ...question]);
-            await context.evaluate(last, 1);
+            await context.endPrompt(last);
             const unknown = await answerAll(context, needles, ({question}) => question);
             return {unknown, known};
         }
@@ -60,7 +60,7 @@ async function answerAll(context: EvalContext, needles: readonly Needle[],
     const answers: Answers = {hits: [], logProbabilities: []};
     for (const needle of needles) {
         await context.copy(0, 1);
-        await context.evaluate(prompt(needle), 1, 1);
+        await context.endPrompt(prompt(needle), 1);
         const {top, logLoss} = await context.scoreNext(await context.evaluate(needle.cue, 1, 1), needle.value, 1);
         context.clear(1);
         answers.hits.push(needle.value.every((token, index) => token === top[index]));

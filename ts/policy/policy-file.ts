@@ -49,17 +49,17 @@ export interface PolicyTier {
      */
     format?: "f16" | "k4v4" | "k4v2" | "k3v2";
     /**
-     * Newest tokens of a sequence that stay F16, at least. In tokens; 64 if absent. Without effect on `f16`.
+     * Newest tokens of a sequence that stay F16, at least, and are not dropped. In tokens; 64 if absent. Without effect on `f16` without `evict`.
      */
     window?: number;
     /**
-     * First tokens of a sequence that stay F16. In tokens; 4 if absent. Without effect on `f16`.
+     * First tokens of a sequence that stay F16 and are not dropped. In tokens; 4 if absent. Without effect on `f16` without `evict`.
      */
     sinks?: number;
     evict?: PolicyEviction;
 }
 /**
- * Drops rows that matter little, once a prompt is evaluated and then each time `slack` tokens have come. Sinks and window always stay. All rows stay if absent.
+ * Drops rows that matter little each time `slack` tokens have come and a next token is asked for, so first after a prompt. Sinks and window always stay. All rows stay if absent.
  */
 export interface PolicyEviction {
     /**
