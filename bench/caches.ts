@@ -15,5 +15,8 @@ export const quantizedStock: BenchCache[] = [
     {name: "stock Q8_0", options: stockType("Q8_0"), bitsPerValue: 8.5},
     {name: "stock Q4_0", options: stockType("Q4_0"), bitsPerValue: 4.5}
 ];
-export const tiers: BenchCache[] = ["exact", "high", "conservative", "compact"].map((tier) => ({name: tier, options: {kvCache: tier}}));
+const ofTier = (name: string): BenchCache => ({name, options: {kvCache: name}});
+export const tiers: BenchCache[] = ["exact", "high", "conservative", "compact"].map(ofTier);
+/** They store rows as `conservative` does, and drop some. */
+export const evictingTiers: BenchCache[] = ["recommended", "balanced", "aggressive"].map(ofTier);
 export const caches: BenchCache[] = [reference, ...quantizedStock, ...tiers];

@@ -6,7 +6,7 @@
 import {execFileSync} from "node:child_process";
 import {readFileSync, writeFileSync} from "node:fs";
 import {parseArgs} from "node:util";
-import {tiers, type BenchCache} from "./caches.js";
+import {evictingTiers, tiers, type BenchCache} from "./caches.js";
 import {count, mib} from "./support/format.js";
 import {dist} from "./support/package.js";
 import {Runtime} from "./support/runtime.js";
@@ -63,10 +63,11 @@ function measureInProcess(tier: string, tokens: number): MemoryReport {
 
 const {values} = parseArgs({options: {tokens: {type: "string", default: "8192"}, tier: {type: "string"}, out: {type: "string"}}});
 const tokens = Number(values.tokens);
-const tier = tiers.find(({name}) => name === values.tier);
+const measured = [...tiers, ...evictingTiers];
+const tier = measured.find(({name}) => name === values.tier);
 if (tier !== undefined) console.log(JSON.stringify(await measure(tier, tokens)));
 else {
-    const reports = tiers.map(({name}) => {
+    const reports = measured.map(({name}) => {
         const report = measureInProcess(name, tokens);
         const {residentBytes, peakResidentBytes, stockBytes, processGrowth, computeBytes} = report;
         console.log(`${name.padEnd(12)} ${count(tokens)} tokens: ${mib(residentBytes)} resident (peak ${mib(peakResidentBytes)}), stock F16 ` +

@@ -62,7 +62,8 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
             const float seen = float(last_ones ? watch->queries() : end - position);
             float mean = kUnknown;
             if (reference.gapped()) mean = mean_of_code(reference.page[layout.received + reference.begin + r]);
-            else if (watch != nullptr && position >= watch->begin() && position < watch->end()) mean = *watch->sum(table, position) * kWatchUnit / (seen * group);
+            else if (watch != nullptr && position >= watch->begin() && position < watch->end())
+                mean = *watch->sum(table, position) * kWatchUnit / (seen * group);
             if (mean >= 0) {
                 known += mean;
                 known_rows++;

@@ -9,8 +9,10 @@ void Watch::extend(int32_t begin, int32_t end) {
         for (auto& table : sums_) table.clear();
         begin_ = begin;
     }
-    for (auto& table : sums_) if (table.capacity() < size_t(end - begin_)) table.reserve((end - begin_) + (end - begin_) / 8);  // all or none, as this may throw
-    for (auto& table : sums_) table.resize(end - begin_);
+    const size_t rows = end - begin_;
+    for (auto& table : sums_)  // all or none, as this may throw
+        if (table.capacity() < rows) table.reserve(rows + rows / 8);
+    for (auto& table : sums_) table.resize(rows);
 }
 
 void Watch::restart(int queries) {
