@@ -287,8 +287,8 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
         extent.begin = reader.number<int32_t>();
         extent.end = reader.number<int32_t>();
         extent.until = reader.number<int32_t>();
-        if (extent.evicted ? extent.begin < 0 || extent.end <= extent.begin || uint32_t(extent.end - extent.begin) != tokens || extent.until > extent.end
-                           : extent.begin != 0 || extent.end != 0 || extent.until != 0)
+        const bool ordered = extent.begin >= 0 && extent.begin < extent.end && extent.until >= 0 && extent.until <= extent.end;
+        if (extent.evicted ? !ordered || uint32_t(extent.end - extent.begin) != tokens : extent.begin != 0 || extent.end != 0 || extent.until != 0)
             throw CodedError("STATE_DAMAGED", "The state's sequence has other positions than tokens");
         for (int table = 0; table < sequences.tables(); table++) {
             const uint32_t references = reader.number<uint32_t>(0, tokens, "number of pages");

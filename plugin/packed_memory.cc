@@ -255,7 +255,12 @@ bool PackedMemory::seq_rm(llama_seq_id sequence, llama_pos from, llama_pos to) {
 
 void PackedMemory::seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) {
     if (!known(source) || !known(target)) return;
-    fail(cache_->fork(source, target, std::max(from, 0), to < 0 ? INT32_MAX : to));
+    try {
+        fail(cache_->fork(source, target, std::max(from, 0), to < 0 ? INT32_MAX : to));
+    } catch (const std::bad_alloc&) {  // llama.cpp's callers expect no exception
+        cache_->erase(target, 0, INT32_MAX);
+        fail(Failure::out_of_memory);
+    }
 }
 
 void PackedMemory::seq_keep(llama_seq_id sequence) {
