@@ -18,5 +18,5 @@ export const quantizedStock: BenchCache[] = [
 const ofTier = (name: string): BenchCache => ({name, options: {kvCache: name}});
 export const tiers: BenchCache[] = ["exact", "high", "conservative", "compact"].map(ofTier);
 /** They store rows as `conservative` does, and drop some. */
-export const evictingTiers: BenchCache[] = ["recommended", "balanced", "aggressive"].map(ofTier);
+export const evictingTiers: BenchCache[] = ["recommended", "balanced", "aggressive", "ultra"].map(ofTier);
 export const caches: BenchCache[] = [reference, ...quantizedStock, ...tiers];

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "cache.h"
+#include "codec.h"
 #include "plan.h"
 
 namespace deltastore {
@@ -53,6 +54,10 @@ struct GroupBuffers {
     }
 };
 
+const float* row_of(const RowsView& rows, int token, int head) {
+    return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(rows.data) + token * rows.token_stride + head * rows.head_stride);
+}
+
 void reset(float* partial, int count, int value_dim) {
     std::fill(partial, partial + count, kMinusInfinity);
     std::fill(partial + count, partial + count * (value_dim + 2), 0.0f);
@@ -94,6 +99,9 @@ void Cache::start(int index, int threads) {
                 watches_[written.sequence].restart(std::min(written.end - written.begin, kLastQueries));
         }
     }
+    int followed = 0;
+    for (const Span& span : plan.spans) followed += span.count - 1;
+    plan.measures_heads = heads_.wants(followed);
     const int block_tokens = std::max(1, kBlockQueries / most_group);
     for (const Span& span : plan.spans) {
         size_t pages = 0;
@@ -182,9 +190,7 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
     for (int t = 0; t < block.count; t++) {
         for (int h = 0; h < group; h++) {
             const int i = t * group + h, query_head = kv_head * group + h;
-            const float* source = reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(input.queries.data) +
-                                                                 (block.first + t) * input.queries.token_stride +
-                                                                 query_head * input.queries.head_stride);
+            const float* source = row_of(input.queries, block.first + t, query_head);
             for (int d = 0; d < head.key_dim; d++) buffers.query[i * head.key_dim + d] = source[d] * input.scale;
             buffers.positions[i] = plan.tokens[block.first + t].position;
             buffers.slopes[i] = input.slopes ? input.slopes[query_head] : 0.0f;
@@ -249,6 +255,7 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
         reset(total, count, head.value_dim);
         for (int run = 0; run < block.runs; run++) add_run(total, partials + run * plan.partial_floats, count, head.value_dim);
     }
+    if (plan.measures_heads) measure_heads(layer, kv_head, input, plan, block, total, total + count, buffers.kernel);
     if (!watches_.empty()) {
         queries.maxima = total;
         queries.sums = total + count;
@@ -269,6 +276,43 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
                                                      query_head * input.output_head_stride);
             for (int d = 0; d < head.value_dim; d++) output[d] = total[2 * count + i * head.value_dim + d] * factor;
             if (options_.rotate) kernels_.rotate(output, 1, head.value_dim, kValueBlock);
+        }
+    }
+}
+
+// What the block's queries would give to their own rows and those after them, were they far behind. The softmax of what they saw is done.
+void Cache::measure_heads(int layer, int kv_head, const AttentionInput& input, const Plan& plan, const Item& block, const float* maxima,
+                          const float* sums, void* scratch) {
+    const LayerShape& shape = options_.layers[layer];
+    const int dim = shape.head.key_dim, group = shape.query_heads / shape.kv_heads, table = table_index(layer, kv_head);
+    float* keys = static_cast<float*>(scratch);
+    float *query = keys + 2 * dim, *turned = query + dim;
+    const PageTable& references = sequences_.table(block.sequence, table);
+    size_t at = references.size();
+    const auto read_key = [&](int32_t position, float* key) {
+        while (references[at - 1].position > position) at--;
+        const PageRef& reference = references[at - 1];
+        const float* taken = format_info(reference.format).packed ? centre(reference.centre, table) : nullptr;
+        read_rows(reference.page, sequences_.layout(table, reference), reference.format, shape.head, taken,
+                  reference.begin + (position - reference.position), 1, key, nullptr);
+    };
+    for (int t = block.count - 1; t >= 0; t--) {
+        const size_t token = block.first + t;
+        const int32_t position = plan.tokens[token].position;
+        if (token + 1 == plan.tokens.size() || plan.tokens[token + 1].sequence != block.sequence || plan.tokens[token + 1].position != position + 1)
+            continue;
+        read_key(position + 1, keys + dim);
+        read_key(position, keys);
+        for (int h = 0; h < group; h++) {
+            const float* source = row_of(input.queries, int(token), kv_head * group + h);
+            for (int d = 0; d < dim; d++) query[d] = source[d] * input.scale;
+            heads_.turn(layer, query, dim, turned);
+            if (options_.rotate) kernels_.rotate(turned, 1, dim, key_block(dim));
+            float scores[2];
+            kernels_.dot_rows(keys, 2, dim, turned, scores);
+            const float seen = maxima[t * group + h] + std::log(sums[t * group + h]);
+            const auto weight = [&](float score) { return 1 / (1 + std::exp(seen - score)); };
+            heads_.add(layer, kv_head * group + h, weight(scores[0]), weight(scores[1]));
         }
     }
 }

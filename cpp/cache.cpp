@@ -23,7 +23,7 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
       kernels_(kernels),
       pool_(options_.pool_limit),
       sequences_(pool_, table_shapes(options_.layers), options_.max_sequences,
-                 format_info(options_.format).packed ? options_.sinks : 0) {
+                 format_info(options_.format).packed ? options_.sinks : 0, format_info(options_.format).packed ? options_.window : -1) {
     for (size_t layer = 0; layer < options_.layers.size(); layer++) {
         first_table_.push_back(int(layer_of_.size()));
         for (int head = 0; head < options_.layers[layer].kv_heads; head++) {
@@ -34,6 +34,11 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
     }
     if (options_.eviction && options_.eviction->scorer->watch != WatchedQueries::none)
         watches_.assign(options_.max_sequences, Watch(sequences_.tables()));
+    if (options_.eviction) {
+        std::vector<int> query_heads;
+        for (const LayerShape& layer : options_.layers) query_heads.push_back(layer.query_heads);
+        heads_ = RetrievalHeads(query_heads, options_.far_turns);
+    }
 }
 
 Cache::~Cache() = default;
@@ -183,37 +188,62 @@ void Cache::pack_table(const Written& written, int table, float* scratch) {
     // What is older than a packed page was packed before, unless this ubatch opened that page (window 0).
     size_t first = references.size();
     while (first > 0 && !(packed(references[first - 1]) && references[first - 1].position < written.begin)) first--;
-    for (size_t i = first; i < references.size(); i++) {  // oldest first, so that a later call finds those that got no page
-        PageRef& reference = references[i];
+    size_t count = references.size();
+    for (size_t i = first; i < count; i++) {  // oldest first, so that a later call finds those that got no page
+        const PageRef& reference = references[i];
         if (reference.pinned() || packed(reference) || reference.end_position() > written.end - options_.window) continue;
-        const bool open = i + 1 == references.size() && reference.end_row() < reference.rows;
+        const bool open = i + 1 == count && reference.end_row() < reference.rows;
         if (open || reference.shift != 0) continue;
-        if (!pack_reference(table, reference, scratch)) return;  // tried again after the next ubatch
+        if (!pack_reference(table, references, i, scratch)) return;  // tried again after the next ubatch
+        if (references.size() < count) i--;
+        count = references.size();
     }
 }
 
-bool Cache::pack_reference(int table, PageRef& reference, float* scratch) {
+// Rows go behind those of the packed page before them while it has room, and then into a new one.
+bool Cache::pack_reference(int table, PageTable& references, size_t index, float* scratch) {
     const HeadShape& shape = sequences_.shape(table);
-    uint8_t* page;
+    const PageRef reference = references[index];
+    PageRef* const before = index > 0 ? &references[index - 1] : nullptr;
+    const PageLayout& target = sequences_.layout(table, options_.format, kPageRows);
+    int joining = 0;
+    uint8_t* page = nullptr;
     {
         std::lock_guard<std::mutex> guard(mutex_);
-        page = sequences_.allocate(sequences_.layout(table, options_.format, kPageRows));
+        if (before != nullptr && before->kind == PageKind::plain && before->format == options_.format && before->centre == own_centre_ &&
+            before->shift == 0 && before->end_position() == reference.position && pool_.references(before->page) == 1)
+            joining = std::min<int>(reference.count, before->rows - before->end_row());
+        if (joining < reference.count) {
+            page = sequences_.allocate(target);
+            if (page == nullptr) return false;
+            std::memset(page, 0, target.bytes);  // state files hold whole pages
+        }
     }
-    if (page == nullptr) return false;
+    const int rest = reference.count - joining;
     const PageLayout& source = sequences_.layout(table, reference);
-    const PageLayout& target = sequences_.layout(table, options_.format, kPageRows);
-    if (reference.count < kPageRows) std::memset(page, 0, target.bytes);  // state files hold whole pages
-    const auto load = [&](size_t offset, int dim, float* rows) {
-        kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + offset) + size_t(reference.begin) * dim, rows,
+    const auto load = [&](size_t offset, int dim) {
+        kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + offset) + size_t(reference.begin) * dim, scratch,
                            reference.count * dim);
     };
-    load(source.keys, shape.key_dim, scratch);
-    deltastore::write_keys(kernels_, page, target, options_.format, shape, centre(own_centre_, table), 0, reference.count, scratch);
-    load(source.values, shape.value_dim, scratch);
-    deltastore::write_values(kernels_, page, target, options_.format, shape, 0, reference.count, scratch);
+    const float* centre = this->centre(own_centre_, table);
+    load(source.keys, shape.key_dim);
+    if (joining > 0) deltastore::write_keys(kernels_, before->page, target, options_.format, shape, centre, before->end_row(), joining, scratch);
+    if (rest > 0) deltastore::write_keys(kernels_, page, target, options_.format, shape, centre, 0, rest, scratch + joining * shape.key_dim);
+    load(source.values, shape.value_dim);
+    if (joining > 0) deltastore::write_values(kernels_, before->page, target, options_.format, shape, before->end_row(), joining, scratch);
+    if (rest > 0) deltastore::write_values(kernels_, page, target, options_.format, shape, 0, rest, scratch + joining * shape.value_dim);
     std::lock_guard<std::mutex> guard(mutex_);
-    reference.centre = uint8_t(own_centre_);
-    sequences_.replace(reference, page, options_.format, kPageRows, 0);
+    if (joining > 0) before->count = uint8_t(before->count + joining);
+    if (rest == 0) {
+        sequences_.release(reference);
+        references.erase(references.begin() + index);
+        return true;
+    }
+    PageRef& moved = references[index];
+    moved.position += joining;
+    moved.count = uint8_t(rest);
+    moved.centre = uint8_t(own_centre_);
+    sequences_.replace(moved, page, options_.format, kPageRows, 0);
     return true;
 }
 
@@ -389,7 +419,7 @@ size_t Cache::projected_bytes(const CacheOptions& options, size_t tokens, int se
         exact_row += layer.kv_heads * page_layout(Format::f16, layer.head, kPageRows).bytes / kPageRows;
         packed_row += layer.kv_heads * page_layout(options.format, layer.head, kPageRows).bytes / kPageRows;
     }
-    const size_t window_rows = (size_t(options.window) / kPageRows + 2) * kPageRows + options.sinks;
+    const size_t window_rows = size_t(options.window) + 2 * kWindowPageRows + options.sinks;
     const size_t exact_rows = std::min(tokens, sequences * window_rows + ubatch);
     const size_t references = (tokens / kPageRows + sequences) * sizeof(PageRef);
     size_t tables = 0;

@@ -15,6 +15,7 @@
 #include "eviction/scorer.h"
 #include "kernels/kernels.h"
 #include "page_pool.h"
+#include "retrieval_heads.h"
 #include "sequence_table.h"
 #include "watch.h"
 
@@ -48,6 +49,7 @@ struct CacheOptions {
     // over a group. Packed formats want it (unless rows come rotated); exact rows gain nothing.
     bool rotate = false;
     std::optional<Eviction> eviction;
+    std::vector<Turn> far_turns;  // [layer], for RetrievalHeads; may be empty if positions turn nothing
     size_t pool_limit = 0;  // bytes; 0 is none
     int max_sequences = 1;
 };
@@ -144,6 +146,9 @@ public:
     // What is known of the attention that rows received; nullptr if the tier's eviction does not ask.
     const Watch* watch(int sequence) const { return watches_.empty() ? nullptr : &watches_[sequence]; }
 
+    // What the tier's eviction knows of the model's heads.
+    const RetrievalHeads& heads() const { return heads_; }
+
     CacheStats stats() const;
     // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.
     static size_t projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch);
@@ -164,6 +169,7 @@ private:
     struct Plan;
     struct Item;
     struct Judged;
+    struct Rewrite;
     struct Scratch {
         std::unique_ptr<uint8_t[], FreeDelete> memory;
         size_t bytes = 0;
@@ -175,13 +181,17 @@ private:
     void erase_locked(int sequence, int32_t from, int32_t to);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
     void pack_table(const Written& written, int table, float* scratch);
-    bool pack_reference(int table, PageRef& reference, float* scratch);
+    bool pack_reference(int table, PageTable& references, size_t index, float* scratch);
     void pack_layer(int layer, Plan& plan, float* scratch);
     void find_centre(int sequence, int32_t written_end);
     void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
     bool may_go(const PageRef& reference, int32_t window_begin) const;
     Judged judge(int sequence, int table, const Scorer& scorer, int32_t window_begin) const;
     bool rewrite(int sequence, const std::vector<Judged>& tables, int32_t window_begin);
+    void move_page(int table, const PageRef& reference, Rewrite& rewrite);
+    void move_rows(int table, const PageRef& reference, const char* stays, const float* means, Rewrite& rewrite);
+    void measure_heads(int layer, int kv_head, const AttentionInput& input, const Plan& plan, const Item& block, const float* maxima,
+                       const float* sums, void* scratch);
     void watch_block(int layer, int kv_head, const Plan& plan, const Item& block, const QueryBlock& queries, float* centre_scores,
                      void* scratch);
     void watch_queries(int layer, int kv_head, int sequence, const QueryBlock& queries, float* centre_scores, void* scratch);
@@ -194,6 +204,7 @@ private:
     std::vector<int> layer_of_;     // table -> layer
     SequenceTable sequences_;
     std::vector<Watch> watches_;  // [sequence]; none if the tier's eviction does not ask
+    RetrievalHeads heads_;        // measured if the tier evicts
     std::vector<std::unique_ptr<std::vector<float>>> centres_;
     std::vector<size_t> centre_offset_;
     size_t centre_floats_ = 0;

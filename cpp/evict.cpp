@@ -57,8 +57,10 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
             continue;
         }
         const PageLayout& layout = sequences_.layout(table, reference);
+        int32_t at[kPageRows];
+        sequences_.row_positions(table, reference, at);
         for (int r = 0; r < reference.count; r++) {
-            const int32_t position = sequences_.row_position(table, reference, r);
+            const int32_t position = at[r];
             const float seen = float(last_ones ? watch->queries() : end - position);
             float mean = kUnknown;
             if (reference.gapped()) mean = mean_of_code(reference.page[layout.received + reference.begin + r]);
@@ -96,7 +98,9 @@ bool Cache::evict(int sequence, const Eviction& how) {
     for (int table = 0; table < sequences_.tables(); table++) {
         tables.push_back(judge(sequence, table, *how.scorer, window_begin));
         const Judged& judged = tables.back();
-        request.tables.push_back({layer_of_[table], judged.fixed, int(judged.scores.size()), judged.scores.data()});
+        const int layer = layer_of_[table], group = options_.layers[layer].query_heads / options_.layers[layer].kv_heads;
+        const float retrieval = options_.eviction ? heads_.score(layer, (table - first_table_[layer]) * group, group) : 0.0f;
+        request.tables.push_back({layer, judged.fixed, int(judged.scores.size()), judged.scores.data(), retrieval});
     }
     const std::vector<int> budgets = how.schedule->budgets(request);
     for (size_t table = 0; table < tables.size(); table++) {
@@ -115,87 +119,122 @@ bool Cache::evict(int sequence, const Eviction& how) {
     return true;
 }
 
+// One table's new references, while its rows move.
+struct Cache::Rewrite {
+    PageTable result;
+    PageRef open;          // a page with gaps that has room
+    int32_t last = 0;      // position of its last row
+    size_t row = 0;        // of Judged
+    size_t next = 0;       // reference
+    bool all_stay = false;
+    bool stopped = false;  // for want of memory: what is left stays as it is
+    int32_t first_known = INT32_MAX;  // of the rows whose attention does not stand in their page
+
+    void close() {
+        if (open.page != nullptr) result.push_back(open);
+        open = PageRef();
+    }
+    void stay(const PageRef& reference) {
+        close();
+        if (!reference.pinned() && !reference.gapped()) first_known = std::min(first_known, reference.position);
+        result.push_back(reference);
+    }
+};
+
 // Page by page through all tables at once, so that pages of the same age, which share slabs, go together.
 bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t window_begin) {
-    struct Progress {
-        PageTable result;
-        PageRef open;     // a page with gaps that has room
-        size_t row = 0;   // of Judged
-        size_t next = 0;  // reference
-        bool stopped = false;
-    };
-    std::vector<Progress> all(tables.size());
-    // No memory is asked for once pages move.
-    for (size_t table = 0; table < tables.size(); table++) all[table].result.reserve(2 * sequences_.table(sequence, int(table)).size() + 2);
-    const auto close = [](Progress& progress) {
-        if (progress.open.page != nullptr) progress.result.push_back(progress.open);
-        progress.open = PageRef();
-    };
-    bool whole = true;
-    int32_t first_known = INT32_MAX;  // of the rows whose attention does not stand in their page
+    std::vector<Rewrite> all(tables.size());
+    for (size_t table = 0; table < tables.size(); table++) {
+        // No memory is asked for once pages move.
+        all[table].result.reserve(2 * sequences_.table(sequence, int(table)).size() + 2);
+        const std::vector<char>& stays = tables[table].stays;
+        all[table].all_stay = std::find(stays.begin(), stays.end(), 0) == stays.end();
+    }
     for (bool more = true; more;) {
         more = false;
         for (int table = 0; table < int(tables.size()); table++) {
-            Progress& progress = all[table];
+            Rewrite& rewrite = all[table];
             const PageTable& references = sequences_.table(sequence, table);
-            if (progress.next == references.size()) continue;
+            if (rewrite.next == references.size()) continue;
             more = true;
-            const PageRef& reference = references[progress.next++];
-            const bool here = !progress.stopped && may_go(reference, window_begin);
-            const char* stays = tables[table].stays.data() + progress.row;
-            const float* means = tables[table].means.data() + progress.row;
-            if (may_go(reference, window_begin)) progress.row += reference.count;
-            const bool all_stay = here && std::find(stays, stays + reference.count, 0) == stays + reference.count;
-            // Pages of others stay for their sake. A page of one's own moves even if it is whole: it would hold up a slab that others left.
-            const auto stay = [&](const PageRef& rows) {
-                if (!rows.pinned() && !rows.gapped()) first_known = std::min(first_known, rows.position);
-                progress.result.push_back(rows);
-            };
-            if (!here || (all_stay && pool_.references(reference.page) > 1)) {
-                close(progress);
-                stay(reference);
+            const PageRef& reference = references[rewrite.next++];
+            if (!may_go(reference, window_begin)) {
+                rewrite.stay(reference);
                 continue;
             }
-            const PageLayout& source = sequences_.layout(table, reference);
-            for (int r = 0; r < reference.count; r++) {
-                if (!stays[r]) continue;
-                const int32_t position = sequences_.row_position(table, reference, r);
-                PageRef& open = progress.open;
-                if (open.page != nullptr && (open.count == kPageRows || open.centre != reference.centre || open.shift != reference.shift ||
-                                             position - open.position > kMostOffset))
-                    close(progress);
-                if (open.page == nullptr) {
-                    open = reference;
-                    open.position = position;
-                    open.begin = open.count = open.missing = 0;
-                    open.rows = kPageRows;
-                    open.kind = PageKind::gapped;
-                    open.page = sequences_.allocate(sequences_.layout(table, open));
-                    if (open.page == nullptr) {  // what is left stays as it is
-                        stay(sequences_.slice(table, reference, r, reference.count - r));
-                        progress.stopped = true;
-                        whole = false;
-                        break;
-                    }
-                    std::memset(open.page, 0, sequences_.layout(table, open).bytes);  // state files hold whole pages
-                }
-                const PageLayout& target = sequences_.layout(table, open);
-                copy_row(reference.format, sequences_.shape(table), reference.page, source, reference.begin + r, open.page, target, open.count);
-                reinterpret_cast<uint16_t*>(open.page + target.offsets)[open.count] = uint16_t(position - open.position);
-                open.page[target.received + open.count] = mean_code(means[r]);
-                open.count++;
-                open.missing = uint16_t(position - open.position + 1 - open.count);
-            }
-            sequences_.release(reference);
+            const char* stays = tables[table].stays.data() + rewrite.row;
+            const float* means = tables[table].means.data() + rewrite.row;
+            rewrite.row += reference.count;
+            if (rewrite.stopped) rewrite.stay(reference);
+            else if (rewrite.all_stay) move_page(table, reference, rewrite);
+            else move_rows(table, reference, stays, means, rewrite);
         }
     }
+    bool whole = true;
+    int32_t first_known = INT32_MAX;
     for (int table = 0; table < int(tables.size()); table++) {
-        close(all[table]);
-        sequences_.table(sequence, table).swap(all[table].result);
+        Rewrite& rewrite = all[table];
+        rewrite.close();
+        sequences_.table(sequence, table).swap(rewrite.result);
         sequences_.table(sequence, table).shrink_to_fit();
+        whole = whole && !rewrite.stopped;
+        first_known = std::min(first_known, rewrite.first_known);
     }
     if (!watches_.empty()) watches_[sequence].drop_before(first_known);
     return whole;
+}
+
+// Pages of others stay for their sake. A page of one's own moves even if it is whole: it would hold up a slab that others left.
+void Cache::move_page(int table, const PageRef& reference, Rewrite& rewrite) {
+    if (pool_.references(reference.page) > 1) return rewrite.stay(reference);
+    const PageLayout& layout = sequences_.layout(table, reference);
+    PageRef moved = reference;
+    moved.page = sequences_.allocate(layout);
+    if (moved.page == nullptr) {
+        rewrite.stopped = true;
+        return rewrite.stay(reference);
+    }
+    std::memcpy(moved.page, reference.page, layout.bytes);
+    sequences_.release(reference);
+    rewrite.result.push_back(moved);
+}
+
+void Cache::move_rows(int table, const PageRef& reference, const char* stays, const float* means, Rewrite& rewrite) {
+    const bool all_stay = std::find(stays, stays + reference.count, 0) == stays + reference.count;
+    if (all_stay && pool_.references(reference.page) > 1) return rewrite.stay(reference);
+    const PageLayout& source = sequences_.layout(table, reference);
+    PageRef& open = rewrite.open;
+    int32_t positions[kPageRows];
+    sequences_.row_positions(table, reference, positions);
+    for (int r = 0; r < reference.count; r++) {
+        if (!stays[r]) continue;
+        const bool fits = open.page != nullptr && open.count < kPageRows && open.centre == reference.centre && open.shift == reference.shift &&
+                          positions[r] - rewrite.last - 1 <= kMostGap;
+        if (!fits) {
+            rewrite.close();
+            open = reference;
+            open.position = positions[r];
+            open.begin = open.count = open.missing = 0;
+            open.rows = kPageRows;
+            open.kind = PageKind::gapped;
+            open.page = sequences_.allocate(sequences_.layout(table, open));
+            if (open.page == nullptr) {
+                rewrite.stopped = true;
+                rewrite.stay(sequences_.slice(table, reference, r, reference.count - r));
+                break;
+            }
+            std::memset(open.page, 0, sequences_.layout(table, open).bytes);  // state files hold whole pages
+            rewrite.last = positions[r] - 1;
+        }
+        const PageLayout& target = sequences_.layout(table, open);
+        copy_row(reference.format, sequences_.shape(table), reference.page, source, reference.begin + r, open.page, target, open.count);
+        open.page[target.gaps + open.count] = uint8_t(positions[r] - rewrite.last - 1);
+        open.page[target.received + open.count] = mean_code(means[r]);
+        open.count++;
+        open.missing = uint16_t(positions[r] - open.position + 1 - open.count);
+        rewrite.last = positions[r];
+    }
+    sequences_.release(reference);
 }
 
 }  // namespace deltastore

@@ -39,8 +39,8 @@ PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gap
         layout.bytes = layout.value_scales + row_count * shape.value_groups() * 2;
     }
     if (gapped) {
-        layout.offsets = layout.bytes;
-        layout.received = layout.offsets + row_count * sizeof(uint16_t);
+        layout.gaps = layout.bytes;
+        layout.received = layout.gaps + row_count;
         layout.bytes = layout.received + row_count;
     }
     layout.bytes = (layout.bytes + 63) / 64 * 64;

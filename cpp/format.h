@@ -7,6 +7,8 @@
 namespace deltastore {
 
 inline constexpr int kPageRows = 64;
+// Of exact pages whose rows will be packed: small, so that a window takes little more than its rows.
+inline constexpr int kWindowPageRows = 16;
 inline constexpr int kGroup = 64;  // elements that share a scale; the rotation mixes at least as many
 
 enum class Format : uint8_t { f16 = 0, k4v4 = 1, k4v2 = 2, k3v2 = 3 };
@@ -50,20 +52,20 @@ struct HeadShape {
 // So four rows' bytes lie together for 4-way dot products, and a row can be appended without touching its neighbours.
 //
 // A page with gaps holds what eviction left, and behind the rows:
-//           offsets  [row] uint16: the row's position less that of row 0
+//           gaps     [row] uint8:  positions between the row and the one before it
 //           received [row] uint8:  mean attention that the row received from a query, as mean_code() has it
 struct PageLayout {
     size_t keys = 0;
     size_t key_scales = 0;
     size_t values = 0;
     size_t value_scales = 0;
-    size_t offsets = 0;
+    size_t gaps = 0;
     size_t received = 0;
     size_t bytes = 0;  // multiple of 64
 };
 
 PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gapped = false);
 
-inline constexpr int kMostOffset = 65535;  // between the first and the last position of a page with gaps
+inline constexpr int kMostGap = 255;
 
 }  // namespace deltastore

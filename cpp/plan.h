@@ -51,6 +51,7 @@ struct Cache::Plan {
     std::vector<Written> written;  // one a sequence
     std::vector<std::vector<WriteSegment>> segments;  // [table]
     bool started = false;
+    bool measures_heads = false;
 
     std::vector<Item> blocks;
     bool split = false;                    // whether runs are items of their own

@@ -5,8 +5,9 @@
 
 namespace deltastore {
 
-SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks)
-    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), extents_(max_sequences), sinks_(std::min(sinks, kPageRows)), may_have_shift_(max_sequences) {
+SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks, int window)
+    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), extents_(max_sequences), sinks_(std::min(sinks, kPageRows)), window_(window),
+      may_have_shift_(max_sequences) {
     std::vector<HeadShape> distinct;
     for (const HeadShape& shape : shapes_) {
         const auto found = std::find(distinct.begin(), distinct.end(), shape);
@@ -16,11 +17,12 @@ SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int 
     for (const HeadShape& shape : distinct) {
         for (int format = 0; format < kFormatCount; format++) {
             layouts_.push_back(page_layout(Format(format), shape, kPageRows));
+            window_layouts_.push_back(page_layout(Format(format), shape, kWindowPageRows));
             gapped_layouts_.push_back(page_layout(Format(format), shape, kPageRows, true));
             sink_layouts_.push_back(page_layout(Format(format), shape, std::max(sinks_, 1)));
         }
     }
-    for (const auto& layouts : {layouts_, gapped_layouts_, sink_layouts_})
+    for (const auto& layouts : {layouts_, window_layouts_, gapped_layouts_, sink_layouts_})
         for (const PageLayout& layout : layouts) pool_.prepare(layout.bytes);
     for (auto& tables : sequences_) tables.resize(shapes_.size());
 }
@@ -30,7 +32,7 @@ SequenceTable::~SequenceTable() {
 }
 
 const PageLayout& SequenceTable::layout(int table, Format format, int rows, bool gapped) const {
-    return (gapped ? gapped_layouts_ : rows == kPageRows ? layouts_ : sink_layouts_)[layout_of_[table] * kFormatCount + int(format)];
+    return (gapped ? gapped_layouts_ : rows == kPageRows ? layouts_ : rows == kWindowPageRows ? window_layouts_ : sink_layouts_)[layout_of_[table] * kFormatCount + int(format)];
 }
 
 int32_t SequenceTable::first_position(int sequence) const {
@@ -64,18 +66,20 @@ void SequenceTable::begin_eviction(int sequence) {
     if (!extents_[sequence].evicted) extents_[sequence] = {true, first_position(sequence), last_position(sequence) + 1, 0};
 }
 
-int32_t SequenceTable::row_position(int table, const PageRef& reference, int index) const {
-    if (!reference.gapped()) return reference.position + index;
-    const uint16_t* from = offsets(table, reference) + reference.begin;
-    return reference.position + from[index] - from[0];
+void SequenceTable::row_positions(int table, const PageRef& reference, int32_t* positions) const {
+    const uint8_t* gaps = reference.gapped() ? reference.page + layout(table, reference).gaps + reference.begin : nullptr;
+    positions[0] = reference.position;
+    for (int r = 1; r < reference.count; r++) positions[r] = positions[r - 1] + 1 + (gaps ? gaps[r] : 0);
 }
 
 PageRef SequenceTable::slice(int table, const PageRef& reference, int first, int count) {
     PageRef part = reference;
     part.begin = uint8_t(reference.begin + first);
     part.count = uint8_t(count);
-    part.position = row_position(table, reference, first);
-    part.missing = uint16_t(row_position(table, reference, first + count - 1) - part.position - (count - 1));
+    int32_t positions[kPageRows];
+    row_positions(table, reference, positions);
+    part.position = positions[first];
+    part.missing = uint16_t(positions[first + count - 1] - part.position - (count - 1));
     pool_.retain(part.page);
     return part;
 }
@@ -104,7 +108,7 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                 fresh.kind = starts_with_sinks(table, next) ? PageKind::sinks : PageKind::plain;
                 fresh.format = fresh.pinned() ? Format::f16 : format;
                 fresh.centre = fresh.format == Format::f16 ? 0 : centre;
-                fresh.rows = uint8_t(fresh.pinned() ? sinks_ : kPageRows);
+                fresh.rows = uint8_t(fresh.pinned() ? sinks_ : page_rows(count - done[index], format));
                 fresh.begin = uint8_t(fresh.pinned() ? next : 0);
                 fresh.position = next;
                 fresh.page = allocate(layout(index, fresh));
@@ -130,23 +134,26 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
 
 void SequenceTable::add_demand(int sequence, int32_t position, int count, Format format, uint8_t centre,
                                PagePool::Demand& demand) const {
-    const auto add = [&](size_t bytes, size_t pages) {
+    const auto add = [&](size_t bytes) {
         for (auto& [size, total] : demand) {
             if (size != bytes) continue;
-            total += pages;
+            total++;
             return;
         }
-        demand.emplace_back(bytes, pages);
+        demand.emplace_back(bytes, 1);
     };
     for (int index = 0; index < tables(); index++) {
         const PageTable& table = sequences_[sequence][index];
         int rest = count;
         if (continues(table, position, format, centre)) rest -= table.back().rows - table.back().end_row();
         if (starts_with_sinks(table, position)) {
-            add(layout(index, Format::f16, sinks_).bytes, 1);
+            add(layout(index, Format::f16, sinks_).bytes);
             rest -= sinks_ - position;
         }
-        if (rest > 0) add(layout(index, format, kPageRows).bytes, (rest + kPageRows - 1) / kPageRows);
+        for (int rows; rest > 0; rest -= rows) {
+            rows = page_rows(rest, format);
+            add(layout(index, format, rows).bytes);
+        }
     }
 }
 
@@ -176,8 +183,9 @@ void SequenceTable::split(int index, PageTable& table, int32_t position) {
         const PageRef whole = table[i];
         if (whole.end_position() <= position) return;
         if (whole.position >= position) continue;
-        int count = 1;
-        while (row_position(index, whole, count) < position) count++;
+        int32_t positions[kPageRows];
+        row_positions(index, whole, positions);
+        const int count = int(std::lower_bound(positions, positions + whole.count, position) - positions);
         table[i] = slice(index, whole, 0, count);
         table.insert(table.begin() + i + 1, slice(index, whole, count, whole.count - count));
         release(whole);

@@ -55,8 +55,9 @@ struct WriteSegment {
 
 class SequenceTable {
 public:
-    // One table a (layer, KV head), in the caller's order. `sinks` rows at the start of a sequence get a page of their own.
-    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks);
+    // One table a (layer, KV head), in the caller's order. `sinks` rows at the start of a sequence get a page of their own. The newest `window`
+    // rows come in small pages, as they are packed when they leave it; -1 if rows stay as they are.
+    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks, int window);
     ~SequenceTable();
 
     int sequences() const { return int(sequences_.size()); }
@@ -77,8 +78,8 @@ public:
     // Rows may go without their positions from now on, until the sequence is emptied.
     void begin_eviction(int sequence);
     void end_eviction(int sequence) { extents_[sequence].until = extents_[sequence].end; }
-    // Position of the row `index` rows behind the reference's first.
-    int32_t row_position(int table, const PageRef& reference, int index) const;
+    // Positions of the reference's rows: [kPageRows].
+    void row_positions(int table, const PageRef& reference, int32_t* positions) const;
 
     // Makes room for `count` rows from `position` on, behind what the sequence has, in pages of `format` (and `centre`, if packed),
     // and tells where they go: segments[table] gets appended. False if the pool gave no page; then nothing has changed.
@@ -108,8 +109,8 @@ public:
     // Swaps the page under a reference and drops the old one.
     void replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin);
 
-    // Whether pages of that many rows exist here: whole ones, and the sinks'.
-    bool has_rows(int rows) const { return rows == kPageRows || rows == sinks_; }
+    // Whether pages of that many rows exist here.
+    bool has_rows(int rows) const { return rows == kPageRows || rows == kWindowPageRows || rows == sinks_; }
     // Replaces a sequence's tables; `tables` is left empty.
     void install(int sequence, std::vector<PageTable>& tables, const Extent& extent);
     // Gives the pages of tables that belong to no sequence back.
@@ -122,20 +123,23 @@ private:
     // Whether rows from `position` on can go behind the last of a table.
     bool continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const;
     bool starts_with_sinks(const PageTable& table, int32_t position) const { return position < sinks_ && table.empty(); }
-    void split(int index, PageTable& table, int32_t position);
-    const uint16_t* offsets(int table, const PageRef& reference) const {
-        return reinterpret_cast<const uint16_t*>(reference.page + layout(table, reference).offsets);
+    // Rows of a new page for the first of `count` rows that are appended together.
+    int page_rows(int count, Format format) const {
+        const bool packed_soon = window_ < 0 || format_info(format).packed || count - kPageRows >= window_;
+        return packed_soon ? kPageRows : kWindowPageRows;
     }
+    void split(int index, PageTable& table, int32_t position);
 
     PagePool& pool_;
     std::vector<HeadShape> shapes_;
     std::vector<int> layout_of_;                 // table -> index of its distinct shape
-    std::vector<PageLayout> layouts_;            // [distinct shape][format], 64 rows
+    std::vector<PageLayout> layouts_;            // [distinct shape][format], kPageRows rows
+    std::vector<PageLayout> window_layouts_;     // the same with kWindowPageRows
     std::vector<PageLayout> gapped_layouts_;     // the same with gaps
     std::vector<PageLayout> sink_layouts_;       // the same for the sinks' rows
     std::vector<std::vector<PageTable>> sequences_;
     std::vector<Extent> extents_;  // [sequence]
-    int sinks_;
+    int sinks_, window_;
     mutable std::vector<char> may_have_shift_;  // [sequence]: false spares the scan
 };
 

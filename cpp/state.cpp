@@ -136,7 +136,7 @@ void write_reference(const Cache& cache, int table, const PageRef& reference, Wr
 PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, PageTable& references) {
     SequenceTable& sequences = cache.table();
     PageRef reference;
-    reference.position = reader.number<int32_t>(0, INT32_MAX - kPageRows, "position");
+    reference.position = reader.number<int32_t>(0, INT32_MAX - kPageRows * (1 + kMostGap), "position");
     if (!references.empty() && reference.position < references.back().end_position())
         throw CodedError("STATE_DAMAGED", "The state's rows are not in order of position");
     reference.count = reader.number<uint16_t>(1, kPageRows, "row count");
@@ -165,11 +165,9 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     if (whole) {
         reader.bytes(reference.page, layout.bytes);
         if (reference.gapped()) {
-            const uint16_t* offsets = reinterpret_cast<const uint16_t*>(reference.page + layout.offsets) + reference.begin;
-            if (std::adjacent_find(offsets, offsets + reference.count, std::greater_equal<>()) != offsets + reference.count ||
-                reference.position > INT32_MAX - kMostOffset - kPageRows)
-                throw CodedError("STATE_DAMAGED", "The rows of a page of the state are not in order of position");
-            references.back().missing = uint16_t(offsets[reference.count - 1] - offsets[0] + 1 - reference.count);
+            int32_t positions[kPageRows];
+            sequences.row_positions(table, reference, positions);
+            references.back().missing = uint16_t(positions[reference.count - 1] - reference.position + 1 - reference.count);
         }
     } else {
         const size_t key_row = shape.key_dim * 2, value_row = shape.value_dim * 2;

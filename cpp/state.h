@@ -18,7 +18,7 @@
 
 namespace deltastore {
 
-inline constexpr uint32_t kStateVersion = 2;
+inline constexpr uint32_t kStateVersion = 3;
 
 using WriteBytes = std::function<void(const void* bytes, size_t count)>;
 // Throws when there are not enough bytes.

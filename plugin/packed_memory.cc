@@ -78,6 +78,25 @@ std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector
     return layers;
 }
 
+static std::vector<Turn> far_turns(KeyTurn& turn, const std::vector<uint32_t>& layer_ids, const std::vector<LayerShape>& layers) {
+    constexpr int kFrom = 64, kTo = 512, kStep = 64;
+    std::vector<Turn> turns;
+    for (size_t layer = 0; layer < layers.size(); layer++) {
+        const int dim = layers[layer].head.key_dim;
+        std::vector<float> mean(size_t(dim) * dim);
+        for (int distance = kFrom; distance <= kTo; distance += kStep) {
+            std::vector<float> basis(mean.size());
+            for (int d = 0; d < dim; d++) basis[size_t(d) * dim + d] = 1;
+            turn.turn(int(layer_ids[layer]), basis.data(), dim, dim, distance);
+            for (size_t i = 0; i < mean.size(); i++) mean[i] += basis[i] * kStep / kTo;
+        }
+        // Layers mostly turn alike.
+        const bool same = !turns.empty() && *turns.back() == mean;
+        turns.push_back(same ? turns.back() : std::make_shared<const std::vector<float>>(std::move(mean)));
+    }
+    return turns;
+}
+
 // The nominal types make sure that no GPU backend takes the attention over; that they also turn on llama.cpp's own rotation is undone.
 PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
                            int ubatch_tokens)
@@ -95,6 +114,7 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
     base.*member(access::CacheRotatesKeys{}) = false;
     base.*member(access::CacheRotatesValues{}) = false;
     options.rotate = format_info(options.format).packed;
+    if (options.eviction) options.far_turns = far_turns(turn_, layer_ids, options.layers);
     cache_ = std::make_unique<Cache>(std::move(options), *select_kernels());
     buffer_.cache = cache_.get();
     size_t bytes = 0;

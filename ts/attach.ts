@@ -17,7 +17,7 @@ declare module "node-llama-cpp" {
 }
 
 /** Built-in tiers, "stock", or a tier of the policy. */
-export type KvCache = "exact" | "high" | "conservative" | "compact" | "recommended" | "balanced" | "aggressive" | "stock" | (string & {});
+export type KvCache = "exact" | "high" | "conservative" | "compact" | "recommended" | "balanced" | "aggressive" | "ultra" | "stock" | (string & {});
 
 export interface AttachOptions {
     /** A policy, the path of a policy file, or a tier's name. Without it contexts get the tier "high". */

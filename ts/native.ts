@@ -7,7 +7,7 @@
 export type PageFormat = "f16" | "k4v4" | "k4v2" | "k3v2";
 
 /** How many rows each layer and KV head may keep, see `cpp/eviction/schedule.h`. */
-export type EvictionSchedule = "shared" | "uniform" | "preserveEarly" | "adaptive";
+export type EvictionSchedule = "retrieval" | "shared" | "uniform" | "preserveEarly" | "adaptive";
 
 /** What decides which rows go, see `cpp/eviction/`. */
 export type EvictionScorer = "attention" | "h2o" | "snapkv" | "recency";

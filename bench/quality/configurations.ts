@@ -23,6 +23,7 @@ for (const [share, base] of [[0.68, 0.5], [0.52, 0.1], [0.3, null]] as const) {
     };
     for (const scorer of ["attention", "h2o", "snapkv", "recency"] as const) add(scorer, "uniform");
     add("attention", "shared");
+    for (const scorer of ["attention", "h2o", "snapkv", "recency"] as const) add(scorer, "retrieval");
     if (base !== null) for (const scorer of ["attention", "h2o"] as const) add(scorer, "preserveEarly", base);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 namespace deltastore {
 
@@ -114,11 +115,29 @@ std::vector<int> shared_budgets(const BudgetRequest& request) {
     return kept;
 }
 
+std::vector<int> retrieval_budgets(const BudgetRequest& request) {
+    constexpr double kHeads = 0.27, kMost = 0.8;  // of the tables, and of the budget at most; chosen by measurement, see docs/tiers.md
+    const size_t tables = request.tables.size();
+    std::vector<int> order(tables);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return request.tables[a].retrieval > request.tables[b].retrieval; });
+    size_t whole = size_t(std::min(std::lround(kHeads * tables), long(kMost * request.keep * tables)));
+    while (whole > 0 && request.tables[order[whole - 1]].retrieval <= 0) whole--;
+    const double rest = whole < tables ? (request.keep * tables - whole) / (tables - whole) : 1.0;
+    std::vector<int> kept(tables);
+    for (size_t i = 0; i < tables; i++) {
+        const BudgetTable& table = request.tables[order[i]];
+        kept[order[i]] = i < whole ? table.count : within(rest * request.tokens, table);
+    }
+    return kept;
+}
+
 const Schedule* schedule_by_name(const char* name) {
     static constexpr Schedule kSchedules[] = {{"uniform", uniform_budgets},
                                               {"preserveEarly", preserve_early_budgets},
                                               {"adaptive", adaptive_budgets},
-                                              {"shared", shared_budgets}};
+                                              {"shared", shared_budgets},
+                                              {"retrieval", retrieval_budgets}};
     for (const Schedule& schedule : kSchedules)
         if (std::strcmp(schedule.name, name) == 0) return &schedule;
     return nullptr;

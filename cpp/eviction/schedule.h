@@ -11,6 +11,7 @@ struct BudgetTable {
     int fixed;           // rows that stay whatever happens: sinks and window
     int count;           // rows that may go
     const float* scores; // of those, not negative; infinite for one that must stay
+    float retrieval = 0; // how much the head looks things up, see RetrievalHeads; 0 if that is not known
 };
 
 struct BudgetRequest {
@@ -35,6 +36,9 @@ std::vector<int> adaptive_budgets(const BudgetRequest& request);
 // The share `keep` of all tables' rows together, which go where scores are highest; a table's scores are first made to sum to 1
 // (after Feng et al. 2024, Ada-KV, arXiv 2407.11550, which does it within a layer).
 std::vector<int> shared_budgets(const BudgetRequest& request);
+// All rows of the heads that look things up most, and an equal share of each other one's, which live on what is near; uniform_budgets' where
+// nothing is known of the heads.
+std::vector<int> retrieval_budgets(const BudgetRequest& request);
 
 // preserve_early_budgets' share of a layer.
 double preserve_early_share(int layer, int layers, double base);

@@ -59,7 +59,7 @@ t.test("policy check of what isn't JSON or isn't there", async (t) => {
 
 t.test("policy show", async (t) => {
     const evicting = await deltastore(["policy", "show", "aggressive"]);
-    t.match(evicting.stdout, /^evict +every 512 tokens, by "attention"; "uniform" keeps 52%$/m);
+    t.match(evicting.stdout, /^evict +every 512 tokens, by "attention"; "retrieval" keeps 52%$/m);
     const text = await deltastore(["policy", "show", "high"]);
     t.equal(text.code, 0);
     t.match(text.stdout, /tier +high \(default\)\nformat +k4v4: .*\nwindow .* 64 .*\nsinks .* 4 /);

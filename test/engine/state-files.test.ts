@@ -64,12 +64,11 @@ for (const tier of tiers) {
         }
         t.match(store.stats(context).sequences, [{tokens: 200}, {tokens: 300}, {tokens: 300}]);
         t.strictSame(await nextLogits(first, more), logits);
-        t.strictSame(await nextLogits(second, more), logits);
 
         // What is loaded can be saved, erased in part and shifted.
-        await second.eraseContextTokenRanges([{start: prompt.length, end: prompt.length + more.length}]);
         const again = join(t.testdirName, "again.bin");
         await second.saveStateToFile(again);
+        t.strictSame(await nextLogits(second, more), logits);
         await load(first, again);
         t.strictSame(await nextLogits(first, more), logits);
         await second.eraseContextTokenRanges([{start: 20, end: 40}]);
@@ -133,7 +132,7 @@ t.test("states of other contexts are refused by name", async (t) => {
 async function refuses(t: Test, name: string, path: string, code: string, context: Awaited<ReturnType<typeof createContext>>): Promise<void> {
     const sequence = context.getSequence();
     const neighbour = context.totalSequences > 1 ? context.getSequence() : undefined;
-    const tokens = prompt.slice(0, 100);
+    const tokens = prompt.slice(0, 60);  // in the window, so that evaluating the last one again changes nothing
     await neighbour?.evaluateWithoutGeneratingNewTokens(tokens);
     const before = store.stats(context);
     await sequence.evaluateWithoutGeneratingNewTokens(tokens);
@@ -149,8 +148,8 @@ async function refuses(t: Test, name: string, path: string, code: string, contex
     t.strictSame([after.tokens, after.pages, after.sequences], [before.tokens, before.pages, before.sequences], "and so are its pages");
     const expected = await generate(sequence, tokens, 5);
     if (neighbour !== undefined) {
-        await neighbour.eraseContextTokenRanges([{start: 99, end: 100}]);
-        t.strictSame(await generate(neighbour, tokens.slice(99), 5), expected);
+        await neighbour.eraseContextTokenRanges([{start: 59, end: 60}]);
+        t.strictSame(await generate(neighbour, tokens.slice(59), 5), expected);
     }
     await context.dispose();
 }

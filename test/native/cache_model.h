@@ -150,6 +150,11 @@ public:
         if (before.begin >= from && before.begin < to) extent.begin += delta;
         if (before.end > from && before.end <= to) extent.end += delta;
     }
+    std::vector<int32_t> positions_of(int index, const PageRef& reference) const {
+        int32_t positions[kPageRows];
+        cache.table().row_positions(index, reference, positions);
+        return {positions, positions + reference.count};
+    }
     // Evicts, takes over which rows went, and checks how many and which did not. `whole`: there was memory for all of it.
     void evict(int sequence, const Eviction& how, bool whole) {
         if (sequences[sequence].empty()) return;
@@ -161,7 +166,7 @@ public:
         for (int index = 0; index < cache.table().tables(); index++) {
             std::set<int32_t> stay;
             for (const PageRef& reference : cache.table().table(sequence, index))
-                for (int r = 0; r < reference.count; r++) stay.insert(cache.table().row_position(index, reference, r));
+                for (int32_t position : positions_of(index, reference)) stay.insert(position);
             int had = 0, must = 0;
             for (const PageRef& reference : before[sequence][index]) {
                 had += reference.count;
@@ -237,9 +242,10 @@ public:
                     pages.insert(reference.page);
                     CHECK_AT_MOST(reference.end_row(), reference.rows);
                     CHECK_AT_LEAST(reference.count, 1);
-                    CHECK_EQUAL(table.row_position(index, reference, reference.count - 1), reference.end_position() - 1);
+                    const std::vector<int32_t> positions = positions_of(index, reference);
+                    CHECK_EQUAL(positions.back(), reference.end_position() - 1);
                     for (int r = 0; r < reference.count && at < expected.size(); r++, at++, skip()) {
-                        CHECK_EQUAL(table.row_position(index, reference, r), expected[at].position);
+                        CHECK_EQUAL(positions[r], expected[at].position);
                         CHECK_EQUAL(reference.shift, expected[at].pending);
                     }
                 }

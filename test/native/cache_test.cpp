@@ -139,6 +139,7 @@ static void check_window(const CacheOptions& options, uint64_t seed) {
         const int32_t end = model.next_position(0);
         for (int index = 0; index < model.cache.table().tables(); index++) {
             const PageTable& references = model.cache.table().table(0, index);
+            int exact_room = 0;
             for (size_t i = 0; i < references.size(); i++) {
                 const PageRef& reference = references[i];
                 const bool packed = format_info(reference.format).packed;
@@ -148,7 +149,11 @@ static void check_window(const CacheOptions& options, uint64_t seed) {
                 if (sink) CHECK_AT_MOST(reference.end_position(), options.sinks);
                 if (!packed && !sink && !open && options.format != Format::f16 && end >= options.sinks + kPageRows + options.window)
                     CHECK_AT_LEAST(reference.end_position(), end - options.window + 1);
+                if (options.window > 0 && packed && i + 1 < references.size() && format_info(references[i + 1].format).packed) CHECK_EQUAL(reference.end_row(), reference.rows);
+                if (!packed && !sink) exact_room += reference.rows;
             }
+            if (options.format != Format::f16 && end >= options.sinks + kPageRows + options.window)
+                CHECK_AT_MOST(exact_room, options.window + 2 * kWindowPageRows);
         }
     }
     model.compare();

@@ -122,6 +122,38 @@ static void check_shared(Random& random) {
     }
 }
 
+// The share in all, whole tables where most is looked up, an equal share for the others; the same as uniform if nothing is known.
+static void check_retrieval(Random& random) {
+    for (int round = 0; round < 300 && check::clean(); round++) {
+        Request made = any_request(random);
+        for (BudgetTable& table : made.request.tables) table.retrieval = random.chance(0.3) ? 0 : random.uniform();
+        check_within(made.request, retrieval_budgets(made.request));
+        for (BudgetTable& table : made.request.tables) table.retrieval = 0;
+        CHECK(retrieval_budgets(made.request) == uniform_budgets(made.request));
+    }
+    for (const double keep : {0.1, 0.3, 0.5, 0.68, 0.9}) {
+        Request made;
+        made.request = {50, 1000, keep, {}};
+        for (int i = 0; i < 100; i++) made.request.tables.push_back({i / 2, 100, 900, nullptr, float(i * 37 % 100) / 100});
+        const std::vector<int> kept = retrieval_budgets(made.request);
+        int rows = 0, whole = 0, least = 900, rest = -1;
+        for (int i = 0; i < 100; i++) {
+            rows += kept[i] + 100;
+            if (kept[i] == 900) {
+                whole++;
+                continue;
+            }
+            if (rest < 0) rest = kept[i];
+            CHECK_EQUAL(kept[i], rest);
+            least = std::min(least, kept[i]);
+        }
+        for (int i = 0; i < 100; i++) CHECK((kept[i] == 900) == (made.request.tables[i].retrieval > (99 - whole) / 100.0f + 0.001f));
+        CHECK_AT_LEAST(whole, 1);
+        CHECK_AT_MOST(whole, 27);
+        if (rest > 0) CHECK_AT_MOST(std::abs(rows / 100000.0 - keep), 0.001);
+    }
+}
+
 // ---- scorers
 
 static std::vector<float> scores_of(const char* name, const std::vector<float>& attention) {
@@ -215,10 +247,34 @@ static CacheOptions options_of(Format format, const char* scorer) {
     return options;
 }
 
+// What RetrievalHeads adds up, by its definition.
+struct Heads {
+    std::map<std::pair<int, int>, std::pair<double, double>> sums;  // (layer, query head): echo, induction
+    int queries = 0;
+    double score(int layer, int head) const {
+        const auto& [echo, induction] = sums.at({layer, head});
+        return std::max(echo, induction) / queries;
+    }
+    void add(int layer, int head, const Turn& turn, const std::vector<float>& query, const DefinedAttention& seen, const float* own, const float* next) {
+        const size_t dim = query.size();
+        double scores[2] = {};
+        for (size_t e = 0; e < dim; e++) {
+            double turned = 0;
+            for (size_t d = 0; d < dim; d++) turned += double(query[d]) * (*turn)[d * dim + e];
+            scores[0] += turned * own[e];
+            scores[1] += turned * next[e];
+        }
+        const auto weight = [&](double score) { return std::exp(score - seen.maximum) / (std::exp(score - seen.maximum) + seen.sum); };
+        auto& [echo, induction] = sums[{layer, head}];
+        echo += weight(scores[0]);
+        induction += weight(scores[1]);
+    }
+};
+
 using Weights = std::vector<std::map<int32_t, double>>;  // [table]: position -> attention received from watched queries
 
 // Computes ubatches as the graph does, with queries that like some rows, and adds up what the watched ones give.
-static void compute(CacheModel& model, const std::vector<int>& ubatches, int threads, Random& random, Weights* weights) {
+static void compute(CacheModel& model, const std::vector<int>& ubatches, int threads, Random& random, Weights* weights, Heads* heads = nullptr) {
     const auto& layers = model.cache.options().layers;
     for (int count : ubatches) {
         std::vector<Token> tokens;
@@ -239,7 +295,7 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
             input.output_head_stride = head.value_dim * sizeof(float);
             input.scale = 1.5f / std::sqrt(float(head.key_dim));
             in_parallel(threads, [&](int thread) { model.cache.attend(layer, input, thread, threads); });
-            if (!weights) continue;
+            if (!weights && !heads) continue;
             const int group = shape.query_heads / shape.kv_heads;
             for (int kv_head = 0; kv_head < shape.kv_heads; kv_head++) {
                 const int table = model.cache.table_index(layer, kv_head);
@@ -254,23 +310,57 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
                     read_rows(reference.page, model.cache.table().layout(table, reference), reference.format, head, centre, reference.begin,
                               reference.count, keys[i].data(), nullptr);
                     for (int r = 0; r < reference.count; r++)
-                        rows.push_back({keys[i].data() + size_t(r) * head.key_dim, value.data(), model.cache.table().row_position(table, reference, r)});
+                        rows.push_back({keys[i].data() + size_t(r) * head.key_dim, value.data(), model.positions_of(table, reference)[r]});
                 }
                 for (int t = 0; t < count; t++) {
                     const int32_t position = tokens[t].position;
-                    if (last_ones && t + kLastQueries < count) continue;
+                    if (weights && last_ones && t + kLastQueries < count) continue;
                     for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
                         const float* from = queries.data() + (size_t(h) * count + t) * head.key_dim;
                         std::vector<float> query(from, from + head.key_dim);
                         for (float& x : query) x *= input.scale;
                         const DefinedAttention expected = define_attention(rows, query.data(), head.key_dim, head.value_dim, position, 0, 0);
-                        for (size_t r = 0; r < rows.size(); r++) (*weights)[table][rows[r].position] += expected.weights[r];
+                        if (heads && t + 1 < count) {
+                            const auto own = std::find_if(rows.begin(), rows.end(), [&](const DefinedRow& row) { return row.position == position; });
+                            heads->add(layer, h, model.cache.options().far_turns[layer], query, expected, own->key, (own + 1)->key);
+                        }
+                        for (size_t r = 0; weights && r < rows.size(); r++) (*weights)[table][rows[r].position] += expected.weights[r];
                     }
                 }
             }
         }
         model.cache.finish();
+        if (heads) heads->queries += count - 1;
     }
+}
+
+// Queries that positions turn by a matrix: scores against softmax in double precision, the same for any number of threads.
+static void check_heads(Format format, uint64_t seed) {
+    CacheOptions options = options_of(format, "attention");
+    Random random(seed);
+    for (const LayerShape& layer : options.layers) {
+        auto turn = std::make_shared<std::vector<float>>(random.gaussians(size_t(layer.head.key_dim) * layer.head.key_dim));
+        for (float& x : *turn) x /= std::sqrt(float(layer.head.key_dim));
+        options.far_turns.push_back(turn);
+    }
+    CacheModel model(options, *select_kernels(), seed), other(options, *select_kernels(), seed);
+    Heads expected;
+    Random same = random;
+    compute(model, {150, 1, 1, 40, 200}, 1, random, nullptr, &expected);
+    compute(other, {150, 1, 1, 40, 200}, 3, same, nullptr);
+    for (int layer = 0; layer < int(options.layers.size()); layer++)
+        for (int h = 0; h < options.layers[layer].query_heads; h++) {
+            const float score = model.cache.heads().score(layer, h, 1);
+            CHECK_EQUAL(score, other.cache.heads().score(layer, h, 1));
+            CHECK_AT_LEAST(expected.score(layer, h), 1e-3);
+            CHECK_AT_MOST(std::abs(score / expected.score(layer, h) - 1), 0.05);
+        }
+    CHECK_EQUAL(model.cache.heads().score(0, 2, 2), std::max(model.cache.heads().score(0, 2, 1), model.cache.heads().score(0, 3, 1)));
+    // Once enough queries were measured, nothing changes any more.
+    compute(model, {RetrievalHeads::kQueries}, 2, random, nullptr);
+    const float settled = model.cache.heads().score(0, 0, 4);
+    compute(model, {100}, 2, random, nullptr);
+    CHECK_EQUAL(model.cache.heads().score(0, 0, 4), settled);
 }
 
 // Sums against the definition (7-bit queries move packed weights by some percent), the same for any number of threads; then the rows with
@@ -350,12 +440,15 @@ int main(int argc, char** argv) {
     check::run("schedule preserveEarly", [&] { check_preserve_early(random); });
     check::run("schedule adaptive", [&] { check_adaptive(random); });
     check::run("schedule shared", [&] { check_shared(random); });
+    check::run("schedule retrieval", [&] { check_retrieval(random); });
     check::run("scorers", check_scorers);
     check::run("what is watched, against a list", [&] { check_watch(random); });
     for (int format = 0; format < kFormatCount; format++)
         for (const char* scorer : {"h2o", "snapkv"})
             check::run(std::string("attention received over ") + format_info(Format(format)).name + ", for " + scorer,
                        [&] { check_watched(Format(format), scorer, seed); });
+    for (const Format format : {Format::f16, Format::k4v2})
+        check::run(std::string("retrieval heads over ") + format_info(format).name, [&] { check_heads(format, seed); });
     check::run("memory of evicted rows comes back", check_memory);
     check::run("shared pages stay as they are", check_shared_pages);
     return check::finish();

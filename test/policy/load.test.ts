@@ -32,8 +32,8 @@ t.test("no policy gives the built-in tiers and high", async (t) => {
         {window: 64, sinks: 4, eviction: null, name: "high", format: "k4v4"},
         {window: 64, sinks: 4, eviction: null, name: "conservative", format: "k4v2"},
         {window: 64, sinks: 4, eviction: null, name: "compact", format: "k3v2"},
-        ...Object.entries({recommended: 0.68, balanced: 0.6, aggressive: 0.52}).map(([name, keep]) =>
-            ({window: 64, sinks: 4, eviction: {schedule: "uniform", scorer: "attention", slack: 512, keep}, name, format: "k4v2"}))
+        ...Object.entries({recommended: 0.68, balanced: 0.6, aggressive: 0.52, ultra: 0.3}).map(([name, keep]) =>
+            ({window: 64, sinks: 4, eviction: {schedule: "retrieval", scorer: "attention", slack: 512, keep}, name, format: "k4v2"}))
     ]);
 });
 
@@ -67,10 +67,10 @@ t.test("eviction is filled in, also from the tier that is extended", async (t) =
         }
     });
     t.strictSame([...tiers.values()].slice(-4).map(({format, window, eviction}) => [format, window, eviction]), [
-        ["f16", 8, {schedule: "uniform", scorer: "attention", slack: 512, keep: 0.4}],
+        ["f16", 8, {schedule: "retrieval", scorer: "attention", slack: 512, keep: 0.4}],
         ["k4v2", 64, {schedule: "preserveEarly", scorer: "h2o", slack: 16, keep: 0}],
-        ["k4v4", 64, {schedule: "uniform", scorer: "attention", slack: 512, keep: 0.52}],
-        ["k4v4", 64, {schedule: "uniform", scorer: "attention", slack: 512, keep: 1}]
+        ["k4v4", 64, {schedule: "retrieval", scorer: "attention", slack: 512, keep: 0.52}],
+        ["k4v4", 64, {schedule: "retrieval", scorer: "attention", slack: 512, keep: 1}]
     ]);
     const {problems} = failureOf({
         tiers: {
@@ -80,7 +80,7 @@ t.test("eviction is filled in, also from the tier that is extended", async (t) =
         }
     });
     t.strictSame([...problems].sort(), [
-        '/tiers/e/evict/schedule: "unifrom" is not allowed; allowed are "shared", "uniform", "preserveEarly" and "adaptive" (did you mean "uniform"?).',
+        '/tiers/e/evict/schedule: "unifrom" is not allowed; allowed are "retrieval", "shared", "uniform", "preserveEarly" and "adaptive" (did you mean "uniform"?).',
         "/tiers/e/evict/slack: 3 is not allowed; give a whole number from 16 to 65536.",
         '/tiers/e/evict: {"schedule":"unifrom","slack":3} has no "keep"; give a number from 0 to 1.',
         "/tiers/f/evict/keep: 1.2 is not allowed; give a number from 0 to 1.",
@@ -139,7 +139,7 @@ t.test("every mistake is reported at once", async (t) => {
         [/^\/tiers\/wrong\/sinks: -1 .*0 to 64/, null],
         [/^\/tiers\/wrong\/windwo: 3 .*"window"/, "window"],
         [/^\/tiers\/not-a-tier: 5 .*object/, null],
-        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high", "conservative", "compact", "recommended", "balanced" and "aggressive"/, "high"],
+        [/^\/tiers\/child\/extends: "hihg" .*"exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive" and "ultra"/, "high"],
         [/^\/pool\/limti: 5 .*"limit"/, "limit"],
         [/^\/onUnsupported: "stcok" .*"error" and "stock"/, "stock"]
     ];
@@ -157,7 +157,7 @@ t.test("contradictions", async (t) => {
         [/^\/tiers\/a\/window: 1 contradicts/, /^\/tiers\/a\/sinks: 1 contradicts/]);
     t.doesNotThrow(() => loadPolicy({tiers: {a: {extends: "exact", format: "k4v4", window: 1}}}));
     t.match(failureOf({default: "fast", tiers: {slow: {format: "f16"}}}).problems,
-        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive" and "slow"/]);
+        [/^\/default: "fast" is no tier; allowed are "exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "ultra" and "slow"/]);
     t.match(failureOf({default: "stock"}).problems, [/^\/default: "stock" is no tier/]);
 });
 
@@ -213,7 +213,7 @@ t.test("tiers are found by name", async (t) => {
     t.equal(resolveTier(policy, "high").format, "k4v4");
     t.throws(() => resolveTier(policy, "fats"), {
         code: "TIER_UNKNOWN",
-        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "fast" and "stock" ' +
+        message: 'No tier is named "fats"; allowed are "exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "ultra", "fast" and "stock" ' +
             '(did you mean "fast"?).'
     });
     t.throws(() => resolveTier(policy, "constructor"), {code: "TIER_UNKNOWN"});

@@ -3,7 +3,7 @@ import type {Eviction, EvictionSchedule, EvictionScorer} from "../native.js";
 import {didYouMean, quoteList} from "./nearest.js";
 import {defaultEviction, type Tier} from "./tiers.js";
 
-export const schedules: readonly EvictionSchedule[] = ["shared", "uniform", "preserveEarly", "adaptive"];
+export const schedules: readonly EvictionSchedule[] = ["retrieval", "shared", "uniform", "preserveEarly", "adaptive"];
 export const scorers: readonly EvictionScorer[] = ["attention", "h2o", "snapkv", "recency"];
 
 /** Of `store.evict`: the fields of a policy tier's `evict`, which say what these don't. */

@@ -13,7 +13,7 @@ export interface PolicyFile {
      */
     version?: 1;
     /**
-     * Name of the tier of a context that asks for none: a built-in tier (`exact`, `high`, `conservative`, `compact`, `recommended`, `balanced`, `aggressive`) or one of `tiers`. `high` if absent.
+     * Name of the tier of a context that asks for none: a built-in tier (`exact`, `high`, `conservative`, `compact`, `recommended`, `balanced`, `aggressive`, `ultra`) or one of `tiers`. `high` if absent.
      */
     default?: string;
     /**
@@ -43,7 +43,7 @@ export interface PolicyTier {
     /**
      * Built-in tier that gives the fields left out here.
      */
-    extends?: "exact" | "high" | "conservative" | "compact" | "recommended" | "balanced" | "aggressive";
+    extends?: "exact" | "high" | "conservative" | "compact" | "recommended" | "balanced" | "aggressive" | "ultra";
     /**
      * How rows are stored once they leave the exact window: `f16` as they are, `k4v4` keys and values in 4 bits, `k4v2` keys in 4 bits and values in 2, `k3v2` keys in 3 bits and values in 2.
      */
@@ -63,13 +63,13 @@ export interface PolicyTier {
  */
 export interface PolicyEviction {
     /**
-     * Share of the rows that stays. With the schedules `shared` and `uniform` that of all tokens; with `preserveEarly` and `adaptive` the base that the schedule falls to (0.5 keeps 0.6 to 0.7 of the tokens' rows).
+     * Share of the rows that stays. With the schedules `retrieval`, `shared` and `uniform` that of all tokens; with `preserveEarly` and `adaptive` the base that the schedule falls to (0.5 keeps 0.6 to 0.7 of the tokens' rows).
      */
     keep: number;
     /**
-     * How layers and heads share what stays: `shared` one budget that goes where scores are highest, `uniform` the same share for each, `preserveEarly` all in the first fifth of the layers and less and less behind, `adaptive` the same mean, but more where attention is spread. `uniform` if absent.
+     * How layers and heads share what stays: `retrieval` all rows of the heads that look things up most and an equal share of the others, `shared` one budget that goes where scores are highest, `uniform` the same share for each, `preserveEarly` all in the first fifth of the layers and less and less behind, `adaptive` the same mean, but more where attention is spread. `retrieval` if absent.
      */
-    schedule?: "shared" | "uniform" | "preserveEarly" | "adaptive";
+    schedule?: "retrieval" | "shared" | "uniform" | "preserveEarly" | "adaptive";
     /**
      * What decides which rows go: `attention` what a row adds to a query's output on average, `h2o` the attention received so far, `snapkv` that of the last queries, `recency` the age. `attention` if absent.
      */

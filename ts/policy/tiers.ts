@@ -36,7 +36,7 @@ export const defaultWindow = 64;
 export const defaultSinks = 4;
 
 /** What an `evict` without them means; why these: docs/tiers.md. */
-export const defaultEviction = {schedule: "uniform", scorer: "attention", slack: 512} as const;
+export const defaultEviction = {schedule: "retrieval", scorer: "attention", slack: 512} as const;
 
 const allRows = {window: defaultWindow, sinks: defaultSinks, eviction: null};
 const evicted = (name: string, keep: number): [string, Tier] =>
@@ -50,7 +50,8 @@ export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
     // The shares that the papers' preserveEarly schedule keeps at 50, 30 and 10%.
     evicted("recommended", 0.68),
     evicted("balanced", 0.6),
-    evicted("aggressive", 0.52)
+    evicted("aggressive", 0.52),
+    evicted("ultra", 0.3)
 ]);
 
 /**
