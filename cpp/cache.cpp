@@ -22,7 +22,7 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
     : options_(std::move(options)),
       kernels_(kernels),
       pool_(options_.pool_limit),
-      sequences_(pool_, table_shapes(options_.layers), options_.max_sequences,
+      sequences_(pool_, table_shapes(options_.layers), options_.max_sequences + options_.kept_prefixes,
                  format_info(options_.format).packed ? options_.sinks : 0, format_info(options_.format).packed ? options_.window : -1) {
     for (size_t layer = 0; layer < options_.layers.size(); layer++) {
         first_table_.push_back(int(layer_of_.size()));
@@ -33,7 +33,7 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
         }
     }
     if (options_.eviction && options_.eviction->scorer->watch != WatchedQueries::none)
-        watches_.assign(options_.max_sequences, Watch(sequences_.tables()));
+        watches_.assign(sequences_.sequences(), Watch(sequences_.tables()));
     if (options_.eviction) {
         std::vector<int> query_heads;
         for (const LayerShape& layer : options_.layers) query_heads.push_back(layer.query_heads);
@@ -325,6 +325,20 @@ Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
     return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
 }
 
+int32_t Cache::prefix_end(int source, int32_t end) const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    const int32_t source_end = sequences_.last_position(source) + 1;
+    if (sequences_.first_position(source) != 0 || sequences_.tables() == 0) return 0;
+    if (end >= source_end) return source_end;
+    const int32_t window_begin = end - options_.window;
+    const PageTable& references = sequences_.table(source, 0);
+    const auto kept_packed = [&](const PageRef& reference) {
+        return format_info(reference.format).packed && reference.end_position() > window_begin && reference.position < end;
+    };
+    if (options_.window == 0 || std::none_of(references.begin(), references.end(), kept_packed)) return end;
+    return std::max(0, (window_begin - options_.sinks) / kPageRows) * kPageRows + options_.sinks;
+}
+
 int32_t Cache::first_position(int sequence) const {
     std::lock_guard<std::mutex> guard(mutex_);
     return sequences_.first_position(sequence);
@@ -398,15 +412,22 @@ CacheStats Cache::stats() const {
     stats.pages = pool_.pages();
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
         double bytes = 0, rows = 0;
+        size_t shared = 0;
         for (int table = 0; table < sequences_.tables(); table++) {
             for (const PageRef& reference : sequences_.table(sequence, table)) {
                 rows += reference.count;
-                bytes += double(sequences_.layout(table, reference).bytes) / pool_.references(reference.page);
+                const size_t page_bytes = sequences_.layout(table, reference).bytes;
+                bytes += double(page_bytes) / pool_.references(reference.page);
+                if (this->shared(sequence, table, reference)) shared += page_bytes;
             }
+        }
+        if (sequence >= options_.max_sequences) {
+            stats.kept_bytes += size_t(bytes);
+            continue;
         }
         const int tokens = sequences_.tokens(sequence);
         const double kept = tokens == 0 ? 1 : rows / sequences_.tables() / tokens;
-        stats.sequences.push_back({sequence, tokens, kept, size_t(bytes)});
+        stats.sequences.push_back({sequence, tokens, kept, size_t(bytes), shared});
         stats.tokens += tokens;
     }
     stats.stock_bytes = stats.tokens * stock_bytes_per_token(options_.layers);

@@ -52,6 +52,7 @@ struct CacheOptions {
     std::vector<Turn> far_turns;  // [layer], for RetrievalHeads; may be empty if positions turn nothing
     size_t pool_limit = 0;  // bytes; 0 is none
     int max_sequences = 1;
+    int kept_prefixes = 0;  // more sequences, behind those, that hold prefixes for others to take over
 };
 
 struct Token {
@@ -65,7 +66,8 @@ struct SequenceStats {
     int id;
     int tokens;
     double kept;  // share of the tokens' rows that were not evicted
-    size_t resident_bytes;
+    size_t resident_bytes;  // a page that others hold too counts in parts
+    size_t shared_bytes;    // of all pages that others hold too
 };
 
 struct CacheStats {
@@ -74,7 +76,8 @@ struct CacheStats {
     size_t peak_resident_bytes = 0;
     size_t stock_bytes = 0;
     size_t pages = 0;
-    std::vector<SequenceStats> sequences;
+    size_t kept_bytes = 0;                // of kept prefixes, as resident_bytes of a sequence
+    std::vector<SequenceStats> sequences;  // without kept prefixes, as are tokens and stock_bytes
 };
 
 // A matrix of rows of floats that need not be contiguous: strides in bytes.
@@ -127,14 +130,19 @@ public:
 
     // Whether the tier's slack is full.
     bool eviction_due(int sequence) const;
-    // Drops rows that left the window, as `how` says; false if there was no memory for all that should have gone. The scorer
-    // must be content with the queries that the tier's own scorer watches. Not while a batch with this sequence is computed.
+    // Drops rows that left the window, as `how` says; false if there was no memory for all that should have gone. What other sequences
+    // hold too stays, and counts for nothing: it would still take its memory. The scorer must be content with the queries that the tier's own
+    // scorer watches. Not while a batch with this sequence is computed.
     bool evict(int sequence, const Eviction& how);
 
     void clear();
     void erase(int sequence, int32_t from, int32_t to);
     void shift(int sequence, int32_t from, int32_t to, int32_t delta);
+    // On failure the target is as it was.
     Failure fork(int source, int target, int32_t from, int32_t to);
+    // How much of the first `end` positions another sequence can take over and go on as if it had evaluated them: all, if they end the source
+    // or the window before them is still exact; else whole pages that lie before that window.
+    int32_t prefix_end(int source, int32_t end) const;
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
 
@@ -185,10 +193,11 @@ private:
     void pack_layer(int layer, Plan& plan, float* scratch);
     void find_centre(int sequence, int32_t written_end);
     void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
-    bool may_go(const PageRef& reference, int32_t window_begin) const;
-    Judged judge(int sequence, int table, const Scorer& scorer, int32_t window_begin) const;
+    bool shared(int sequence, int table, const PageRef& reference) const;
+    int32_t shared_end(int sequence) const;
+    bool may_go(int sequence, int table, const PageRef& reference, int32_t window_begin) const;
+    Judged judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const;
     bool rewrite(int sequence, const std::vector<Judged>& tables, int32_t window_begin);
-    void move_page(int table, const PageRef& reference, Rewrite& rewrite);
     void move_rows(int table, const PageRef& reference, const char* stays, const float* means, Rewrite& rewrite);
     void measure_heads(int layer, int kv_head, const AttentionInput& input, const Plan& plan, const Item& block, const float* maxima,
                        const float* sums, void* scratch);

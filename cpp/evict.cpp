@@ -30,8 +30,28 @@ struct Cache::Judged {
     int needed = 0;                    // of these, the first that have to stay
 };
 
-bool Cache::may_go(const PageRef& reference, int32_t window_begin) const {
-    return !reference.pinned() && reference.format == options_.format && reference.end_position() <= window_begin;
+// Whether another sequence holds the page too; parts of one's own may show it more than once.
+bool Cache::shared(int sequence, int table, const PageRef& reference) const {
+    const uint32_t references = pool_.references(reference.page);
+    if (references == 1) return false;
+    const PageTable& own = sequences_.table(sequence, table);
+    return references > std::count_if(own.begin(), own.end(), [&](const PageRef& other) { return other.page == reference.page; });
+}
+
+// The end of the pages at the sequence's beginning that others hold too, in any table.
+int32_t Cache::shared_end(int sequence) const {
+    int32_t end = sequences_.first_position(sequence);
+    for (int table = 0; table < sequences_.tables(); table++)
+        for (const PageRef& reference : sequences_.table(sequence, table)) {
+            if (!shared(sequence, table, reference)) break;
+            end = std::max(end, reference.end_position());
+        }
+    return end;
+}
+
+bool Cache::may_go(int sequence, int table, const PageRef& reference, int32_t window_begin) const {
+    return !reference.pinned() && reference.format == options_.format && reference.end_position() <= window_begin &&
+           !shared(sequence, table, reference);
 }
 
 bool Cache::eviction_due(int sequence) const {
@@ -40,7 +60,7 @@ bool Cache::eviction_due(int sequence) const {
     return sequences_.last_position(sequence) + 1 - sequences_.extent(sequence).until >= options_.eviction->slack;
 }
 
-Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_t window_begin) const {
+Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const {
     const Watch* watch = this->watch(sequence);
     const bool last_ones = watch != nullptr && options_.eviction->scorer->watch == WatchedQueries::last;
     const int32_t end = sequences_.last_position(sequence) + 1, sinks_end = sequences_.first_position(sequence) + options_.sinks;
@@ -52,8 +72,8 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
     double known = 0;
     size_t known_rows = 0;
     for (const PageRef& reference : sequences_.table(sequence, table)) {
-        if (!may_go(reference, window_begin)) {
-            judged.fixed += reference.count;
+        if (!may_go(sequence, table, reference, window_begin)) {
+            if (reference.position >= own_begin) judged.fixed += reference.count;
             continue;
         }
         const PageLayout& layout = sequences_.layout(table, reference);
@@ -92,11 +112,11 @@ bool Cache::evict(int sequence, const Eviction& how) {
     if (sequences_.last_position(sequence) < 0) return true;
     sequences_.begin_eviction(sequence);
     const int32_t end = sequences_.last_position(sequence) + 1, window_begin = end - options_.window;
-    const int32_t tokens = end - sequences_.first_position(sequence);
+    const int32_t own_begin = shared_end(sequence);
     std::vector<Judged> tables;
-    BudgetRequest request{int(options_.layers.size()), tokens, how.keep, {}};
+    BudgetRequest request{int(options_.layers.size()), end - own_begin, how.keep, {}};
     for (int table = 0; table < sequences_.tables(); table++) {
-        tables.push_back(judge(sequence, table, *how.scorer, window_begin));
+        tables.push_back(judge(sequence, table, *how.scorer, own_begin, window_begin));
         const Judged& judged = tables.back();
         const int layer = layer_of_[table], group = options_.layers[layer].query_heads / options_.layers[layer].kv_heads;
         const float retrieval = options_.eviction ? heads_.score(layer, (table - first_table_[layer]) * group, group) : 0.0f;
@@ -128,15 +148,15 @@ struct Cache::Rewrite {
     size_t next = 0;       // reference
     bool all_stay = false;
     bool stopped = false;  // for want of memory: what is left stays as it is
-    int32_t first_known = INT32_MAX;  // of the rows whose attention does not stand in their page
+    int32_t first_watched = INT32_MAX;  // of the rows that go on to be
 
     void close() {
         if (open.page != nullptr) result.push_back(open);
         open = PageRef();
     }
-    void stay(const PageRef& reference) {
+    void stay(const PageRef& reference, bool watched) {
         close();
-        if (!reference.pinned() && !reference.gapped()) first_known = std::min(first_known, reference.position);
+        if (watched && !reference.pinned() && !reference.gapped()) first_watched = std::min(first_watched, reference.position);
         result.push_back(reference);
     }
 };
@@ -158,50 +178,36 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
             if (rewrite.next == references.size()) continue;
             more = true;
             const PageRef& reference = references[rewrite.next++];
-            if (!may_go(reference, window_begin)) {
-                rewrite.stay(reference);
+            if (!may_go(sequence, table, reference, window_begin)) {
+                rewrite.stay(reference, !shared(sequence, table, reference));
                 continue;
             }
             const char* stays = tables[table].stays.data() + rewrite.row;
             const float* means = tables[table].means.data() + rewrite.row;
             rewrite.row += reference.count;
-            if (rewrite.stopped) rewrite.stay(reference);
-            else if (rewrite.all_stay) move_page(table, reference, rewrite);
+            if (rewrite.stopped || rewrite.all_stay) rewrite.stay(reference, rewrite.stopped);
             else move_rows(table, reference, stays, means, rewrite);
         }
     }
     bool whole = true;
-    int32_t first_known = INT32_MAX;
+    int32_t first_watched = INT32_MAX;
     for (int table = 0; table < int(tables.size()); table++) {
         Rewrite& rewrite = all[table];
         rewrite.close();
         sequences_.table(sequence, table).swap(rewrite.result);
         sequences_.table(sequence, table).shrink_to_fit();
+        // Others left the slabs that these pages are in.
+        if (rewrite.all_stay)
+            for (PageRef& reference : sequences_.table(sequence, table))
+                if (pool_.references(reference.page) == 1) reference.page = pool_.settle(reference.page);
         whole = whole && !rewrite.stopped;
-        first_known = std::min(first_known, rewrite.first_known);
+        first_watched = std::min(first_watched, rewrite.first_watched);
     }
-    if (!watches_.empty()) watches_[sequence].drop_before(first_known);
+    if (!watches_.empty()) watches_[sequence].drop_before(first_watched);
     return whole;
 }
 
-// Pages of others stay for their sake. A page of one's own moves even if it is whole: it would hold up a slab that others left.
-void Cache::move_page(int table, const PageRef& reference, Rewrite& rewrite) {
-    if (pool_.references(reference.page) > 1) return rewrite.stay(reference);
-    const PageLayout& layout = sequences_.layout(table, reference);
-    PageRef moved = reference;
-    moved.page = sequences_.allocate(layout);
-    if (moved.page == nullptr) {
-        rewrite.stopped = true;
-        return rewrite.stay(reference);
-    }
-    std::memcpy(moved.page, reference.page, layout.bytes);
-    sequences_.release(reference);
-    rewrite.result.push_back(moved);
-}
-
 void Cache::move_rows(int table, const PageRef& reference, const char* stays, const float* means, Rewrite& rewrite) {
-    const bool all_stay = std::find(stays, stays + reference.count, 0) == stays + reference.count;
-    if (all_stay && pool_.references(reference.page) > 1) return rewrite.stay(reference);
     const PageLayout& source = sequences_.layout(table, reference);
     PageRef& open = rewrite.open;
     int32_t positions[kPageRows];
@@ -220,7 +226,7 @@ void Cache::move_rows(int table, const PageRef& reference, const char* stays, co
             open.page = sequences_.allocate(sequences_.layout(table, open));
             if (open.page == nullptr) {
                 rewrite.stopped = true;
-                rewrite.stay(sequences_.slice(table, reference, r, reference.count - r));
+                rewrite.stay(sequences_.slice(table, reference, r, reference.count - r), true);
                 break;
             }
             std::memset(open.page, 0, sequences_.layout(table, open).bytes);  // state files hold whole pages

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
+#include <cstring>
 
 namespace deltastore {
 
@@ -171,27 +172,44 @@ uint8_t* PagePool::allocate(size_t page_bytes) {
         slab = map_slab(owner);
         if (slab == nullptr) return nullptr;
     }
-    const size_t before = fresh ? 0 : slab->resident();
-    const bool reuse = slab->free_head != kNone;
-    slab->used++;
-    slab->touched += !reuse;
-    if (!grow_resident(slab->resident() - before)) {
-        slab->used--;
-        slab->touched -= !reuse;
+    return take(*slab, fresh);
+}
+
+// A page of a slab with room; nullptr at the limit.
+uint8_t* PagePool::take(Slab& slab, bool fresh) {
+    const size_t before = fresh ? 0 : slab.resident();
+    const bool reuse = slab.free_head != kNone;
+    slab.used++;
+    slab.touched += !reuse;
+    if (!grow_resident(slab.resident() - before)) {
+        slab.used--;
+        slab.touched -= !reuse;
         return nullptr;
     }
-    const uint32_t index = reuse ? slab->free_head : slab->touched - 1;
-    if (reuse) slab->free_head = slab->references[index];
-    if (fresh) slab->link_first();
-    slab->references[index] = 1;
+    const uint32_t index = reuse ? slab.free_head : slab.touched - 1;
+    if (reuse) slab.free_head = slab.references[index];
+    if (fresh) slab.link_first();
+    slab.references[index] = 1;
     pages_++;
-    if (slab->full() && slab->next != nullptr && !slab->next->full()) {  // keep those with room in front
-        Slab* last_open = slab->next;
+    if (slab.full() && slab.next != nullptr && !slab.next->full()) {  // keep those with room in front
+        Slab* last_open = slab.next;
         while (last_open->next != nullptr && !last_open->next->full()) last_open = last_open->next;
-        slab->unlink();
-        slab->link_after(last_open);
+        slab.unlink();
+        slab.link_after(last_open);
     }
-    return slab->page(index);
+    return slab.page(index);
+}
+
+uint8_t* PagePool::settle(uint8_t* page) {
+    Slab* const own = slab_of(page);
+    Slab* fullest = nullptr;
+    for (Slab* slab = own->owner->all; slab != nullptr && !slab->full(); slab = slab->next)
+        if (slab != own && slab->used >= (fullest ? fullest : own)->used) fullest = slab;
+    uint8_t* moved = fullest ? take(*fullest, false) : nullptr;
+    if (moved == nullptr) return page;
+    std::memcpy(moved, page, own->owner->page_bytes);
+    release(page);
+    return moved;
 }
 
 void PagePool::retain(uint8_t* page) {

@@ -12,7 +12,7 @@ namespace deltastore {
 // Not thread safe: the cache calls it under its own lock. A page's address stays the same for its life.
 class PagePool {
 public:
-    static constexpr size_t kSlabBytes = size_t(1) << 20;
+    static constexpr size_t kSlabBytes = size_t(1) << 19;
 
     // `limit_bytes` bounds resident_bytes(); 0 is no limit.
     explicit PagePool(size_t limit_bytes);
@@ -29,6 +29,8 @@ public:
     // A page with one reference, contents undefined, 64-byte aligned. nullptr when the limit would be passed or the system
     // has no memory; hit_limit() tells which.
     uint8_t* allocate(size_t page_bytes);
+    // Moves a page into a slab that is fuller, if there is one, so that the others empty, and tells where it is. Its holder must be the only one.
+    uint8_t* settle(uint8_t* page);
     // Whether pages of these (bytes, count) would all be had within the limit.
     using Demand = std::vector<std::pair<size_t, size_t>>;
     bool fits(const Demand& demand) const;
@@ -49,6 +51,7 @@ private:
     SizeClass& size_class(size_t page_bytes);
     static SizeClass new_class(size_t page_bytes);
     Slab* map_slab(SizeClass& owner);
+    uint8_t* take(Slab& slab, bool fresh);
     static Slab* slab_of(const uint8_t* page);
     bool grow_resident(size_t bytes);
 

@@ -158,19 +158,23 @@ void SequenceTable::add_demand(int sequence, int32_t position, int count, Format
 }
 
 void SequenceTable::erase(int sequence, int32_t from, int32_t to) {
-    for (int index = 0; index < tables(); index++) {
-        PageTable& table = sequences_[sequence][index];
-        split(index, table, from);
-        split(index, table, to);
-        const auto dropped = std::remove_if(table.begin(), table.end(), [&](const PageRef& reference) {
-            const bool drop = reference.position >= from && reference.position < to;
-            if (drop) pool_.release(reference.page);
-            return drop;
-        });
-        table.erase(dropped, table.end());
-        if (table.capacity() > 4 * table.size() + 16) table.shrink_to_fit();
-    }
-    Extent& extent = extents_[sequence];
+    for (int index = 0; index < tables(); index++) cut(index, sequences_[sequence][index], from, to);
+    cut(extents_[sequence], from, to);
+}
+
+void SequenceTable::cut(int index, PageTable& table, int32_t from, int32_t to) {
+    split(index, table, from);
+    split(index, table, to);
+    const auto dropped = std::remove_if(table.begin(), table.end(), [&](const PageRef& reference) {
+        const bool drop = reference.position >= from && reference.position < to;
+        if (drop) pool_.release(reference.page);
+        return drop;
+    });
+    table.erase(dropped, table.end());
+    if (table.capacity() > 4 * table.size() + 16) table.shrink_to_fit();
+}
+
+void SequenceTable::cut(Extent& extent, int32_t from, int32_t to) {
     if (to >= extent.end) extent.end = std::min(extent.end, from);
     else if (from <= extent.begin) extent.begin = std::max(extent.begin, to);
     extent.until = std::min(extent.until, extent.end);
@@ -227,27 +231,33 @@ bool SequenceTable::has_shift(int sequence) const {
 
 bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
     if (source == target) return true;
-    erase(target, 0, INT32_MAX);
-    may_have_shift_[target] = may_have_shift_[source];
-    extents_[target] = extents_[source];
+    struct Copies {
+        SequenceTable& owner;
+        std::vector<PageTable> tables;
+        ~Copies() { owner.discard(tables); }
+    } copies{*this, std::vector<PageTable>(tables())};
     for (int index = 0; index < tables(); index++) {
-        sequences_[target][index] = sequences_[source][index];
-        for (const PageRef& reference : sequences_[target][index]) pool_.retain(reference.page);
-    }
-    erase(target, 0, from);
-    erase(target, to, INT32_MAX);
-    for (int index = 0; index < tables(); index++) {
-        PageTable& copy = sequences_[target][index];
+        PageTable& copy = copies.tables[index];
+        copy.reserve(sequences_[source][index].size() + 2);  // with what cuts may add, before pages are retained
+        for (const PageRef& reference : sequences_[source][index]) {
+            pool_.retain(reference.page);
+            copy.push_back(reference);
+        }
+        cut(index, copy, 0, from);
+        cut(index, copy, to, INT32_MAX);
         if (copy.empty() || copy.back().gapped() || copy.back().end_row() == copy.back().rows) continue;
         PageRef& tail = copy.back();
+        if (format_info(tail.format).packed && window_ > 0) continue;  // rows go behind it only once it is packed, if nobody else has it
         uint8_t* page = allocate(layout(index, tail));
-        if (page == nullptr) {
-            erase(target, 0, INT32_MAX);
-            return false;
-        }
+        if (page == nullptr) return false;
         std::memcpy(page, tail.page, layout(index, tail).bytes);
         replace(tail, page, tail.format, tail.rows, tail.begin);
     }
+    Extent extent = extents_[source];
+    cut(extent, 0, from);
+    cut(extent, to, INT32_MAX);
+    may_have_shift_[target] = may_have_shift_[source];
+    install(target, copies.tables, extent);
     return true;
 }
 

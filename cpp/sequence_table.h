@@ -97,7 +97,7 @@ public:
     bool has_shift(int sequence) const;
 
     // Replaces the target by the source's positions [from, to). Full pages are shared; the open tail page is copied, so that
-    // both can go on writing. False if the pool gave no page; then the target is empty.
+    // both can go on writing. False if the pool gave no page; then the target is as it was.
     bool fork(int source, int target, int32_t from, int32_t to);
 
     const PagePool& pool() const { return pool_; }
@@ -128,6 +128,9 @@ private:
         const bool packed_soon = window_ < 0 || format_info(format).packed || count - kPageRows >= window_;
         return packed_soon ? kPageRows : kWindowPageRows;
     }
+    // Drops positions [from, to) of a table that may not be a sequence's yet.
+    void cut(int index, PageTable& table, int32_t from, int32_t to);
+    static void cut(Extent& extent, int32_t from, int32_t to);
     void split(int index, PageTable& table, int32_t position);
 
     PagePool& pool_;

@@ -25,7 +25,7 @@ void Watch::cut(int32_t from, int32_t to) {
     to = std::min(std::max(to, from), end());
     for (auto& table : sums_) {
         table.erase(table.begin() + (from - begin_), table.begin() + (to - begin_));
-        if (table.capacity() > 2 * table.size() + 256) table.shrink_to_fit();
+        if (table.capacity() > 2 * table.size() + 64) table.shrink_to_fit();
     }
 }
 

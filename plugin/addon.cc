@@ -111,6 +111,7 @@ CacheOptions cache_options(const Napi::Object& config, const AddonContext& addon
     if (eviction.IsObject()) options.eviction = eviction_of(eviction.As<Napi::Object>());
     options.pool_limit = size_t(config.Get("poolLimitBytes").As<Napi::Number>().Int64Value());
     options.max_sequences = int(addon.context_params.n_seq_max);
+    options.kept_prefixes = config.Get("keptPrefixes").As<Napi::Number>().Int32Value();
     return options;
 }
 
@@ -164,6 +165,22 @@ Napi::Value evict(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value prefix_end(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        const Cache& cache = live_memory(unwrap(info[0])).cache();
+        return Napi::Number::New(info.Env(), cache.prefix_end(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::Number>().Int32Value()));
+    });
+}
+
+Napi::Value fork_prefix(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        Cache& cache = live_memory(unwrap(info[0])).cache();
+        const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
+        const Failure failure = cache.fork(source, target, 0, info[3].As<Napi::Number>().Int32Value());
+        return Napi::Boolean::New(info.Env(), failure == Failure::none);
+    });
+}
+
 Napi::Value can_shift(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         return Napi::Boolean::New(info.Env(), live_memory(unwrap(info[0])).get_can_shift());
@@ -191,6 +208,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
         result.Set("peakResidentBytes", double(stats.peak_resident_bytes));
         result.Set("stockBytes", double(stats.stock_bytes));
         result.Set("pages", double(stats.pages));
+        result.Set("keptBytes", double(stats.kept_bytes));
         Napi::Array sequences = Napi::Array::New(info.Env());
         for (const SequenceStats& sequence : stats.sequences) {
             if (sequence.tokens == 0) continue;
@@ -200,6 +218,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
             entry.Set("tokens", sequence.tokens);
             entry.Set("kept", sequence.kept);
             entry.Set("residentBytes", double(sequence.resident_bytes));
+            entry.Set("sharedBytes", double(sequence.shared_bytes));
             sequences.Set(sequences.Length(), entry);
         }
         result.Set("sequences", sequences);
@@ -290,6 +309,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("admit", admit);
     add("evictionDue", eviction_due);
     add("evict", evict);
+    add("prefixEnd", prefix_end);
+    add("forkPrefix", fork_prefix);
     add("canShift", can_shift);
     add("takeFailure", take_failure);
     add("stats", stats);

@@ -181,7 +181,7 @@ llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, ui
             if (ubatch.n_tokens == 0) break;
             ubatches.push_back(std::move(ubatch));
         }
-        const size_t most_tokens = context_cells_ / cache_->table().sequences();
+        const size_t most_tokens = context_cells_ / cache_->options().max_sequences;
         std::vector<std::vector<Token>> tokens(ubatches.size());
         std::vector<size_t> added(cache_->table().sequences());
         slot_info_vec_t slots;
@@ -275,12 +275,13 @@ bool PackedMemory::seq_rm(llama_seq_id sequence, llama_pos from, llama_pos to) {
 
 void PackedMemory::seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) {
     if (!known(source) || !known(target)) return;
+    Failure failure = Failure::out_of_memory;
     try {
-        fail(cache_->fork(source, target, std::max(from, 0), to < 0 ? INT32_MAX : to));
+        failure = cache_->fork(source, target, std::max(from, 0), to < 0 ? INT32_MAX : to);
     } catch (const std::bad_alloc&) {  // llama.cpp's callers expect no exception
-        cache_->erase(target, 0, INT32_MAX);
-        fail(Failure::out_of_memory);
     }
+    if (failure != Failure::none) cache_->erase(target, 0, INT32_MAX);
+    fail(failure);
 }
 
 void PackedMemory::seq_keep(llama_seq_id sequence) {
@@ -318,7 +319,7 @@ std::map<ggml_backend_buffer_type_t, size_t> PackedMemory::memory_breakdown() co
 
 void PackedMemory::state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags) const {
     std::vector<int> sequences;
-    for (int s = 0; s < cache_->table().sequences(); s++)
+    for (int s = 0; s < cache_->options().max_sequences; s++)
         if (sequence < 0 || s == sequence) sequences.push_back(s);
     const_cast<PackedMemory*>(this)->init_update(nullptr, false);
     for (int s : sequences)
@@ -330,7 +331,7 @@ void PackedMemory::state_read(llama_io_read_i& io, llama_seq_id sequence, llama_
     if (sequence >= 0) cache_->erase(sequence, 0, INT32_MAX);
     else cache_->clear();
     try {
-        read_state(*cache_, fingerprint_, sequence, context_cells_ / cache_->table().sequences(),
+        read_state(*cache_, fingerprint_, sequence, context_cells_ / cache_->options().max_sequences,
                    [&](void* bytes, size_t count) { io.read(bytes, count); });
     } catch (const CodedError& error) {
         fail(error.code(), error.what());

@@ -30,6 +30,8 @@ export interface NativeCacheConfig {
     /** First tokens of a sequence that stay F16. */
     sinks: number;
     eviction: Eviction | null;
+    /** Sequences behind the context's own, for prefixes that others take over. */
+    keptPrefixes: number;
     /** Most bytes that the page pool may hold; 0 is no limit. */
     poolLimitBytes: number;
     /** Cells of the whole context (contextSize x sequences), as node-llama-cpp asked for them. */
@@ -44,7 +46,10 @@ export interface NativeSequenceStats {
     tokens: number;
     /** Share of the tokens' rows that were not evicted, over all layers and heads. */
     kept: number;
+    /** A page that other sequences hold too counts in parts. */
     residentBytes: number;
+    /** Of all pages that other sequences hold too. */
+    sharedBytes: number;
 }
 
 export interface NativeStats {
@@ -55,6 +60,8 @@ export interface NativeStats {
     stockBytes: number;
     pages: number;
     peakResidentBytes: number;
+    /** Of residentBytes, what kept prefixes hold. */
+    keptBytes: number;
     sequences: NativeSequenceStats[];
 }
 
@@ -102,6 +109,10 @@ export interface NativeBinding {
     evictionDue(context: AddonContextHandle, sequenceId: number): boolean;
     /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. Rejects if some had to stay. */
     evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;
+    /** How much of the sequence's first `end` positions another one can take over, see `Cache::prefix_end`. */
+    prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
+    /** Gives `target` the first `end` positions of `source` in place of its own rows. Between batches. False, and nothing done, without memory. */
+    forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): boolean;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
     /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */

@@ -3,13 +3,22 @@ import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {NativeBinding} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
 import type {Tier} from "./policy/tiers.js";
+import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
 import {isUnsupported} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 
-const packedContexts = new WeakMap<object, Tier>();
+interface Packed {
+    tier: Tier;
+    /** Null if the policy has it off. */
+    sharing: PrefixSharing | null;
+}
+
+const packedContexts = new WeakMap<object, Packed>();
 
 /** The tier of a native context, of any store, that has a packed cache. */
-export const packedTier = (context: object): Tier | undefined => packedContexts.get(context);
+export const packedTier = (context: object): Tier | undefined => packedContexts.get(context)?.tier;
+
+export const prefixSharing = (context: object): PrefixSharing | null => packedContexts.get(context)?.sharing ?? null;
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
 export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
@@ -21,6 +30,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         #admitted = 0;
         /** Sequences of the batch whose next token is wanted: their prompts end here. */
         readonly #generating = new Set<number>();
+        readonly #added: {sequenceId: number; first: number; tokens: Uint32Array}[] = [];
+        #disposed = false;
 
         constructor(model: object, params: AddonContextParams) {
             const creation = currentCreation.getStore();
@@ -29,6 +40,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.#params = params;
             this.#creation = creation;
             this.#handle = creation?.handles.at(-1);
+        }
+
+        get #sharing(): PrefixSharing | null {
+            return this.#disposed ? null : prefixSharing(this);
         }
 
         get #packed(): boolean {
@@ -42,6 +57,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         // The model or the Llama instance may be disposed, and this with it, while the memory is being replaced on another thread.
         override async dispose(): Promise<void> {
+            this.#disposed = true;
             await this.#initialising?.catch(() => undefined);
             await super.dispose();
         }
@@ -53,14 +69,16 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const {store} = this.#creation;
             native.prepareContext(this);
             if (!await super.init()) return false;
-            const cells = this.#params.contextSize ?? 4096;
+            const cells = this.#params.contextSize ?? 4096, {sharing} = store.policy;
             try {
                 await native.adoptContext(this, {
                     tier: tier.name, format: tier.format, window: tier.window, sinks: tier.sinks, eviction: tier.eviction,
-                    poolLimitBytes: store.policy.poolLimitBytes,
+                    poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                packedContexts.set(this, tier);
+                packedContexts.set(this, {
+                    tier, sharing: sharing.automatic ? new PrefixSharing(this, native, tier, sharing, this.#params.sequences ?? 1) : null
+                });
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -80,6 +98,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             super.initBatch(size);
             this.#admitted = 0;
             this.#generating.clear();
+            this.#added.length = 0;
             if (this.#packed) native.beginAdmission(this);
         }
 
@@ -87,6 +106,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
             if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
             this.#admitted++;
+            this.#added.push({sequenceId, first, tokens});
             if (logitIndexes.length > 0) this.#generating.add(sequenceId);
             return super.addToBatch(sequenceId, first, tokens, logitIndexes);
         }
@@ -95,7 +115,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (!this.#packed) return await super.decodeBatch();
             if (this.#admitted === 0) return;
             await this.#coded(super.decodeBatch());
-            const eviction = packedContexts.get(this)?.eviction;
+            for (const {sequenceId, first, tokens} of this.#added) this.#sharing?.appended(sequenceId, first, tokens);
+            const eviction = packedTier(this)?.eviction;
             if (eviction === null || eviction === undefined) return;
             for (const sequenceId of this.#generating) {
                 if (!native.evictionDue(this, sequenceId)) continue;
@@ -107,7 +128,24 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {
             // Answering false makes node-llama-cpp evaluate the rest again, where positions can't be shifted.
             if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
+            if (start <= 0 && end < 0) this.#sharing?.ending(sequenceId);
+            else this.#sharing?.truncated(sequenceId, start);
             return super.removeTokenCellsFromSequence(sequenceId, start, end);
+        }
+
+        override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
+            this.#sharing?.truncated(sequenceId, start);
+            super.shiftSequenceTokenCells(sequenceId, start, end, delta);
+        }
+
+        override disposeSequence(sequenceId: number): void {
+            this.#sharing?.ending(sequenceId);
+            super.disposeSequence(sequenceId);
+        }
+
+        override setLoras(loras: unknown[], scales: number[]): void {
+            this.#sharing?.forgetAll();
+            super.setLoras(loras, scales);
         }
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
@@ -128,7 +166,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
                 return tokens;
             }
-            if (held === tokens.length) return tokens;
+            if (held === tokens.length) {
+                this.#sharing?.loaded(sequenceId, tokens);
+                return tokens;
+            }
             this.disposeSequence(sequenceId);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
         }
@@ -137,13 +178,19 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (this.#packed) native.takeFailure(this);  // an earlier one is not this call's
             const copied = await super.copySequenceStateFromOtherSequence(target, source);
             const failure = this.#packed ? native.takeFailure(this) : null;
-            if (failure !== null) throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
+            if (failure !== null) {
+                this.#sharing?.truncated(target, 0);
+                throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
+            }
+            this.#sharing?.copied(source, target);
             return copied;
         }
 
         #admit(sequenceId: number, first: number, tokens: number): boolean {
             try {
-                return native.admit(this, sequenceId, first, tokens);
+                while (!native.admit(this, sequenceId, first, tokens))
+                    if (!this.#sharing?.dropOldest()) return false;
+                return true;
             } catch (error) {
                 throw toDeltaStoreError(error);
             }

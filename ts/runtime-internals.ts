@@ -23,6 +23,8 @@ export interface AddonContext {
     saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number>;
     loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array>;
     copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
+    shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void;
+    setLoras(loras: unknown[], scales: number[]): void;
 }
 
 export type AddonContextClass = new (model: object, params: AddonContextParams) => AddonContext;
@@ -35,10 +37,19 @@ export interface DisposeGuard {
     createPreventDisposalHandle(ignoreAwaiting?: boolean): {dispose(): void};
 }
 
+/** Tokens of one sequence to evaluate, from a position on. */
+export interface DecodeRequest {
+    sequenceId: number;
+    firstTokenSequenceIndex: number;
+    tokens: number[];
+    /** Whether a token's logits are wanted, token by token. */
+    logits: unknown[];
+}
+
 export interface ContextInternals {
     _ctx: AddonContext;
     _backendContextDisposeGuard: DisposeGuard;
-    _decodeTokens(request: {sequenceId: number; firstTokenSequenceIndex: number}, map: unknown): Promise<unknown>;
+    _decodeTokens(request: DecodeRequest, map: unknown): Promise<unknown[]>;
 }
 
 export interface SequenceInternals {

@@ -5,11 +5,13 @@ import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {packedContextClass, packedTier} from "./packed-context.js";
+import {packedContextClass, packedTier, prefixSharing} from "./packed-context.js";
+import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
 import {
-    contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals
+    contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type DecodeRequest,
+    type SequenceInternals
 } from "./runtime-internals.js";
 
 /** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
@@ -22,7 +24,14 @@ export interface CacheStats {
     /** What stock's F16 cache would hold for these tokens. */
     stockBytes: number;
     pages: number;
+    /** Of `residentBytes` and `pages`, `keptBytes` are no sequence's. Null if the policy has automatic sharing off. */
+    sharing: SharingStats | null;
     sequences: NativeSequenceStats[];
+}
+
+export interface ForkOptions {
+    /** Tokens of the source that the target gets, from the first on. All if absent. */
+    upTo?: number;
 }
 
 /** Errors that mean "this model, or this machine, can't be served" rather than "this request failed". */
@@ -94,7 +103,8 @@ export class DeltaStore {
         if (this.#native === null || packedTier(addonContext) === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache, of which there are no stats; isPacked(context) tells");
         try {
-            return this.#native.stats(addonContext);
+            const {keptBytes, ...stats} = this.#native.stats(addonContext), sharing = prefixSharing(addonContext)?.stats;
+            return {...stats, sharing: sharing === undefined ? null : {...sharing, keptBytes}};
         } catch (error) {
             throw toDeltaStoreError(error);
         }
@@ -108,23 +118,36 @@ export class DeltaStore {
      *     so that some stayed; DISPOSED
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
-        if (!(sequence instanceof LlamaContextSequence))
-            throw new DeltaStoreError("OPTION_INVALID", `A LlamaContextSequence is needed; given was ${inspect(sequence, {depth: -1})}`);
+        requireSequence(sequence);
         const addonContext = addonContextOf(sequence.context), tier = packedTier(addonContext);
         if (this.#native === null || tier === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
         const eviction = evictionOf(tier, options), native = this.#native;
-        await withContextLock(sequence.context, async () => {
-            if (sequence.disposed || sequence.context.disposed) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
-            const alive = contextInternals(sequence.context)._backendContextDisposeGuard.createPreventDisposalHandle();
+        await whileAlive(sequence.context, async () => {
+            if (sequence.disposed) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
             try {
                 await native.evict(addonContext, sequenceInternals(sequence)._sequenceId, eviction);
             } catch (error) {
                 throw toDeltaStoreError(error);
-            } finally {
-                alive.dispose();
             }
         });
+    }
+
+    /**
+     * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
+     * the time to copy a table of pages, whatever the length.
+     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
+     *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write, and `target` is empty; DISPOSED
+     */
+    async fork(source: LlamaContextSequence, target: LlamaContextSequence, {upTo = source?.nextTokenIndex}: ForkOptions = {}): Promise<void> {
+        for (const sequence of [source, target]) requireSequence(sequence);
+        if (packedTier(addonContextOf(source.context)) === undefined || source.context !== target.context)
+            throw new DeltaStoreError("OPTION_INVALID", "fork needs two sequences of one context with a packed cache; isPacked(context) tells");
+        if (source.disposed || target.disposed) throw new DeltaStoreError("DISPOSED", `The ${source.disposed ? "source" : "target"} is disposed`);
+        if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
+            throw new DeltaStoreError("OPTION_INVALID", `upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
+        if (!await sequenceInternals(target)._copyStateFromOtherSequence(source, upTo))
+            throw new DeltaStoreError("NATIVE_FAILURE", "The runtime copied fewer tokens than it was asked to");
     }
 
     /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
@@ -163,6 +186,24 @@ export class DeltaStore {
 export function storeOf(llama: Llama): DeltaStore | undefined {
     const store = stores.get(llama);
     return store?.disposed ? undefined : store;
+}
+
+function requireSequence(sequence: unknown): asserts sequence is LlamaContextSequence {
+    if (!(sequence instanceof LlamaContextSequence))
+        throw new DeltaStoreError("OPTION_INVALID", `A LlamaContextSequence is needed; given was ${inspect(sequence, {depth: -1})}`);
+}
+
+/** Runs `work` while nothing else changes, evaluates or disposes the context. */
+async function whileAlive<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
+    return await withContextLock(context, async () => {
+        if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
+        const alive = contextInternals(context)._backendContextDisposeGuard.createPreventDisposalHandle();
+        try {
+            return await work();
+        } finally {
+            alive.dispose();
+        }
+    });
 }
 
 function addonContextOf(context: LlamaContext): AddonContext {
@@ -218,9 +259,11 @@ function patchEvaluation(): void {
     const prototype = LlamaContext.prototype as unknown as ReturnType<typeof contextInternals>;
     const decodeTokens = prototype._decodeTokens;
     prototype._decodeTokens = async function (request, map) {
-        const {sequenceId, firstTokenSequenceIndex} = request;
+        const {sequenceId, firstTokenSequenceIndex} = request, sharing = prefixSharing(this._ctx);
+        const evaluate = (part: DecodeRequest) => decodeTokens.call(this, part, map);
         try {
-            return await decodeTokens.call(this, request, map);
+            if (sharing?.worthwhile(request) !== true) return await evaluate(request);
+            return await sharing.evaluate(request, evaluate, (work) => whileAlive(this as unknown as LlamaContext, work));
         } catch (error) {
             if (error instanceof DeltaStoreError && error.code !== "DISPOSED")
                 this._ctx.removeTokenCellsFromSequence(sequenceId, firstTokenSequenceIndex, -1);

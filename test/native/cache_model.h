@@ -163,14 +163,34 @@ public:
         const ModelExtent& extent = extents[sequence];
         whole = cache.evict(sequence, how) && whole;
         const int32_t window_begin = extent.end - cache.options().window;
+        // Others hold the page too.
+        const auto is_shared = [&](int index, const PageRef& reference) {
+            for (size_t other = 0; other < before.size(); other++)
+                for (const PageRef& its : before[other][index])
+                    if (int(other) != sequence && its.page == reference.page) return true;
+            return false;
+        };
+        int32_t own_begin = extent.begin;
+        for (int index = 0; index < cache.table().tables(); index++)
+            for (const PageRef& reference : before[sequence][index]) {
+                if (!is_shared(index, reference)) break;
+                own_begin = std::max(own_begin, reference.end_position());
+            }
         for (int index = 0; index < cache.table().tables(); index++) {
             std::set<int32_t> stay;
             for (const PageRef& reference : cache.table().table(sequence, index))
                 for (int32_t position : positions_of(index, reference)) stay.insert(position);
-            int had = 0, must = 0;
+            int had = 0, must = 0, uncounted = 0;
             for (const PageRef& reference : before[sequence][index]) {
+                const bool shared = is_shared(index, reference);
+                const bool stays = shared || reference.pinned() || reference.format != cache.options().format || reference.end_position() > window_begin;
+                if (shared) CHECK(stay.count(reference.position) && stay.count(reference.end_position() - 1));
+                if (stays && reference.position < own_begin) {
+                    uncounted += reference.count;
+                    continue;
+                }
                 had += reference.count;
-                if (reference.pinned() || reference.format != cache.options().format || reference.end_position() > window_begin) must += reference.count;
+                if (stays) must += reference.count;
             }
             int have = 0;
             for (ModelToken& token : sequences[sequence]) {
@@ -182,7 +202,8 @@ public:
             }
             CHECK_EQUAL(have, int(stay.size()));
             if (!whole || how.schedule != schedule_by_name("uniform")) continue;
-            const int wanted = std::max(int(std::lround(how.keep * (extent.end - extent.begin))), must);
+            have -= uncounted;
+            const int wanted = std::max(int(std::lround(how.keep * (extent.end - own_begin))), must);
             CHECK_AT_LEAST(have, std::min(had, wanted));
             CHECK_AT_MOST(have, std::min(had, wanted + cache.options().sinks));
         }

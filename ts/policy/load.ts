@@ -7,7 +7,8 @@ import {didYouMean, quoteList} from "./nearest.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {describeSchemaErrors, pointerTo, problem} from "./problems.js";
 import {
-    builtInTiers, defaultEviction, defaultSinks, defaultTierName, defaultWindow, stockCacheName, unknownTier, type Policy, type Tier
+    builtInTiers, defaultEviction, defaultSharing, defaultSinks, defaultTierName, defaultWindow, stockCacheName, unknownTier, type Policy,
+    type Tier
 } from "./tiers.js";
 
 const tierNamePattern = /^[a-z][a-z0-9-]*$/;
@@ -87,7 +88,8 @@ function completePolicy(file: PolicyFile): Policy {
     return {
         tiers,
         defaultTier: file.default ?? defaultTierName,
-        poolLimitBytes: typeof limit === "string" ? parseBytes(limit)! : limit ?? 0,
+        poolLimitBytes: bytesOf(limit) ?? 0,
+        sharing: {automatic: file.sharing?.automatic ?? defaultSharing.automatic, keptBytes: bytesOf(file.sharing?.kept) ?? defaultSharing.keptBytes},
         onUnsupported: file.onUnsupported ?? "error"
     };
 }
@@ -115,12 +117,18 @@ function contradictions(file: PolicyFile, tierNames: readonly string[]): string[
         }
     }
 
-    const limit = asRecord(file.pool)["limit"];
-    const bytes = typeof limit === "string" ? parseBytes(limit) : null;
-    if (bytes !== null && (bytes < 1 || !Number.isSafeInteger(bytes)))
-        problems.push(problem("/pool/limit", limit,
-            `comes to ${bytes} bytes; give from 1 to ${Number.MAX_SAFE_INTEGER} bytes, or leave it out for no limit`));
+    for (const [pointer, given, least, without] of [
+        ["/pool/limit", asRecord(file.pool)["limit"], 1, "no limit"], ["/sharing/kept", asRecord(file.sharing)["kept"], 0, "the default"]
+    ] as const) {
+        const bytes = typeof given === "string" ? parseBytes(given) : null;
+        if (bytes !== null && (bytes < least || !Number.isSafeInteger(bytes)))
+            problems.push(problem(pointer, given, `comes to ${bytes} bytes; give from ${least} to ${Number.MAX_SAFE_INTEGER} bytes, or leave it out for ${without}`));
+    }
     return problems;
+}
+
+function bytesOf(value: number | string | undefined): number | undefined {
+    return typeof value === "string" ? parseBytes(value)! : value;
 }
 
 function completeTier(name: string, tier: PolicyTier): Tier {

@@ -32,6 +32,19 @@ export interface PolicyFile {
         limit?: number | string;
     };
     /**
+     * What sequences of one context that begin with the same tokens hold together.
+     */
+    sharing?: {
+        /**
+         * Whether a prefix that another sequence of the context holds is attached instead of evaluated. How long an answer takes to begin then tells that somebody had asked with the same beginning. `true` if absent; `store.fork` shares in any case.
+         */
+        automatic?: boolean;
+        /**
+         * Most memory for prefixes whose sequences have ended, kept for those to come: bytes, or a string with a unit as in `pool.limit`. They are the first to go when the pool is at its limit. "32MiB" if absent, 0 keeps none.
+         */
+        kept?: number | string;
+    };
+    /**
      * What to do with a model, runtime or platform that the package can't serve: `error` throws a typed error, `stock` warns once and keeps node-llama-cpp's own cache. `error` if absent.
      */
     onUnsupported?: "error" | "stock";

@@ -54,7 +54,7 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
         case "const":
             return problem(pointer, data, `is not allowed; allowed is ${shortJson(error.params["allowedValue"])}`);
     }
-    if (pointer === "/pool/limit")
+    if (pointer === "/pool/limit" || pointer === "/sharing/kept")
         return problem(pointer, data, `is not allowed; give ${sizeRule}${unitHint(data)}`);
     if (error.propertyName !== undefined && builtInTiers.has(error.propertyName)) {
         const name = JSON.stringify(error.propertyName);

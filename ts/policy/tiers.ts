@@ -14,6 +14,15 @@ export interface Tier {
     readonly eviction: Eviction | null;
 }
 
+/** What sequences of a context hold together by themselves. */
+export interface Sharing {
+    readonly automatic: boolean;
+    /** Most bytes that prefixes may hold whose sequences have ended. */
+    readonly keptBytes: number;
+}
+
+export const defaultSharing: Sharing = {automatic: true, keptBytes: 32 * 1024 ** 2};
+
 /** A checked policy with everything filled in. */
 export interface Policy {
     /** The built-in tiers and the policy's own, by name. */
@@ -22,6 +31,7 @@ export interface Policy {
     readonly defaultTier: string;
     /** Most bytes that the page pool may hold; 0 is no limit. */
     readonly poolLimitBytes: number;
+    readonly sharing: Sharing;
     /** What to do with a model, runtime or platform that can't be served. */
     readonly onUnsupported: "error" | "stock";
 }

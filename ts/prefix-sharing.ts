@@ -1,0 +1,222 @@
+import type {NativeBinding} from "./native.js";
+import type {Sharing, Tier} from "./policy/tiers.js";
+import type {AddonContext, DecodeRequest} from "./runtime-internals.js";
+
+/** Sequences that hold prefixes besides the context's own. */
+export const keptPrefixSlots = 16;
+
+/** A shorter prefix is evaluated as fast as it is attached. In tokens. */
+const shortestPrefix = 64;
+
+export interface SharingStats {
+    /** Prefixes that were attached instead of evaluated. */
+    attached: number;
+    /** Their tokens. */
+    attachedTokens: number;
+    /** Prefixes that no sequence ends with and that are kept for those to come. */
+    keptPrefixes: number;
+    /** What of residentBytes is theirs; a page that sequences hold too counts in parts. */
+    keptBytes: number;
+}
+
+/** What is left to evaluate once a prefix is attached. */
+interface Attached {
+    /** Tokens of the request that are. */
+    taken: number;
+    /** Where a prefix that others may start with ends, counted as `taken` is; 0 for none. */
+    fork: number;
+}
+
+interface Pending {
+    tokens: readonly number[];
+    done: Promise<void>;
+}
+
+/**
+ * Which tokens' rows the sequences of one context hold, and the prefixes that are kept when theirs are gone. All that changes rows runs
+ * under node-llama-cpp's context lock.
+ */
+export class PrefixSharing {
+    readonly #context: AddonContext;
+    readonly #native: NativeBinding;
+    readonly #tier: Tier;
+    readonly #firstSlot: number;
+    readonly #budget: number;
+    /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
+    readonly #held = new Map<number, number[]>();
+    readonly #pending = new Set<Pending>();
+    #attached = 0;
+    #attachedTokens = 0;
+
+    /** @param sequences of the context; the kept prefixes' have the numbers behind theirs */
+    constructor(context: AddonContext, native: NativeBinding, tier: Tier, {keptBytes}: Sharing, sequences: number) {
+        this.#context = context;
+        this.#native = native;
+        this.#tier = tier;
+        this.#firstSlot = sequences;
+        this.#budget = keptBytes;
+    }
+
+    get stats(): Omit<SharingStats, "keptBytes"> {
+        return {attached: this.#attached, attachedTokens: this.#attachedTokens, keptPrefixes: this.#slots().length};
+    }
+
+    /** Rows were added to a sequence. Behind a gap, or behind rows that were moved, nobody can use them. */
+    appended(sequence: number, first: number, tokens: Iterable<number>): void {
+        const held = this.#held.get(sequence) ?? [];
+        if (held.length !== first) return;
+        for (const token of tokens) held.push(token);
+        this.#held.set(sequence, held);
+    }
+
+    /** Of a sequence's rows only those before `length` are still where they were. */
+    truncated(sequence: number, length: number): void {
+        const held = this.#held.get(sequence);
+        if (held === undefined) return;
+        if (length <= 0) this.#held.delete(sequence);
+        else if (length < held.length) held.length = length;
+    }
+
+    copied(source: number, target: number): void {
+        const held = this.#held.get(source);
+        if (held === undefined) this.#held.delete(target);
+        else this.#held.set(target, [...held]);
+    }
+
+    loaded(sequence: number, tokens: Iterable<number>): void {
+        this.#held.set(sequence, [...tokens]);
+    }
+
+    /** Rows to come are of another adapter than those that are there. */
+    forgetAll(): void {
+        for (const slot of this.#slots()) this.#drop(slot);
+        this.#held.clear();
+    }
+
+    /** Before a sequence's rows go: what no other one holds is kept. */
+    ending(sequence: number): void {
+        const held = this.#held.get(sequence);
+        const isHeld = ([other, tokens]: [number, number[]]) => other !== sequence && commonLength(tokens, held!) === held!.length;
+        if (held !== undefined && ![...this.#held].some(isHeld)) this.#keep(sequence, held.length);
+        this.#held.delete(sequence);
+    }
+
+    /** Makes room where the pool is at its limit; false if there is no kept prefix left. */
+    dropOldest(): boolean {
+        const [oldest] = this.#slots();
+        if (oldest === undefined) return false;
+        this.#drop(oldest);
+        return true;
+    }
+
+    /**
+     * Evaluates a request, less what can be attached.
+     * @param locked runs its argument under the context's lock
+     * @returns what the evaluations of the parts gave
+     */
+    async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
+                      locked: <R>(work: () => Promise<R>) => Promise<R>): Promise<T[]> {
+        const before = [...this.#pending];
+        const tokens = [...this.#held.get(request.sequenceId) ?? [], ...request.tokens];
+        let settle!: () => void;
+        const pending: Pending = {tokens, done: new Promise((resolve) => settle = resolve)};
+        this.#pending.add(pending);
+        try {
+            // A prefix that is just being evaluated is worth waiting for. Those that wait came later than those that they wait for.
+            for (const other of before)
+                if (2 * commonLength(other.tokens, tokens) > tokens.length) await other.done;
+            const {taken, fork} = await locked(() => Promise.resolve(this.#attach(request)));
+            const results: T[] = [];
+            if (fork > taken) results.push(...await evaluate(part(request, taken, fork)));
+            if (fork > 0) await locked(() => this.#offer(request.sequenceId, request.firstTokenSequenceIndex + fork));
+            results.push(...await evaluate(part(request, Math.max(taken, fork), request.tokens.length)));
+            return results;
+        } finally {
+            this.#pending.delete(pending);
+            settle();
+        }
+    }
+
+    /** Whether `evaluate` might do better than an evaluation as it is. */
+    worthwhile({tokens, logits}: DecodeRequest): boolean {
+        return tokens.length > shortestPrefix && firstWanted(logits) >= shortestPrefix;
+    }
+
+    #attach({sequenceId, firstTokenSequenceIndex: first, tokens, logits}: DecodeRequest): Attached {
+        const own = this.#held.get(sequenceId) ?? [];
+        if (own.length !== first) return {taken: 0, fork: 0};
+        const all = [...own, ...tokens], most = first + Math.min(firstWanted(logits), tokens.length - 1);
+        let longest = first, end = first, source = -1;
+        for (const [other, held] of this.#held) {
+            const common = other === sequenceId ? 0 : Math.min(commonLength(held, all), most);
+            if (common <= end) continue;
+            const usable = Math.min(common, this.#native.prefixEnd(this.#context, other, common));
+            if (usable > end) [end, source] = [usable, other];
+            longest = Math.max(longest, common);
+        }
+        // Where two texts part, a third may too: there it finds a prefix that ends, with its window as it was.
+        const fork = longest >= end + shortestPrefix ? longest - first : 0;
+        if (end < first + shortestPrefix || !this.#native.forkPrefix(this.#context, source, sequenceId, end)) return {taken: 0, fork};
+        this.#held.set(sequenceId, all.slice(0, end));
+        if (source >= this.#firstSlot) this.#touch(source);
+        this.#attached++;
+        this.#attachedTokens += end - first;
+        return {taken: end - first, fork};
+    }
+
+    /** Keeps a sequence's first tokens, evaluated just now, for others to start with. */
+    async #offer(sequence: number, length: number): Promise<void> {
+        const held = this.#held.get(sequence);
+        if (held?.length !== length) return;
+        if (this.#tier.eviction !== null && this.#native.evictionDue(this.#context, sequence))
+            await this.#native.evict(this.#context, sequence, this.#tier.eviction).catch(() => undefined);
+        const endsHere = ([other, tokens]: [number, number[]]) => other !== sequence && tokens.length === length && commonLength(tokens, held) === length;
+        if (![...this.#held].some(endsHere)) this.#keep(sequence, length);
+    }
+
+    #keep(sequence: number, length: number): void {
+        const held = this.#held.get(sequence)!;
+        if (this.#budget === 0 || length < shortestPrefix) return;
+        const slots = this.#slots();
+        if (slots.length === keptPrefixSlots) this.#drop(slots.shift()!);
+        let slot = this.#firstSlot;
+        while (this.#held.has(slot)) slot++;
+        if (!this.#native.forkPrefix(this.#context, sequence, slot, length)) return;
+        this.#held.set(slot, held.slice(0, length));
+        while (this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest());
+    }
+
+    #drop(slot: number): void {
+        this.#native.clearSequence(this.#context, slot);
+        this.#held.delete(slot);
+    }
+
+    #touch(slot: number): void {
+        const held = this.#held.get(slot)!;
+        this.#held.delete(slot);
+        this.#held.set(slot, held);
+    }
+
+    #slots(): number[] {
+        return [...this.#held.keys()].filter((sequence) => sequence >= this.#firstSlot);
+    }
+}
+
+function part(request: DecodeRequest, begin: number, end: number): DecodeRequest {
+    return {
+        ...request, tokens: request.tokens.slice(begin, end), logits: request.logits.slice(begin, end),
+        firstTokenSequenceIndex: request.firstTokenSequenceIndex + begin
+    };
+}
+
+function firstWanted(logits: DecodeRequest["logits"]): number {
+    const first = logits.findIndex((wanted) => wanted);
+    return first < 0 ? logits.length : first;
+}
+
+function commonLength(a: readonly number[], b: readonly number[]): number {
+    const most = Math.min(a.length, b.length);
+    let length = 0;
+    while (length < most && a[length] === b[length]) length++;
+    return length;
+}
