@@ -59,6 +59,13 @@ function memory(): string {
     return table(["tier", "resident, everything counted", "stock F16", "less by", "the process grew by"], rows);
 }
 
+function sharing(): string {
+    const rows = (results("sharing") as {tier: string; sharedPercent: number; stockBytes: number; residentBytes: number}[]).map(
+        ({tier, sharedPercent, stockBytes, residentBytes}) =>
+            [tier, `${sharedPercent}%`, mib(residentBytes), mib(stockBytes), `${(stockBytes / residentBytes).toFixed(1)}x`]);
+    return table(["tier", "shared part", "resident, 100 sequences of 4,096 tokens", "stock F16, each its own", "less by"], rows);
+}
+
 /** Points of bench:sweep. */
 function sweep(name: string): string {
     const {tokens, points} = results(name) as {tokens: number; points: SweepPoint[]};
@@ -69,7 +76,7 @@ function sweep(name: string): string {
 const {tables} = new SpeedFigures(results("speed") as SpeedReport);
 const avx2 = new SpeedFigures(results("speed-avx2") as SpeedReport).tables.speed;
 const all = {
-    quality, retrieval, generation, memory, ...tables, avx2, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
+    quality, retrieval, generation, memory, sharing, ...tables, avx2, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
 };
 for (const page of ["README.md", "docs/tiers.md"]) {
     const file = path.join(root, page);

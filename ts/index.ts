@@ -5,5 +5,6 @@ export type {Eviction, EvictionSchedule, EvictionScorer, NativeSequenceStats as 
 export type {EvictOptions} from "./policy/evict-options.js";
 export {loadPolicy} from "./policy/load.js";
 export type {PolicyFile} from "./policy/policy-file.js";
-export type {Policy, Tier} from "./policy/tiers.js";
-export {DeltaStore, storeOf, type CacheStats} from "./store.js";
+export type {SharingStats} from "./prefix-sharing.js";
+export type {Policy, Sharing, Tier} from "./policy/tiers.js";
+export {DeltaStore, storeOf, type CacheStats, type ForkOptions} from "./store.js";

@@ -139,7 +139,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override disposeSequence(sequenceId: number): void {
-            this.#sharing?.ending(sequenceId);
+            this.#sharing?.disposed(sequenceId);
             super.disposeSequence(sequenceId);
         }
 

@@ -1,3 +1,4 @@
+import {DisposedError} from "node-llama-cpp";
 import type {NativeBinding} from "./native.js";
 import type {Sharing, Tier} from "./policy/tiers.js";
 import type {AddonContext, DecodeRequest} from "./runtime-internals.js";
@@ -45,6 +46,8 @@ export class PrefixSharing {
     /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
     readonly #held = new Map<number, number[]>();
     readonly #pending = new Set<Pending>();
+    /** How often the number of a sequence was given back, to be another's. */
+    readonly #disposals = new Map<number, number>();
     #attached = 0;
     #attachedTokens = 0;
 
@@ -101,6 +104,11 @@ export class PrefixSharing {
         this.#held.delete(sequence);
     }
 
+    disposed(sequence: number): void {
+        this.ending(sequence);
+        this.#disposals.set(sequence, this.#disposalsOf(sequence) + 1);
+    }
+
     /** Makes room where the pool is at its limit; false if there is no kept prefix left. */
     dropOldest(): boolean {
         const [oldest] = this.#slots();
@@ -116,7 +124,11 @@ export class PrefixSharing {
      */
     async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
                       locked: <R>(work: () => Promise<R>) => Promise<R>): Promise<T[]> {
-        const before = [...this.#pending];
+        const before = [...this.#pending], disposals = this.#disposalsOf(request.sequenceId);
+        const ofThisSequence = <R>(work: () => Promise<R>) => locked(async () => {
+            if (this.#disposalsOf(request.sequenceId) !== disposals) throw new DisposedError();
+            return await work();
+        });
         const tokens = [...this.#held.get(request.sequenceId) ?? [], ...request.tokens];
         let settle!: () => void;
         const pending: Pending = {tokens, done: new Promise((resolve) => settle = resolve)};
@@ -125,10 +137,10 @@ export class PrefixSharing {
             // A prefix that is just being evaluated is worth waiting for. Those that wait came later than those that they wait for.
             for (const other of before)
                 if (2 * commonLength(other.tokens, tokens) > tokens.length) await other.done;
-            const {taken, fork} = await locked(() => Promise.resolve(this.#attach(request)));
+            const {taken, fork} = await ofThisSequence(() => Promise.resolve(this.#attach(request)));
             const results: T[] = [];
             if (fork > taken) results.push(...await evaluate(part(request, taken, fork)));
-            if (fork > 0) await locked(() => this.#offer(request.sequenceId, request.firstTokenSequenceIndex + fork));
+            if (fork > 0) await ofThisSequence(() => this.#offer(request.sequenceId, request.firstTokenSequenceIndex + fork));
             results.push(...await evaluate(part(request, Math.max(taken, fork), request.tokens.length)));
             return results;
         } finally {
@@ -184,6 +196,10 @@ export class PrefixSharing {
         if (!this.#native.forkPrefix(this.#context, sequence, slot, length)) return;
         this.#held.set(slot, held.slice(0, length));
         while (this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest());
+    }
+
+    #disposalsOf(sequence: number): number {
+        return this.#disposals.get(sequence) ?? 0;
     }
 
     #drop(slot: number): void {

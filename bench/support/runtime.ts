@@ -20,7 +20,7 @@ export class Runtime {
     static async open({threads, modelPath, policy}: {threads: number; modelPath: () => Promise<string>; policy?: object}): Promise<Runtime> {
         const {attach} = await dist("index.js");
         const llama = await getLlama({gpu: false, maxThreads: threads});
-        const store = await attach(llama, policy === undefined ? {} : {policy});
+        const store = await attach(llama, {policy: {sharing: {automatic: false}, ...policy}});
         return new Runtime(llama, store, await llama.loadModel({modelPath: await modelPath(), gpuLayers: 0}), threads);
     }
 

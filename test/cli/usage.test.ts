@@ -94,7 +94,7 @@ t.test("chat from a pipe: statistics, and what the policy's fallback makes of th
     const chat = async (name: string, policy: string) => await deltastore(
         ["chat", "--threads", "1", "--policy", policy, "--model", await tinyModelPath(tinyModel(name))], {}, "/stats\n");
     t.match(await chat("llama-head-128", "high"), {
-        code: 0, stderr: "", stdout: /^0 tokens on the tier high: \d+ B in 0 pages; stock F16 would hold 0 B\.\n$/
+        code: 0, stderr: "", stdout: /^0 tokens on the tier high: [\d.]+ KiB in 0 pages; stock F16 would hold 0 B\.\n$/
     });
     t.match(await chat("mamba", "high"), {code: 1, stdout: "", stderr: /^error MODEL_UNSUPPORTED: /});
     const fallback = join(t.testdir({"stock.json": '{"onUnsupported": "stock"}'}), "stock.json");

@@ -41,7 +41,7 @@ for (const tier of ["exact", "high", "conservative"]) {
         const limit = Math.round(0.7 * free.store.stats(roomy).peakResidentBytes);
         await free.llama.dispose();
 
-        const {llama, store, model} = await openModel({default: tier, pool: {limit}});
+        const {llama, store, model} = await openModel({default: tier, pool: {limit}, sharing: {automatic: false}});
         t.teardown(() => llama.dispose());
         const context = await createContext(model, undefined, options);
         await centre(context);

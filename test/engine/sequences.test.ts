@@ -11,7 +11,8 @@ import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 t.setTimeout(180_000);
 
 const llama = await openLlama();
-const store = await attach(llama);
+// What sequences share by themselves is sharing.test.ts's.
+const store = await attach(llama, {policy: {sharing: {automatic: false}}});
 const real = await llama.loadModel({modelPath: await f16ModelPath(), gpuLayers: 0});
 const native = await nativeBinding();
 /** Models that rotate (or bias) keys in different ways. */

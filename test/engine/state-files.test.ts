@@ -12,7 +12,8 @@ import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 t.setTimeout(120_000);
 
 const llama = await openLlama();
-const store = await attach(llama);
+// What sequences share by themselves is sharing.test.ts's.
+const store = await attach(llama, {policy: {sharing: {automatic: false}}});
 const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
 const model = await llama.loadModel({modelPath, gpuLayers: 0});
 const other = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-wide-group")), gpuLayers: 0});

@@ -71,6 +71,30 @@ public:
         held_ -= at->second.bytes;
         live_.erase(at);
     }
+    // A page that has one holder may move; what it holds moves along, and slabs get no more.
+    void settle() {
+        const auto at = any();
+        if (at->second.references != 1) return;
+        const size_t before = pool_.resident_bytes();
+        uint8_t* moved = pool_.settle(at->first);
+        CHECK_AT_MOST(pool_.resident_bytes(), before + 2 * 4096);
+        if (moved == at->first) return;
+        const LivePage live = at->second;
+        live_.erase(at);
+        CHECK(live_.emplace(moved, live).second);
+        CHECK(intact(moved, live));
+    }
+    // After this, all pages of a size but one slab's are in full slabs.
+    void settle_all() {
+        for (int round = 0; round < 2; round++)
+            for (const auto& [page, live] : std::map<uint8_t*, LivePage>(live_)) {
+                if (live.references != 1) continue;
+                uint8_t* moved = pool_.settle(page);
+                if (moved == page) continue;
+                live_.erase(page);
+                live_.emplace(moved, live);
+            }
+    }
     void release_all() {
         while (!live_.empty()) release();
     }
@@ -127,6 +151,7 @@ static void check_operations(size_t limit, int steps, Random& random) {
         if (step % 500 == 0) release_chance = random.chance(0.5) ? 0.35 : 0.6;  // grows for a while, then shrinks
         const double kind = random.uniform();
         if (model.empty() || kind > release_chance + 0.1) model.allocate(any_size(random));
+        else if (kind > release_chance + 0.05) model.settle();
         else if (kind > release_chance) model.retain();
         else model.release();
         model.compare();
@@ -174,7 +199,20 @@ static void check_promises(Random& random) {
     CHECK_AT_LEAST(refused, 50);
 }
 
-// A page never moves and its slab goes back to the system with its last page, whatever else is in the pool.
+// What most pages left is taken by few slabs once the others have settled.
+static void check_settling(Random& random) {
+    PoolModel model(0, random);
+    for (int i = 0; i < 3000; i++) model.allocate(4352);
+    for (int i = 0; i < 2100; i++) model.release();
+    CHECK_AT_LEAST(model.pool().resident_bytes(), 2 * model.held());
+    model.settle_all();
+    model.compare_contents();
+    CHECK_AT_MOST(model.pool().resident_bytes(), model.held() * 1.02 + PagePool::kSlabBytes);
+    model.release_all();
+    CHECK_EQUAL(model.pool().resident_bytes(), size_t(0));
+}
+
+// A page never moves by itself, and its slab goes back to the system with its last page, whatever else is in the pool.
 static void check_growth_and_return(Random& random) {
     PoolModel model(0, random);
     for (int i = 0; i < 1000; i++) model.allocate(16384);
@@ -210,6 +248,7 @@ int main(int argc, char** argv) {
     check::run("pool: random operations within 3 MB", [&] { check_operations(3 << 20, 10000, random); });
     check::run("pool: random operations within 300 KB", [&] { check_operations(300 << 10, 10000, random); });
     check::run("pool: fits tells what allocate gives", [&] { check_promises(random); });
+    check::run("settling", [&] { check_settling(random); });
     check::run("pool: grows by what is used and gives all back", [&] { check_growth_and_return(random); });
     check::run("pool: resident bytes are what the system holds", [&] { check_residence(random); });
     return check::finish();

@@ -1,5 +1,5 @@
 import type {Command} from "commander";
-import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
+import {loadPolicy, policyFromEnvironment, readPolicy} from "../policy/load.js";
 import {builtInTiers, resolveTier} from "../policy/tiers.js";
 import {computeFigures, formatFigures} from "./demo-report.js";
 import {runCaches} from "./demo-run.js";
@@ -37,7 +37,9 @@ async function demo({model, tier, policy = policyFromEnvironment(process.env), t
     for (const name of tiers) resolveTier(loaded, name);
 
     // Stock beside stock would show nothing, so what can't be served is an error, whatever the policy says.
-    const runtime = await openRuntime({model, policy, threads, quiet: json, onUnsupported: "error"});
+    // And what one round evaluated is nothing for the next to find.
+    const alone = {...readPolicy(policy), sharing: {automatic: false}};
+    const runtime = await openRuntime({model, policy: alone, threads, quiet: json, onUnsupported: "error"});
     try {
         const figures = computeFigures(await runCaches(runtime, [...tiers], json ? () => undefined : printNote));
         if (json) printJson({model: runtime.modelPath, threads: runtime.threads, caches: figures});
