@@ -335,7 +335,9 @@ int32_t Cache::prefix_end(int source, int32_t end) const {
     const auto kept_packed = [&](const PageRef& reference) {
         return format_info(reference.format).packed && reference.end_position() > window_begin && reference.position < end;
     };
-    if (options_.window == 0 || std::none_of(references.begin(), references.end(), kept_packed)) return end;
+    const Extent& extent = sequences_.extent(source);
+    const bool thinned = extent.evicted && end < extent.until;  // after rows before `end` had left the window
+    if (!thinned && (options_.window == 0 || std::none_of(references.begin(), references.end(), kept_packed))) return end;
     return std::max(0, (window_begin - options_.sinks) / kPageRows) * kPageRows + options_.sinks;
 }
 

@@ -193,6 +193,7 @@ private:
     void pack_layer(int layer, Plan& plan, float* scratch);
     void find_centre(int sequence, int32_t written_end);
     void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
+    // `reference`: of the sequence's table.
     bool shared(int sequence, int table, const PageRef& reference) const;
     int32_t shared_end(int sequence) const;
     bool may_go(int sequence, int table, const PageRef& reference, int32_t window_begin) const;

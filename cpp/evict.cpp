@@ -30,12 +30,14 @@ struct Cache::Judged {
     int needed = 0;                    // of these, the first that have to stay
 };
 
-// Whether another sequence holds the page too; parts of one's own may show it more than once.
+// Whether another sequence holds the page too. Parts of one's own that show it as well are neighbours; where a shift parted them, the page
+// counts as shared.
 bool Cache::shared(int sequence, int table, const PageRef& reference) const {
-    const uint32_t references = pool_.references(reference.page);
-    if (references == 1) return false;
     const PageTable& own = sequences_.table(sequence, table);
-    return references > std::count_if(own.begin(), own.end(), [&](const PageRef& other) { return other.page == reference.page; });
+    const PageRef *first = &reference, *last = &reference;
+    while (first != own.data() && (first - 1)->page == reference.page) first--;
+    while (last + 1 != own.data() + own.size() && (last + 1)->page == reference.page) last++;
+    return pool_.references(reference.page) > uint32_t(last - first + 1);
 }
 
 // The end of the pages at the sequence's beginning that others hold too, in any table.

@@ -267,14 +267,14 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
     }
 
     SequenceTable& sequences = cache.table();
-    const uint32_t count = reader.number<uint32_t>(0, uint32_t(sequences.sequences()), "number of sequences");
+    const uint32_t count = reader.number<uint32_t>(0, uint32_t(cache.options().max_sequences), "number of sequences");
     if (target >= 0 && count != 1) throw CodedError("STATE_DAMAGED", "The state holds " + std::to_string(count) + " sequences instead of one");
     std::vector<Staging> staged;
     for (uint32_t i = 0; i < count; i++) {
         staged.emplace_back(sequences, sequences.tables());
         const int32_t id = reader.number<int32_t>();
         staged.back().id = target >= 0 ? target : id;
-        if (staged.back().id < 0 || staged.back().id >= sequences.sequences())
+        if (staged.back().id < 0 || staged.back().id >= cache.options().max_sequences)
             throw CodedError("STATE_DAMAGED", "The state names sequence " + std::to_string(id));
         const uint32_t tokens = reader.number<uint32_t>();
         if (tokens > most_tokens)

@@ -78,10 +78,16 @@ std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector
     return layers;
 }
 
-static std::vector<Turn> far_turns(KeyTurn& turn, const std::vector<uint32_t>& layer_ids, const std::vector<LayerShape>& layers) {
+// Models whose positions have several parts (M-RoPE) are judged as if none turned.
+static std::vector<Turn> far_turns(const llama_hparams& hparams, KeyTurn& turn, const std::vector<uint32_t>& layer_ids,
+                                   const std::vector<LayerShape>& layers) {
     constexpr int kFrom = 64, kTo = 512, kStep = 64;
     std::vector<Turn> turns;
     for (size_t layer = 0; layer < layers.size(); layer++) {
+        if (hparams.rope_type == LLAMA_ROPE_TYPE_NONE || !hparams.has_rope(layer_ids[layer]) || hparams.n_pos_per_embd() > 1) {
+            turns.push_back(nullptr);
+            continue;
+        }
         const int dim = layers[layer].head.key_dim;
         std::vector<float> mean(size_t(dim) * dim);
         for (int distance = kFrom; distance <= kTo; distance += kStep) {
@@ -91,7 +97,7 @@ static std::vector<Turn> far_turns(KeyTurn& turn, const std::vector<uint32_t>& l
             for (size_t i = 0; i < mean.size(); i++) mean[i] += basis[i] * kStep / kTo;
         }
         // Layers mostly turn alike.
-        const bool same = !turns.empty() && *turns.back() == mean;
+        const bool same = !turns.empty() && turns.back() != nullptr && *turns.back() == mean;
         turns.push_back(same ? turns.back() : std::make_shared<const std::vector<float>>(std::move(mean)));
     }
     return turns;
@@ -114,7 +120,7 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
     base.*member(access::CacheRotatesKeys{}) = false;
     base.*member(access::CacheRotatesValues{}) = false;
     options.rotate = format_info(options.format).packed;
-    if (options.eviction) options.far_turns = far_turns(turn_, layer_ids, options.layers);
+    if (options.eviction) options.far_turns = far_turns(context.get_model().hparams, turn_, layer_ids, options.layers);
     cache_ = std::make_unique<Cache>(std::move(options), *select_kernels());
     buffer_.cache = cache_.get();
     size_t bytes = 0;

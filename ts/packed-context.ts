@@ -114,8 +114,19 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override async decodeBatch(): Promise<void> {
             if (!this.#packed) return await super.decodeBatch();
             if (this.#admitted === 0) return;
-            await this.#coded(super.decodeBatch());
+            try {
+                await this.#coded(super.decodeBatch());
+            } catch (error) {
+                // What a shift has to copy is not admitted before; the next try has all the room there is.
+                if ((error as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
+                throw error;
+            }
             for (const {sequenceId, first, tokens} of this.#added) this.#sharing?.appended(sequenceId, first, tokens);
+            await this.#evictDue();
+            await this.#sharing?.runBetweenBatches();
+        }
+
+        async #evictDue(): Promise<void> {
             const eviction = packedTier(this)?.eviction;
             if (eviction === null || eviction === undefined) return;
             for (const sequenceId of this.#generating) {
@@ -130,7 +141,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
             if (start <= 0 && end < 0) this.#sharing?.ending(sequenceId);
             else this.#sharing?.truncated(sequenceId, start);
-            return super.removeTokenCellsFromSequence(sequenceId, start, end);
+            const removed = super.removeTokenCellsFromSequence(sequenceId, start, end);
+            if (start <= 0 && end < 0) this.#sharing?.trim();
+            return removed;
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
@@ -141,6 +154,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override disposeSequence(sequenceId: number): void {
             this.#sharing?.disposed(sequenceId);
             super.disposeSequence(sequenceId);
+            this.#sharing?.trim();
         }
 
         override setLoras(loras: unknown[], scales: number[]): void {
@@ -166,10 +180,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
                 return tokens;
             }
-            if (held === tokens.length) {
-                this.#sharing?.loaded(sequenceId, tokens);
-                return tokens;
-            }
+            if (held === tokens.length) return tokens;
             this.disposeSequence(sequenceId);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
         }
@@ -190,6 +201,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             try {
                 while (!native.admit(this, sequenceId, first, tokens))
                     if (!this.#sharing?.dropOldest()) return false;
+                native.takeFailure(this);
                 return true;
             } catch (error) {
                 throw toDeltaStoreError(error);

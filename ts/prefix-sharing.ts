@@ -28,9 +28,11 @@ interface Attached {
     fork: number;
 }
 
+/** A request that is being evaluated, and who waits until how many of its sequence's tokens are. */
 interface Pending {
+    sequence: number;
     tokens: readonly number[];
-    done: Promise<void>;
+    waiting: Set<{length: number; resolve: () => void}>;
 }
 
 /**
@@ -46,6 +48,8 @@ export class PrefixSharing {
     /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
     readonly #held = new Map<number, number[]>();
     readonly #pending = new Set<Pending>();
+    /** What to do once no batch is computed. */
+    readonly #betweenBatches = new Set<() => Promise<void>>();
     /** How often the number of a sequence was given back, to be another's. */
     readonly #disposals = new Map<number, number>();
     #attached = 0;
@@ -67,9 +71,13 @@ export class PrefixSharing {
     /** Rows were added to a sequence. Behind a gap, or behind rows that were moved, nobody can use them. */
     appended(sequence: number, first: number, tokens: Iterable<number>): void {
         const held = this.#held.get(sequence) ?? [];
-        if (held.length !== first) return;
+        if (held.length > first) held.length = first;
+        if (held.length < first) return;
         for (const token of tokens) held.push(token);
         this.#held.set(sequence, held);
+        for (const {sequence: pending, waiting} of this.#pending)
+            if (pending === sequence)
+                for (const {length, resolve} of waiting) if (length <= held.length) resolve();
     }
 
     /** Of a sequence's rows only those before `length` are still where they were. */
@@ -86,10 +94,6 @@ export class PrefixSharing {
         else this.#held.set(target, [...held]);
     }
 
-    loaded(sequence: number, tokens: Iterable<number>): void {
-        this.#held.set(sequence, [...tokens]);
-    }
-
     /** Rows to come are of another adapter than those that are there. */
     forgetAll(): void {
         for (const slot of this.#slots()) this.#drop(slot);
@@ -102,6 +106,11 @@ export class PrefixSharing {
         const isHeld = ([other, tokens]: [number, number[]]) => other !== sequence && commonLength(tokens, held!) === held!.length;
         if (held !== undefined && ![...this.#held].some(isHeld)) this.#keep(sequence, held.length);
         this.#held.delete(sequence);
+    }
+
+    /** After rows went: what they held alone may now be a kept prefix's. */
+    trim(): void {
+        while (this.#slots().length > 0 && this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest());
     }
 
     disposed(sequence: number): void {
@@ -124,19 +133,22 @@ export class PrefixSharing {
      */
     async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
                       locked: <R>(work: () => Promise<R>) => Promise<R>): Promise<T[]> {
-        const before = [...this.#pending], disposals = this.#disposalsOf(request.sequenceId);
-        const ofThisSequence = <R>(work: () => Promise<R>) => locked(async () => {
-            if (this.#disposalsOf(request.sequenceId) !== disposals) throw new DisposedError();
+        const before = [...this.#pending], {sequenceId} = request, disposals = this.#disposalsOf(sequenceId);
+        const ofThisSequence = <R>(work: () => Promise<R>) => this.#between(locked, async () => {
+            if (this.#disposalsOf(sequenceId) !== disposals) throw new DisposedError();
             return await work();
         });
-        const tokens = [...this.#held.get(request.sequenceId) ?? [], ...request.tokens];
-        let settle!: () => void;
-        const pending: Pending = {tokens, done: new Promise((resolve) => settle = resolve)};
+        const own = this.#held.get(sequenceId) ?? [], tokens = [...own, ...request.tokens];
+        const pending: Pending = {sequence: sequenceId, tokens, waiting: new Set()};
         this.#pending.add(pending);
         try {
             // A prefix that is just being evaluated is worth waiting for. Those that wait came later than those that they wait for.
-            for (const other of before)
-                if (2 * commonLength(other.tokens, tokens) > tokens.length) await other.done;
+            for (const other of before) {
+                const length = commonLength(other.tokens, tokens), gain = length - own.length;
+                if (gain >= shortestPrefix && 2 * gain > request.tokens.length && this.#pending.has(other) &&
+                    (this.#held.get(other.sequence)?.length ?? 0) < length)
+                    await new Promise<void>((resolve) => other.waiting.add({length, resolve}));
+            }
             const {taken, fork} = await ofThisSequence(() => Promise.resolve(this.#attach(request)));
             const results: T[] = [];
             if (fork > taken) results.push(...await evaluate(part(request, taken, fork)));
@@ -145,19 +157,36 @@ export class PrefixSharing {
             return results;
         } finally {
             this.#pending.delete(pending);
-            settle();
+            for (const {resolve} of pending.waiting) resolve();
         }
     }
 
-    /** Whether `evaluate` might do better than an evaluation as it is. */
-    worthwhile({tokens, logits}: DecodeRequest): boolean {
-        return tokens.length > shortestPrefix && firstWanted(logits) >= shortestPrefix;
+    /** After a batch, under the lock that it ran under. */
+    async runBetweenBatches(): Promise<void> {
+        for (const run of [...this.#betweenBatches]) await run();
     }
 
-    #attach({sequenceId, firstTokenSequenceIndex: first, tokens, logits}: DecodeRequest): Attached {
+    /** node-llama-cpp keeps the context's lock as long as any sequence has tokens to evaluate, so this looks for a gap between batches, too. */
+    async #between<R>(locked: <T>(work: () => Promise<T>) => Promise<T>, work: () => Promise<R>): Promise<R> {
+        return await new Promise<R>((resolve, reject) => {
+            const run = async () => {
+                if (this.#betweenBatches.delete(run)) await work().then(resolve, reject);
+            };
+            this.#betweenBatches.add(run);
+            locked(run).catch(reject);
+        });
+    }
+
+    /** Whether `evaluate` might do better than an evaluation as it is. */
+    worthwhile(request: DecodeRequest): boolean {
+        return request.tokens.length > shortestPrefix && mostAttachable(request) >= shortestPrefix;
+    }
+
+    #attach(request: DecodeRequest): Attached {
+        const {sequenceId, firstTokenSequenceIndex: first, tokens} = request;
         const own = this.#held.get(sequenceId) ?? [];
         if (own.length !== first) return {taken: 0, fork: 0};
-        const all = [...own, ...tokens], most = first + Math.min(firstWanted(logits), tokens.length - 1);
+        const all = [...own, ...tokens], most = first + mostAttachable(request);
         let longest = first, end = first, source = -1;
         for (const [other, held] of this.#held) {
             const common = other === sequenceId ? 0 : Math.min(commonLength(held, all), most);
@@ -167,7 +196,7 @@ export class PrefixSharing {
             longest = Math.max(longest, common);
         }
         // Where two texts part, a third may too: there it finds a prefix that ends, with its window as it was.
-        const fork = longest >= end + shortestPrefix ? longest - first : 0;
+        const fork = longest >= end + shortestPrefix && this.#budget > 0 ? longest - first : 0;
         if (end < first + shortestPrefix || !this.#native.forkPrefix(this.#context, source, sequenceId, end)) return {taken: 0, fork};
         this.#held.set(sequenceId, all.slice(0, end));
         if (source >= this.#firstSlot) this.#touch(source);
@@ -195,7 +224,7 @@ export class PrefixSharing {
         while (this.#held.has(slot)) slot++;
         if (!this.#native.forkPrefix(this.#context, sequence, slot, length)) return;
         this.#held.set(slot, held.slice(0, length));
-        while (this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest());
+        this.trim();
     }
 
     #disposalsOf(sequence: number): number {
@@ -225,9 +254,10 @@ function part(request: DecodeRequest, begin: number, end: number): DecodeRequest
     };
 }
 
-function firstWanted(logits: DecodeRequest["logits"]): number {
-    const first = logits.findIndex((wanted) => wanted);
-    return first < 0 ? logits.length : first;
+/** Tokens whose logits nobody wants, but for the last one: something has to be evaluated. */
+function mostAttachable({tokens, logits}: DecodeRequest): number {
+    const wanted = logits.findIndex((wanted) => wanted);
+    return Math.min(wanted < 0 ? tokens.length : wanted, tokens.length - 1);
 }
 
 function commonLength(a: readonly number[], b: readonly number[]): number {

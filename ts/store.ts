@@ -125,8 +125,10 @@ export class DeltaStore {
         const eviction = evictionOf(tier, options), native = this.#native;
         await whileAlive(sequence.context, async () => {
             if (sequence.disposed) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
+            const sequenceId = sequenceInternals(sequence)._sequenceId;
+            prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
             try {
-                await native.evict(addonContext, sequenceInternals(sequence)._sequenceId, eviction);
+                await native.evict(addonContext, sequenceId, eviction);
             } catch (error) {
                 throw toDeltaStoreError(error);
             }
@@ -139,15 +141,18 @@ export class DeltaStore {
      * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
      *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write, and `target` is empty; DISPOSED
      */
-    async fork(source: LlamaContextSequence, target: LlamaContextSequence, {upTo = source?.nextTokenIndex}: ForkOptions = {}): Promise<void> {
+    async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
+        if (source.disposed || target.disposed) throw new DeltaStoreError("DISPOSED", `The ${source.disposed ? "source" : "target"} is disposed`);
+        const {upTo = source.nextTokenIndex} = options;
         if (packedTier(addonContextOf(source.context)) === undefined || source.context !== target.context)
             throw new DeltaStoreError("OPTION_INVALID", "fork needs two sequences of one context with a packed cache; isPacked(context) tells");
-        if (source.disposed || target.disposed) throw new DeltaStoreError("DISPOSED", `The ${source.disposed ? "source" : "target"} is disposed`);
         if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
             throw new DeltaStoreError("OPTION_INVALID", `upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
-        if (!await sequenceInternals(target)._copyStateFromOtherSequence(source, upTo))
-            throw new DeltaStoreError("NATIVE_FAILURE", "The runtime copied fewer tokens than it was asked to");
+        if (!await sequenceInternals(target)._copyStateFromOtherSequence(source, upTo)) {
+            await target.clearHistory();
+            throw new DeltaStoreError("NATIVE_FAILURE", "The source was being evaluated; fork it between evaluations");
+        }
     }
 
     /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
@@ -265,7 +270,8 @@ function patchEvaluation(): void {
             if (sharing?.worthwhile(request) !== true) return await evaluate(request);
             return await sharing.evaluate(request, evaluate, (work) => whileAlive(this as unknown as LlamaContext, work));
         } catch (error) {
-            if (error instanceof DeltaStoreError && error.code !== "DISPOSED")
+            const disposed = (this as unknown as LlamaContext).disposed || (error instanceof DeltaStoreError && error.code === "DISPOSED");
+            if (!disposed && (error instanceof DeltaStoreError || sharing !== null))
                 this._ctx.removeTokenCellsFromSequence(sequenceId, firstTokenSequenceIndex, -1);
             throw error;
         }

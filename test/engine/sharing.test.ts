@@ -1,3 +1,4 @@
+import {join} from "node:path";
 import {attach, DeltaStoreError} from "llama-deltastore";
 import {LlamaChatSession, type LlamaContext, type LlamaContextSequence, type Token} from "node-llama-cpp";
 import t from "tap";
@@ -85,6 +86,54 @@ t.test("sequences that begin at once wait for the first", async (t) => {
     const logits = await Promise.all([1, 2, 3, 4].map((number) => nextLogits(context.getSequence(), [...prefix, ...question(number)])));
     t.equal(store.stats(context).sharing!.attached, 3);
     t.equal(new Set(logits.map((row) => row.join())).size, 4);
+    await context.dispose();
+});
+
+t.test("evaluation without a next token attaches, too; what was evicted or loaded is not shared", async (t) => {
+    const context = await createContext("high");
+    const [first, second, third, fourth] = [1, 2, 3, 4].map(() => context.getSequence());
+    await first!.evaluateWithoutGeneratingNewTokens(prefix);
+    await second!.evaluateWithoutGeneratingNewTokens(prefix);
+    t.match(store.stats(context), {sharing: {attached: 1, attachedTokens: 388}});  // whole pages before the last one's window
+    const path = join(t.testdir(), "state.bin");
+    await first!.saveStateToFile(path);
+    for (const sequence of [first!, second!]) {
+        await sequence.clearHistory();
+        await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(20, 3));
+    }
+    const {attached} = store.stats(context).sharing!;
+    await third!.loadStateFromFile(path, {acceptRisk: true});
+    await store.evict(third!, {keep: 0.2, scorer: "recency"});
+    await fourth!.evaluateWithoutGeneratingNewTokens(prefix.slice(0, 300));
+    t.ok(store.stats(context).sequences.find(({tokens}) => tokens === 300)!.kept === 1);
+    t.ok(store.stats(context).sharing!.attached <= attached + 1, "from the kept prefix at most");
+    await context.dispose();
+});
+
+t.test("a new prompt does not wait until others have done generating", async (t) => {
+    const context = await createContext("high");
+    const sequences = [1, 2, 3].map(() => context.getSequence());
+    await sequences[0]!.evaluateWithoutGeneratingNewTokens(prefix);
+    let generated = 0, generatedBefore = -1;
+    const generating = [0, 1].map(async (index) => {
+        for await (const _ of sequences[index]!.evaluate(question(index), {temperature: 0, yieldEogToken: true}))
+            if (++generated >= 400) break;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await nextLogits(sequences[2]!, [...prefix, ...question(5)]);
+    generatedBefore = generated;
+    await Promise.all(generating);
+    t.ok(generatedBefore < 350, `after ${generatedBefore} tokens of the others`);
+    t.equal(store.stats(context).sharing!.attached, 1);
+    await context.dispose();
+});
+
+t.test("a model with positions of several parts, in a tier that evicts", async (t) => {
+    const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("qwen2vl-sections")), gpuLayers: 0});
+    const context = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, kvCache: "evicting"});
+    const sequence = context.getSequence();
+    await nextLogits(sequence, prefix);
+    t.ok(store.stats(context).sequences[0]!.kept < 0.8);
     await context.dispose();
 });
 
