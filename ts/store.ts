@@ -143,13 +143,17 @@ export class DeltaStore {
      */
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
-        if (source.disposed || target.disposed) throw new DeltaStoreError("DISPOSED", `The ${source.disposed ? "source" : "target"} is disposed`);
+        const requireBoth = () => {
+            if (source.disposed || target.disposed) throw new DeltaStoreError("DISPOSED", `The ${source.disposed ? "source" : "target"} is disposed`);
+        };
+        requireBoth();
         const {upTo = source.nextTokenIndex} = options;
         if (packedTier(addonContextOf(source.context)) === undefined || source.context !== target.context)
             throw new DeltaStoreError("OPTION_INVALID", "fork needs two sequences of one context with a packed cache; isPacked(context) tells");
         if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
             throw new DeltaStoreError("OPTION_INVALID", `upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
         if (!await sequenceInternals(target)._copyStateFromOtherSequence(source, upTo)) {
+            requireBoth();
             await target.clearHistory();
             throw new DeltaStoreError("NATIVE_FAILURE", "The source was being evaluated; fork it between evaluations");
         }
