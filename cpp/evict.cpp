@@ -199,9 +199,8 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
         sequences_.table(sequence, table).swap(rewrite.result);
         sequences_.table(sequence, table).shrink_to_fit();
         // Others left the slabs that these pages are in.
-        if (rewrite.all_stay)
-            for (PageRef& reference : sequences_.table(sequence, table))
-                if (pool_.references(reference.page) == 1) reference.page = pool_.settle(reference.page);
+        for (PageRef& reference : sequences_.table(sequence, table))
+            if (pool_.references(reference.page) == 1) reference.page = pool_.settle(reference.page);
         whole = whole && !rewrite.stopped;
         first_watched = std::min(first_watched, rewrite.first_watched);
     }

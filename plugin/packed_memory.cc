@@ -239,7 +239,9 @@ void PackedMemory::evict(int sequence, const Eviction& how) {
     if (needed != WatchedQueries::none && (!own || own->scorer->watch != needed))
         throw CodedError("OPTION_INVALID", std::string("The scorer is \"") + how.scorer->name + "\", for which tier \"" + cache_->options().tier +
                                                "\" does not watch the attention; it can evict by " +
-                                               (own ? std::string("\"") + own->scorer->name + "\" and " : "") + "\"recency\"");
+                                               (!own || own->scorer->watch == WatchedQueries::none ? "" :
+                                                own->scorer->watch == WatchedQueries::all ? "\"attention\", \"h2o\" and " : "\"snapkv\" and ") +
+                                               "\"recency\"");
     if (context_.get_model().hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted");
     if (!known(sequence)) throw CodedError("OPTION_INVALID", "The context has no sequence " + std::to_string(sequence));

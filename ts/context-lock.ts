@@ -1,6 +1,7 @@
 import {createRequire} from "node:module";
 import {fileURLToPath, pathToFileURL} from "node:url";
-import type {LlamaContext} from "node-llama-cpp";
+import type {LlamaContext, LlamaContextSequence} from "node-llama-cpp";
+import {sequenceInternals} from "./runtime-internals.js";
 
 interface LifecycleUtils {
     withLock<T>(scope: [object, string], work: () => Promise<T>): Promise<T>;
@@ -18,4 +19,10 @@ async function lifecycleUtils(): Promise<LifecycleUtils> {
 export async function withContextLock<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
     const {withLock} = await (lifecycle ??= lifecycleUtils());
     return await withLock([context, "context"], work);
+}
+
+/** Runs `work` while the sequence is not evaluated, under node-llama-cpp's own lock for that. */
+export async function withSequenceLock<T>(sequence: LlamaContextSequence, work: () => Promise<T>): Promise<T> {
+    const {withLock} = await (lifecycle ??= lifecycleUtils());
+    return await withLock([sequenceInternals(sequence)._lock, "evaluate"], work);
 }

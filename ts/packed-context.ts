@@ -11,12 +11,17 @@ interface Packed {
     tier: Tier;
     /** Null if the policy has it off. */
     sharing: PrefixSharing | null;
+    /** How often the number of a sequence was given back, to be another's. */
+    disposals: Map<number, number>;
 }
 
 const packedContexts = new WeakMap<object, Packed>();
 
 /** The tier of a native context, of any store, that has a packed cache. */
 export const packedTier = (context: object): Tier | undefined => packedContexts.get(context)?.tier;
+
+/** Differs from what it was if the sequence of this number was disposed meanwhile. */
+export const disposalsOf = (context: object, sequenceId: number): number => packedContexts.get(context)?.disposals.get(sequenceId) ?? 0;
 
 export const prefixSharing = (context: object): PrefixSharing | null => packedContexts.get(context)?.sharing ?? null;
 
@@ -77,7 +82,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
                 packedContexts.set(this, {
-                    tier, sharing: sharing.automatic ? new PrefixSharing(this, native, tier, sharing, this.#params.sequences ?? 1) : null
+                    tier, sharing: sharing.automatic ? new PrefixSharing(
+                        this, native, tier, sharing, this.#params.sequences ?? 1, (sequenceId) => disposalsOf(this, sequenceId)) : null,
+                    disposals: new Map()
                 });
                 return true;
             } catch (error) {
@@ -152,7 +159,12 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override disposeSequence(sequenceId: number): void {
-            this.#sharing?.disposed(sequenceId);
+            packedContexts.get(this)?.disposals.set(sequenceId, disposalsOf(this, sequenceId) + 1);
+            this.#empty(sequenceId);
+        }
+
+        #empty(sequenceId: number): void {
+            this.#sharing?.ending(sequenceId);
             super.disposeSequence(sequenceId);
             this.#sharing?.trim();
         }
@@ -171,7 +183,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
             if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
-            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
+            this.#empty(sequenceId);  // node-llama-cpp has forgotten its tokens already
             await checkStateFile(path, maxTokens);
             const what = `The state file ${path} can't be loaded: `;
             const tokens = await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
@@ -181,7 +193,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 return tokens;
             }
             if (held === tokens.length) return tokens;
-            this.disposeSequence(sequenceId);
+            this.#empty(sequenceId);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
         }
 

@@ -50,18 +50,19 @@ export class PrefixSharing {
     readonly #pending = new Set<Pending>();
     /** What to do once no batch is computed. */
     readonly #betweenBatches = new Set<() => Promise<void>>();
-    /** How often the number of a sequence was given back, to be another's. */
-    readonly #disposals = new Map<number, number>();
+    readonly #disposalsOf: (sequence: number) => number;
     #attached = 0;
     #attachedTokens = 0;
 
     /** @param sequences of the context; the kept prefixes' have the numbers behind theirs */
-    constructor(context: AddonContext, native: NativeBinding, tier: Tier, {keptBytes}: Sharing, sequences: number) {
+    constructor(context: AddonContext, native: NativeBinding, tier: Tier, {keptBytes}: Sharing, sequences: number,
+                disposalsOf: (sequence: number) => number) {
         this.#context = context;
         this.#native = native;
         this.#tier = tier;
         this.#firstSlot = sequences;
         this.#budget = keptBytes;
+        this.#disposalsOf = disposalsOf;
     }
 
     get stats(): Omit<SharingStats, "keptBytes"> {
@@ -88,10 +89,8 @@ export class PrefixSharing {
         else if (length < held.length) held.length = length;
     }
 
-    copied(source: number, target: number): void {
-        const held = this.#held.get(source);
-        if (held === undefined) this.#held.delete(target);
-        else this.#held.set(target, [...held]);
+    copied(source: number, target: number, length = Infinity): void {
+        this.#held.set(target, (this.#held.get(source) ?? []).slice(0, length));
     }
 
     /** Rows to come are of another adapter than those that are there. */
@@ -113,11 +112,6 @@ export class PrefixSharing {
         while (this.#slots().length > 0 && this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest());
     }
 
-    disposed(sequence: number): void {
-        this.ending(sequence);
-        this.#disposals.set(sequence, this.#disposalsOf(sequence) + 1);
-    }
-
     /** Makes room where the pool is at its limit; false if there is no kept prefix left. */
     dropOldest(): boolean {
         const [oldest] = this.#slots();
@@ -129,6 +123,7 @@ export class PrefixSharing {
     /**
      * Evaluates a request, less what can be attached.
      * @param locked runs its argument under the context's lock
+     * @throws DisposedError if the sequence was disposed while it waited
      * @returns what the evaluations of the parts gave
      */
     async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
@@ -225,10 +220,6 @@ export class PrefixSharing {
         if (!this.#native.forkPrefix(this.#context, sequence, slot, length)) return;
         this.#held.set(slot, held.slice(0, length));
         this.trim();
-    }
-
-    #disposalsOf(sequence: number): number {
-        return this.#disposals.get(sequence) ?? 0;
     }
 
     #drop(slot: number): void {

@@ -49,6 +49,8 @@ export interface DecodeRequest {
 export interface ContextInternals {
     _ctx: AddonContext;
     _backendContextDisposeGuard: DisposeGuard;
+    /** Of sequences that were disposed. */
+    _unusedSequenceIds: number[];
     _decodeTokens(request: DecodeRequest, map: unknown): Promise<unknown[]>;
 }
 
@@ -56,6 +58,9 @@ export interface SequenceInternals {
     _sequenceId: number;
     _contextTokens: number[];
     _nextTokenIndex: number;
+    _loadedTokenPredictions: unknown[];
+    /** What evaluations of the sequence lock. */
+    _lock: object;
     _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
 }
 

@@ -1,11 +1,11 @@
 import {inspect} from "node:util";
-import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
-import {withContextLock} from "./context-lock.js";
+import {DisposedError, LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
+import {withContextLock, withSequenceLock} from "./context-lock.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {packedContextClass, packedTier, prefixSharing} from "./packed-context.js";
+import {disposalsOf, packedContextClass, packedTier, prefixSharing} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
@@ -137,26 +137,41 @@ export class DeltaStore {
 
     /**
      * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
-     * the time to copy a table of pages, whatever the length.
+     * the time to copy a table of pages, whatever the length. Waits for an evaluation of the target under way. On failure the target is as it was.
      * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
-     *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write, and `target` is empty; DISPOSED
+     *     OUT_OF_MEMORY: no page within the pool's limit for the rows that both go on to write; DISPOSED
      */
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
-        const requireBoth = () => {
-            if (source.disposed || target.disposed) throw new DeltaStoreError("DISPOSED", `The ${source.disposed ? "source" : "target"} is disposed`);
-        };
-        requireBoth();
-        const {upTo = source.nextTokenIndex} = options;
-        if (packedTier(addonContextOf(source.context)) === undefined || source.context !== target.context)
-            throw new DeltaStoreError("OPTION_INVALID", "fork needs two sequences of one context with a packed cache; isPacked(context) tells");
-        if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
-            throw new DeltaStoreError("OPTION_INVALID", `upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
-        if (!await sequenceInternals(target)._copyStateFromOtherSequence(source, upTo)) {
-            requireBoth();
-            await target.clearHistory();
-            throw new DeltaStoreError("NATIVE_FAILURE", "The source was being evaluated; fork it between evaluations");
-        }
+        const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);
+        if (typeof options !== "object" || options === null || Object.keys(options).some((name) => name !== "upTo"))
+            throw invalid(`fork's options are ${inspect(options, {depth: 0})}; allowed is an object with "upTo"`);
+        const {context} = source, native = this.#native, handle = addonContextOf(context), both = [source, target].map(sequenceInternals);
+        if (native === null || packedTier(handle) === undefined || context !== target.context)
+            throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");
+        // Disposal takes a while: it first gives the number back, which may then be another sequence's.
+        const disposals = () => both.map(({_sequenceId}) => disposalsOf(handle, _sequenceId)).join();
+        const before = disposals(), {_unusedSequenceIds: unused} = contextInternals(context);
+        const goes = both.some(({_sequenceId}) => unused.includes(_sequenceId));
+        await withSequenceLock(target, () => whileAlive(context, async () => {
+            if (goes || source.disposed || target.disposed || disposals() !== before)
+                throw new DeltaStoreError("DISPOSED", "The source or the target is disposed");
+            const {upTo = source.nextTokenIndex} = options;
+            if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
+                throw invalid(`upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
+            if (source === target) {
+                if (upTo < source.nextTokenIndex) throw invalid("The source is the target; erase its tokens instead");
+                return;
+            }
+            const [from, to] = both as [SequenceInternals, SequenceInternals];
+            while (!native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo))
+                if (!prefixSharing(handle)?.dropOldest())
+                    throw new DeltaStoreError("OUT_OF_MEMORY", "There is no page within the pool's limit for the rows that both go on to write");
+            prefixSharing(handle)?.copied(from._sequenceId, to._sequenceId, upTo);
+            to._contextTokens = from._contextTokens.slice(0, upTo);
+            to._nextTokenIndex = upTo;
+            to._loadedTokenPredictions = [];
+        }));
     }
 
     /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
@@ -268,12 +283,13 @@ function patchEvaluation(): void {
     const prototype = LlamaContext.prototype as unknown as ReturnType<typeof contextInternals>;
     const decodeTokens = prototype._decodeTokens;
     prototype._decodeTokens = async function (request, map) {
-        const {sequenceId, firstTokenSequenceIndex} = request, sharing = prefixSharing(this._ctx);
+        const {sequenceId, firstTokenSequenceIndex} = request, disposals = disposalsOf(this._ctx, sequenceId), sharing = prefixSharing(this._ctx);
         const evaluate = (part: DecodeRequest) => decodeTokens.call(this, part, map);
         try {
             if (sharing?.worthwhile(request) !== true) return await evaluate(request);
             return await sharing.evaluate(request, evaluate, (work) => whileAlive(this as unknown as LlamaContext, work));
         } catch (error) {
+            if (disposalsOf(this._ctx, sequenceId) !== disposals || this._unusedSequenceIds.includes(sequenceId)) throw new DisposedError();
             const disposed = (this as unknown as LlamaContext).disposed || (error instanceof DeltaStoreError && error.code === "DISPOSED");
             if (!disposed && (error instanceof DeltaStoreError || sharing !== null))
                 this._ctx.removeTokenCellsFromSequence(sequenceId, firstTokenSequenceIndex, -1);

@@ -161,7 +161,7 @@ t.test("on call, with mistakes", async (t) => {
         t.match(error, {code: "OPTION_INVALID", message});
     }
     const half = (await createContext("half")).getSequence();
-    t.match(await rejection(store.evict(half, {scorer: "snapkv"})), {code: "OPTION_INVALID", message: /"attention" and "recency"/});
+    t.match(await rejection(store.evict(half, {scorer: "snapkv"})), {code: "OPTION_INVALID", message: /"attention", "h2o" and "recency"/});
     t.equal(await codeOf(store.evict((await createContext("stock")).getSequence(), {keep: 1})), "OPTION_INVALID");
     t.equal(await codeOf(store.evict({} as LlamaContextSequence)), "OPTION_INVALID");
     await sequence.dispose();

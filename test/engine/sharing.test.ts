@@ -1,6 +1,6 @@
 import {join} from "node:path";
 import {attach, DeltaStoreError} from "llama-deltastore";
-import {LlamaChatSession, type LlamaContext, type LlamaContextSequence, type Token} from "node-llama-cpp";
+import {DisposedError, LlamaChatSession, type LlamaContext, type LlamaContextSequence, type Token} from "node-llama-cpp";
 import t from "tap";
 import {codeOf, divergence, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
 import {f16ModelPath} from "../support/f16-model.js";
@@ -128,6 +128,24 @@ t.test("a new prompt does not wait until others have done generating", async (t)
     await context.dispose();
 });
 
+t.test("a sequence that is disposed while it generates or waits ends as stock's does", async (t) => {
+    const context = await createContext("high");
+    const first = context.getSequence(), second = context.getSequence();
+    const generating = (async () => {
+        for await (const _ of first.evaluate(question(1), {temperature: 0, yieldEogToken: true}));
+    })();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const waiting = nextLogits(second, [...prefix, ...question(2)]);
+    first.dispose();
+    second.dispose();
+    const [stopped, waited] = await Promise.allSettled([generating, waiting]);
+    t.type(stopped.status === "rejected" && stopped.reason, DisposedError);
+    if (waited.status === "rejected") t.type(waited.reason, DisposedError);  // else it was done before
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    t.equal((await generate(context.getSequence(), question(3), 3)).length, 3);
+    await context.dispose();
+});
+
 t.test("a model with positions of several parts, in a tier that evicts", async (t) => {
     const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("qwen2vl-sections")), gpuLayers: 0});
     const context = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, kvCache: "evicting"});
@@ -209,9 +227,26 @@ t.test("store.fork", async (t) => {
     t.equal(await codeOf(store.fork({} as LlamaContextSequence, target)), "OPTION_INVALID");
     t.equal(await codeOf(store.fork(source, undefined as unknown as LlamaContextSequence)), "OPTION_INVALID");
     t.equal(await codeOf(store.fork(undefined as unknown as LlamaContextSequence, target)), "OPTION_INVALID");
+    for (const options of [null, 100, {upto: 3}])
+        t.match(await rejection(store.fork(source, target, options as object)), {code: "OPTION_INVALID", message: "upTo"});
+    // Disposal takes a while; whoever is first, nothing is left to nobody, or half done.
+    const third = context.getSequence(), settled = () => new Promise((resolve) => setTimeout(resolve, 50));
     target.dispose();
-    t.type(await rejection(store.fork(source, target)), DeltaStoreError);
+    await store.fork(source, target).catch((error: unknown) => t.type(error, DeltaStoreError));
+    await settled();
     t.equal(await codeOf(store.fork(source, target)), "DISPOSED");
+    t.equal(store.stats(context).sequences.length, 1);
+    await third.evaluateWithoutGeneratingNewTokens(question(1));
+    source.dispose();
+    await store.fork(source, third).catch((error: unknown) => t.type(error, DeltaStoreError));
+    await settled();
+    t.equal(await codeOf(store.fork(source, third)), "DISPOSED");
+    t.strictSame(store.stats(context).sequences.map(({tokens}) => tokens), [third.nextTokenIndex]);
+    t.equal((await generate(third, question(2), 3)).length, 3);
+    const empty = context.getSequence();
+    await store.fork(empty, third);
+    t.equal(third.nextTokenIndex, 0);
+    t.equal((await generate(third, question(2), 3)).length, 3);
     await context.dispose();
     await other.dispose();
 });

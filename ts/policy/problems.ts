@@ -54,8 +54,11 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
         case "const":
             return problem(pointer, data, `is not allowed; allowed is ${shortJson(error.params["allowedValue"])}`);
     }
-    if (pointer === "/pool/limit" || pointer === "/sharing/kept")
+    if (pointer === "/pool/limit")
         return problem(pointer, data, `is not allowed; give ${sizeRule}${unitHint(data)}`);
+    if (pointer === "/sharing/kept")
+        return problem(pointer, data, `is not allowed; give 0, or ${sizeRule}${unitHint(data)}`);
+    if (pointer === "/sharing/automatic") return problem(pointer, data, "is not allowed; give true or false");
     if (error.propertyName !== undefined && builtInTiers.has(error.propertyName)) {
         const name = JSON.stringify(error.propertyName);
         return `${pointerTo(pointer, error.propertyName)}: ${name} is a built-in tier, which can't be redefined; ` +
