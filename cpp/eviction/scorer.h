@@ -7,7 +7,8 @@
 
 namespace deltastore {
 
-// Of the rows that may go, in order of position. A row's attention is watched until it first stays; what is known then goes on to count.
+// Of the rows that may go, in order of position. A row's attention is watched until it first stays; what is known then goes on to count,
+// unless all rows of its head stayed: those are average ones from then on.
 struct Evidence {
     int count;
     const int32_t* positions;
