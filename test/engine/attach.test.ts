@@ -165,7 +165,10 @@ t.test("models that can't be loaded", async (t) => {
             t.match(error, {code, message: path});
         }
     }
-    t.notMatch(await rejection(llama.loadModel({modelPath: nowhere, gpuLayers: 0})), {name: "DeltaStoreError"}, "other failures have their own errors");
+    // Never disposed: its model that failed isn't returned, so openLlama can't hold it, and once collected it would block dispose().
+    const failing = await openLlama();
+    await attach(failing);
+    t.notMatch(await rejection(failing.loadModel({modelPath: nowhere, gpuLayers: 0})), {name: "DeltaStoreError"}, "other failures have their own errors");
     t.notMatch(await rejection(llama.loadModel({modelPath: 4 as unknown as string})), {name: "DeltaStoreError"});
     t.notMatch(await rejection(llama.loadModel(undefined!)), {name: "DeltaStoreError"});
 
