@@ -13,10 +13,8 @@ namespace deltastore {
 
 static constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-namespace {
-
 // A group's queries and running softmax, in one thread's scratch memory.
-struct GroupBuffers {
+struct Cache::GroupBuffers {
     float* query;
     int8_t* codes;
     float* code_scales;
@@ -53,6 +51,8 @@ struct GroupBuffers {
         return used + attention_scratch_bytes(shape);
     }
 };
+
+namespace {
 
 const float* row_of(const RowsView& rows, int token, int head) {
     return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(rows.data) + token * rows.token_stride + head * rows.head_stride);
@@ -95,7 +95,7 @@ void Cache::start(int index, int threads) {
     if (!watches_.empty()) {
         for (const Written& written : plan.written) {
             watches_[written.sequence].extend(written.begin, written.end);
-            if (options_.eviction->scorer->watch == WatchedQueries::last)
+            if (watched_queries() == WatchedQueries::last)
                 watches_[written.sequence].restart(std::min(written.end - written.begin, kLastQueries));
         }
     }
@@ -231,15 +231,7 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
                 rows.next = next.page;
                 rows.next_bytes = sequences_.layout(table, next).bytes;
             }
-            if (!format_info(reference.format).packed) {
-                kernels_.attend_half(rows, queries, buffers.kernel);
-                continue;
-            }
-            if (centre_in_use != reference.centre) {
-                centre_in_use = reference.centre;
-                kernels_.dot_rows(buffers.query, count, head.key_dim, centre(reference.centre, table), buffers.centre_scores);
-            }
-            kernels_.attend_packed(rows, queries, buffers.kernel);
+            attend_page(table, rows, reference.centre, queries, buffers.centre_scores, centre_in_use, buffers.kernel);
         }
         if (only_run < 0) add_run(buffers.total, buffers.run, count, head.value_dim);
     }
@@ -256,11 +248,7 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
         for (int run = 0; run < block.runs; run++) add_run(total, partials + run * plan.partial_floats, count, head.value_dim);
     }
     if (plan.measures_heads) measure_heads(layer, kv_head, input, plan, block, total, total + count, buffers.kernel);
-    if (!watches_.empty()) {
-        queries.maxima = total;
-        queries.sums = total + count;
-        watch_block(layer, kv_head, plan, block, queries, buffers.centre_scores, buffers.kernel);
-    }
+    if (!watches_.empty()) watch_block(layer, kv_head, plan, block, buffers, queries);
     for (int t = 0; t < block.count; t++) {
         for (int h = 0; h < group; h++) {
             const int i = t * group + h, query_head = kv_head * group + h;
@@ -280,6 +268,18 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
     }
 }
 
+// `centre_in_use`: whose products with the queries `centre_scores` (the queries' own) holds; -1 if none's.
+void Cache::attend_page(int table, const PageRows& rows, int centre, const QueryBlock& queries, float* centre_scores, int& centre_in_use,
+                        void* scratch) const {
+    if (!format_info(rows.format).coded) return kernels_.attend_half(rows, queries, scratch);
+    if (centre_in_use != centre) {
+        centre_in_use = centre;
+        if (centre == kNoCentre) std::fill(centre_scores, centre_scores + queries.count, 0.0f);
+        else kernels_.dot_rows(queries.query, queries.count, rows.shape.key_dim, this->centre(centre, table), centre_scores);
+    }
+    kernels_.attend_coded(rows, queries, scratch);
+}
+
 // What the block's queries would give to their own rows and those after them, were they far behind. The softmax of what they saw is done.
 void Cache::measure_heads(int layer, int kv_head, const AttentionInput& input, const Plan& plan, const Item& block, const float* maxima,
                           const float* sums, void* scratch) {
@@ -292,8 +292,7 @@ void Cache::measure_heads(int layer, int kv_head, const AttentionInput& input, c
     const auto read_key = [&](int32_t position, float* key) {
         while (references[at - 1].position > position) at--;
         const PageRef& reference = references[at - 1];
-        const float* taken = format_info(reference.format).packed ? centre(reference.centre, table) : nullptr;
-        read_rows(reference.page, sequences_.layout(table, reference), reference.format, shape.head, taken,
+        read_rows(reference.page, sequences_.layout(table, reference), reference.format, shape.head, centre(reference.centre, table),
                   reference.begin + (position - reference.position), 1, key, nullptr);
     };
     for (int t = block.count - 1; t >= 0; t--) {
@@ -317,29 +316,29 @@ void Cache::measure_heads(int layer, int kv_head, const AttentionInput& input, c
     }
 }
 
-// Adds up what the block's watched queries gave to each row.
-void Cache::watch_block(int layer, int kv_head, const Plan& plan, const Item& block, const QueryBlock& queries, float* centre_scores,
-                        void* scratch) {
+// Adds up what the block's watched queries gave to each row. Moves these to the front of the buffers, of which only `total` is needed after.
+void Cache::watch_block(int layer, int kv_head, const Plan& plan, const Item& block, GroupBuffers& buffers, QueryBlock queries) {
     const HeadShape& head = options_.layers[layer].head;
-    const int group = queries.count / block.count;
     const auto written = [&](const Written& other) { return other.sequence == block.sequence; };
     const int32_t end = std::find_if(plan.written.begin(), plan.written.end(), written)->end;
-    int first = 0;
-    if (options_.eviction->scorer->watch == WatchedQueries::last)
-        while (first < block.count && plan.tokens[block.first + first].position < end - kLastQueries) first++;
-    if (first == block.count) return;
-    const int skipped = first * group;
-    QueryBlock some = queries;
-    some.count -= skipped;
-    some.query += skipped * head.key_dim;
-    some.codes += skipped * head.key_dim;
-    some.code_scales += skipped * head.key_groups();
-    some.code_sums += skipped * head.key_groups();
-    some.positions += skipped;
-    some.slopes += skipped;
-    some.maxima += skipped;
-    some.sums += skipped;
-    watch_queries(layer, kv_head, block.sequence, some, centre_scores, scratch);
+    const WatchedQueries watched = watched_queries();
+    const auto copy = [](auto* rows, int from, int to, int width) { std::copy_n(rows + from * width, width, rows + to * width); };
+    const int count = queries.count;
+    queries.count = 0;
+    for (int i = 0; i < count; i++) {
+        const int32_t position = buffers.positions[i];
+        if (watched == WatchedQueries::last ? position < end - kLastQueries : watched == WatchedQueries::some && position % kWatchStep != 0) continue;
+        const int to = queries.count++;
+        copy(buffers.query, i, to, head.key_dim);
+        copy(buffers.codes, i, to, head.key_dim);
+        copy(buffers.code_scales, i, to, head.key_groups());
+        copy(buffers.code_sums, i, to, head.key_groups());
+        copy(buffers.positions, i, to, 1);
+        copy(buffers.slopes, i, to, 1);
+        queries.maxima[to] = buffers.total[i];
+        queries.sums[to] = buffers.total[count + i];
+    }
+    if (queries.count > 0) watch_queries(layer, kv_head, block.sequence, queries, buffers.centre_scores, buffers.kernel);
 }
 
 void Cache::watch_queries(int layer, int kv_head, int sequence, const QueryBlock& queries, float* centre_scores, void* scratch) {
@@ -355,16 +354,7 @@ void Cache::watch_queries(int layer, int kv_head, int sequence, const QueryBlock
         alignas(64) float received[kPageRows] = {};
         QueryBlock block = queries;
         block.received = received;
-        block.centre_scores = centre_scores;
-        if (!format_info(reference.format).packed) {
-            kernels_.attend_half(rows, block, scratch);
-        } else {
-            if (centre_in_use != reference.centre) {
-                centre_in_use = reference.centre;
-                kernels_.dot_rows(block.query, block.count, head.key_dim, centre(reference.centre, table), centre_scores);
-            }
-            kernels_.attend_packed(rows, block, scratch);
-        }
+        attend_page(table, rows, reference.centre, block, centre_scores, centre_in_use, scratch);
         for (int32_t position = std::max(reference.position, watch.begin()); position < std::min(reference.end_position(), watch.end()); position++)
             watch.add(table, position, received[reference.begin + (position - reference.position)]);
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "codec.h"
 #include "plan.h"
@@ -16,7 +17,7 @@ static std::vector<HeadShape> table_shapes(const std::vector<LayerShape>& layers
 }
 
 static constexpr int kCentreRows = 64;   // rows of a sequence that a centre is the mean of, at least
-static constexpr size_t kMostCentres = 255;  // a page names its own with 8 bits
+static constexpr size_t kMostCentres = kNoCentre;
 
 Cache::Cache(CacheOptions options, const Kernels& kernels)
     : options_(std::move(options)),
@@ -32,7 +33,7 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
             centre_floats_ += options_.layers[layer].head.key_dim;
         }
     }
-    if (options_.eviction && options_.eviction->scorer->watch != WatchedQueries::none)
+    if (watched_queries() != WatchedQueries::none)
         watches_.assign(sequences_.sequences(), Watch(sequences_.tables()));
     if (options_.eviction) {
         std::vector<int> query_heads;
@@ -44,7 +45,8 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
 Cache::~Cache() = default;
 
 Format Cache::open_format() const {
-    return options_.window == 0 && own_centre_ >= 0 ? options_.format : Format::f16;
+    const bool packed = format_info(options_.format).packed;
+    return !packed || (options_.window == 0 && own_centre_ >= 0) ? options_.format : options_.window_format;
 }
 
 // Within the limit there must be room to pack as well, and to evict: one page a table, before others are given back.
@@ -56,17 +58,32 @@ bool Cache::fits(PagePool::Demand demand) const {
     return pool_.fits(demand);
 }
 
+size_t Cache::own_bytes() const {
+    size_t bytes = sequences_.bookkeeping_bytes() + centres_.size() * centre_floats_ * sizeof(float);
+    for (const Watch& watch : watches_) bytes += watch.bytes();
+    return bytes;
+}
+
+void Cache::account(size_t tokens, size_t more) {
+    const size_t sums = watches_.empty() ? 0 : tokens * sequences_.tables() * sizeof(uint32_t);
+    const size_t centre = own_centre_ < 0 && format_info(options_.format).packed ? centre_floats_ * sizeof(float) : 0;
+    pool_.set_overhead(own_bytes() + sums + sums / 8 + centre + more);
+}
+
 void Cache::begin_admission() {
     std::lock_guard<std::mutex> guard(mutex_);
     admitted_.clear();
+    admitted_tokens_ = 0;
 }
 
 bool Cache::admit(int sequence, int32_t position, int count) {
     std::lock_guard<std::mutex> guard(mutex_);
     PagePool::Demand demand = admitted_;
     sequences_.add_demand(sequence, position, count, open_format(), open_centre(), demand);
+    account(admitted_tokens_ + count);
     if (!fits(demand)) return false;
     admitted_ = demand;
+    admitted_tokens_ += count;
     return true;
 }
 
@@ -74,6 +91,9 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
     std::lock_guard<std::mutex> guard(mutex_);
     plans_.clear();
     current_ = -1;
+    size_t count = 0;
+    for (const auto& tokens : ubatches) count += tokens.size();
+    account(count);
     if (pool_.limit_bytes() != 0) {
         PagePool::Demand demand;
         for (const auto& tokens : ubatches)
@@ -153,12 +173,12 @@ void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int th
             if (unit++ % threads != thread) continue;
             const PageRef& target = segment.target;
             const PageLayout& layout = sequences_.layout(table, target);
-            const float* centre = own_centre_ >= 0 ? this->centre(own_centre_, table) : nullptr;
+            const float* centre = this->centre(target.centre, table);
             for (int i = 0; i < segment.count; i++) {
                 const float* row = reinterpret_cast<const float*>(
                     reinterpret_cast<const uint8_t*>(rows.data) + (segment.token + i) * rows.token_stride + head * rows.head_stride);
                 float finite[kGroup * 16];
-                if (options_.rotate || format_info(target.format).packed) {
+                if (options_.rotate || format_info(target.format).coded) {
                     copy_finite(row, finite, dim);
                     if (options_.rotate) kernels_.rotate(finite, 1, dim, keys ? key_block(dim) : kValueBlock);
                     row = finite;
@@ -178,7 +198,14 @@ void Cache::finish() {
         if (own_centre_ < 0) continue;
         for (int table = 0; table < sequences_.tables(); table++)
             pack_table(written, table, reinterpret_cast<float*>(scratch_[0].memory.get()));
+        if (!evicts_by_watch() && !watches_.empty()) watches_[written.sequence].drop_before(first_open(written.sequence));
     }
+}
+
+int32_t Cache::first_open(int sequence) const {
+    for (const PageRef& reference : sequences_.table(sequence, 0))
+        if (!reference.pinned() && !format_info(reference.format).packed) return reference.position;
+    return sequences_.last_position(sequence) + 1;
 }
 
 // `scratch`: floats for a page's keys and values.
@@ -194,14 +221,14 @@ void Cache::pack_table(const Written& written, int table, float* scratch) {
         if (reference.pinned() || packed(reference) || reference.end_position() > written.end - options_.window) continue;
         const bool open = i + 1 == count && reference.end_row() < reference.rows;
         if (open || reference.shift != 0) continue;
-        if (!pack_reference(table, references, i, scratch)) return;  // tried again after the next ubatch
+        if (!pack_reference(written, table, references, i, scratch)) return;  // tried again after the next ubatch
         if (references.size() < count) i--;
         count = references.size();
     }
 }
 
 // Rows go behind those of the packed page before them while it has room, and then into a new one.
-bool Cache::pack_reference(int table, PageTable& references, size_t index, float* scratch) {
+bool Cache::pack_reference(const Written& written, int table, PageTable& references, size_t index, float* scratch) {
     const HeadShape& shape = sequences_.shape(table);
     const PageRef reference = references[index];
     PageRef* const before = index > 0 ? &references[index - 1] : nullptr;
@@ -221,17 +248,22 @@ bool Cache::pack_reference(int table, PageTable& references, size_t index, float
     }
     const int rest = reference.count - joining;
     const PageLayout& source = sequences_.layout(table, reference);
-    const auto load = [&](size_t offset, int dim) {
-        kernels_.load_half(reinterpret_cast<const uint16_t*>(reference.page + offset) + size_t(reference.begin) * dim, scratch,
-                           reference.count * dim);
+    const auto read = [&](float* keys, float* values) {
+        read_rows(reference.page, source, reference.format, shape, nullptr, reference.begin, reference.count, keys, values);
     };
     const float* centre = this->centre(own_centre_, table);
-    load(source.keys, shape.key_dim);
+    read(scratch, nullptr);
     if (joining > 0) deltastore::write_keys(kernels_, before->page, target, options_.format, shape, centre, before->end_row(), joining, scratch);
     if (rest > 0) deltastore::write_keys(kernels_, page, target, options_.format, shape, centre, 0, rest, scratch + joining * shape.key_dim);
-    load(source.values, shape.value_dim);
-    if (joining > 0) deltastore::write_values(kernels_, before->page, target, options_.format, shape, before->end_row(), joining, scratch);
-    if (rest > 0) deltastore::write_values(kernels_, page, target, options_.format, shape, 0, rest, scratch + joining * shape.value_dim);
+    read(nullptr, scratch);
+    const auto write_values = [&](uint8_t* to, int row, int first, int count) {
+        const float* values = scratch + first * shape.value_dim;
+        unrefine_rows(options_.format, to, target, shape, row);  // of rows that were erased
+        deltastore::write_values(kernels_, to, target, options_.format, shape, row, count, values);
+        refine(written, table, to, row, count, reference.position + first, values);
+    };
+    if (joining > 0) write_values(before->page, before->end_row(), 0, joining);
+    if (rest > 0) write_values(page, 0, joining, rest);
     std::lock_guard<std::mutex> guard(mutex_);
     if (joining > 0) before->count = uint8_t(before->count + joining);
     if (rest == 0) {
@@ -247,6 +279,36 @@ bool Cache::pack_reference(int table, PageTable& references, size_t index, float
     return true;
 }
 
+// Of rows just packed, [count][value_dim] from row `row` on, those whose values add most to what queries see get a second code: as many as
+// are these rows' part of a page's refined rows.
+void Cache::refine(const Written& written, int table, uint8_t* page, int row, int count, int32_t position, const float* values) {
+    if (watches_.empty()) return;
+    const HeadShape& shape = sequences_.shape(table);
+    const PageLayout& layout = sequences_.layout(table, options_.format, kPageRows);
+    const int due = int(std::lround(double(format_info(options_.format).refined) * (row + count) / kPageRows));
+    const int room = std::min(due - refined_rows(options_.format, page, layout), count);
+    if (room <= 0) return;
+    const Watch& watch = watches_[written.sequence];
+    float scores[kPageRows];
+    for (int r = 0; r < count; r++) {
+        const int32_t at = position + r;
+        const bool known = at >= watch.begin() && at < watch.end();
+        float energy = 0;
+        for (int d = 0; d < shape.value_dim; d++) energy += values[r * shape.value_dim + d] * values[r * shape.value_dim + d];
+        scores[r] = known ? float(*watch.sum(table, at)) / float(written.end - at) * std::sqrt(energy) : 0.0f;
+    }
+    std::vector<int> rows(count);
+    std::iota(rows.begin(), rows.end(), 0);
+    std::partial_sort(rows.begin(), rows.begin() + room, rows.end(), [&](int a, int b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a > b; });
+    rows.resize(room);
+    std::vector<float> chosen;
+    for (int& r : rows) {
+        chosen.insert(chosen.end(), values + r * shape.value_dim, values + (r + 1) * shape.value_dim);
+        r += row;
+    }
+    refine_rows(kernels_, page, layout, options_.format, shape, rows, chosen.data());
+}
+
 // The mean of a sequence's exact keys, once enough of them are there. Softmax does not change when a constant is taken from
 // every key, and codes are finer without it.
 void Cache::find_centre(int sequence, int32_t end) {
@@ -257,7 +319,7 @@ void Cache::find_centre(int sequence, int32_t end) {
         int rows = 0;
         for (const PageRef& reference : sequences_.table(sequence, table)) {
             const int count = std::min<int>(reference.count, end - reference.position);
-            if (reference.pinned() || reference.format != Format::f16 || count <= 0) continue;
+            if (reference.pinned() || format_info(reference.format).packed || count <= 0) continue;
             keys.resize(size_t(count) * dim);
             read_rows(reference.page, sequences_.layout(table, reference), reference.format,
                       sequences_.shape(table), nullptr, reference.begin, count, keys.data(), nullptr);
@@ -282,7 +344,7 @@ int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken)
         for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
             for (int table = 0; table < sequences_.tables(); table++)
                 for (const PageRef& reference : sequences_.table(sequence, table))
-                    if (format_info(reference.format).packed) taken[reference.centre] = true;
+                    if (reference.centre != kNoCentre) taken[reference.centre] = true;
         index = std::find(taken.begin(), taken.end(), false) - taken.begin();
         if (index == kMostCentres) return -1;
         centres_[index].reset();
@@ -315,6 +377,8 @@ void Cache::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
 
 Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
     std::lock_guard<std::mutex> guard(mutex_);
+    account(0, sequences_.bookkeeping_bytes(source) + (watches_.empty() ? 0 : watches_[source].bytes()));
+    if (!pool_.fits({})) return Failure::pool_limit;
     if (sequences_.fork(source, target, from, to)) {
         if (source != target && !watches_.empty()) {
             watches_[target] = watches_[source];
@@ -361,6 +425,7 @@ Failure Cache::apply_shifts(const std::function<void(int, float*, int, int32_t)>
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
         std::lock_guard<std::mutex> guard(mutex_);
         if (!sequences_.has_shift(sequence)) continue;
+        account();
         const Failure failure = apply_shifts(sequence, turn);
         if (failure != Failure::none) result = failure;  // the others go on
     }
@@ -383,8 +448,7 @@ Failure Cache::apply_shifts(int sequence, const std::function<void(int, float*, 
                 std::memcpy(copy, reference.page, layout.bytes);
                 sequences_.replace(reference, copy, reference.format, reference.rows, reference.begin);
             }
-            const bool packed = format_info(reference.format).packed;
-            const float* centre = packed ? this->centre(reference.centre, table) : nullptr;
+            const float* centre = this->centre(reference.centre, table);
             keys.resize(size_t(reference.count) * shape.key_dim);
             read_rows(reference.page, layout, reference.format, shape, centre, reference.begin, reference.count, keys.data(), nullptr);
             if (options_.rotate) kernels_.rotate(keys.data(), reference.count, shape.key_dim, key_block(shape.key_dim));
@@ -407,10 +471,8 @@ size_t Cache::stock_bytes_per_token(const std::vector<LayerShape>& layers) {
 CacheStats Cache::stats() const {
     std::lock_guard<std::mutex> guard(mutex_);
     CacheStats stats;
-    size_t own = sequences_.bookkeeping_bytes() + centres_.size() * centre_floats_ * sizeof(float);
-    for (const Watch& watch : watches_) own += watch.bytes();
-    stats.resident_bytes = pool_.resident_bytes() + own;
-    stats.peak_resident_bytes = pool_.peak_resident_bytes() + own;
+    stats.resident_bytes = pool_.resident_bytes() + own_bytes();
+    stats.peak_resident_bytes = std::max(pool_.peak_charged_bytes(), stats.resident_bytes);
     stats.pages = pool_.pages();
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
         double bytes = 0, rows = 0;
@@ -437,17 +499,17 @@ CacheStats Cache::stats() const {
 }
 
 size_t Cache::projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch) {
-    size_t exact_row = 0, packed_row = 0;
+    size_t window_row = 0, packed_row = 0;
     for (const LayerShape& layer : options.layers) {
-        exact_row += layer.kv_heads * page_layout(Format::f16, layer.head, kPageRows).bytes / kPageRows;
+        window_row += layer.kv_heads * page_layout(format_info(options.format).packed ? options.window_format : options.format, layer.head, kPageRows).bytes / kPageRows;
         packed_row += layer.kv_heads * page_layout(options.format, layer.head, kPageRows).bytes / kPageRows;
     }
     const size_t window_rows = size_t(options.window) + 2 * kWindowPageRows + options.sinks;
-    const size_t exact_rows = std::min(tokens, sequences * window_rows + ubatch);
+    const size_t open_rows = std::min(tokens, sequences * window_rows + ubatch);
     const size_t references = (tokens / kPageRows + sequences) * sizeof(PageRef);
     size_t tables = 0;
     for (const LayerShape& layer : options.layers) tables += layer.kv_heads;
-    const size_t bytes = exact_rows * exact_row + (tokens - exact_rows) * packed_row + references * tables;
+    const size_t bytes = open_rows * window_row + (tokens - open_rows) * packed_row + references * tables;
     const size_t slabs = bytes + bytes / 64 + 2 * PagePool::kSlabBytes;  // headers, and slabs that are not full
     return options.pool_limit ? std::min(slabs, options.pool_limit) : slabs;
 }

@@ -43,10 +43,11 @@ struct CacheOptions {
     std::vector<LayerShape> layers;
     std::string tier;
     Format format = Format::k4v4;
+    Format window_format = Format::f16;  // of rows that will be packed, until they are: f16 or k8v8
     int window = 64;
     int sinks = 4;
     // Whether the cache rotates queries, keys and values (and the output back) by Hadamard matrices, which spreads outliers
-    // over a group. Packed formats want it (unless rows come rotated); exact rows gain nothing.
+    // over a group. Coded formats want it (unless rows come rotated); exact rows gain nothing.
     bool rotate = false;
     std::optional<Eviction> eviction;
     std::vector<Turn> far_turns;  // [layer], for RetrievalHeads; may be empty if positions turn nothing
@@ -146,12 +147,12 @@ public:
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
 
-    // `turn(layer, keys [rows][key_dim], rows, delta)` turns unpacked keys by `delta` positions. Makes every key follow
+    // `turn(layer, keys [rows][key_dim], rows, delta)` turns decoded keys by `delta` positions. Makes every key follow
     // the shifts so far.
     bool has_shift(int sequence) const;
     Failure apply_shifts(const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
 
-    // What is known of the attention that rows received; nullptr if the tier's eviction does not ask.
+    // What is known of the attention that rows received; nullptr if the tier does not ask.
     const Watch* watch(int sequence) const { return watches_.empty() ? nullptr : &watches_[sequence]; }
 
     // What the tier's eviction knows of the model's heads.
@@ -161,14 +162,17 @@ public:
     // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.
     static size_t projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch);
 
-    // The vectors taken from keys before packing: [centre][table][key_dim]. Pages name theirs by index.
-    const float* centre(int index, int table) const { return centres_[index]->data() + centre_offset_[table]; }
+    // The vectors taken from keys before packing: [centre][table][key_dim]. Pages name theirs by index; null for kNoCentre.
+    const float* centre(int index, int table) const { return index == kNoCentre ? nullptr : centres_[index]->data() + centre_offset_[table]; }
     int centres() const { return int(centres_.size()); }
     size_t centre_floats() const { return centre_floats_; }
     // Index of an equal or new vector, which may replace one that no page names, but none of those `taken`. -1 if there are too many.
     int add_centre(const std::vector<float>& vector, std::vector<bool> taken);
 
     std::mutex& lock() const { return mutex_; }
+    // Under the lock: tells the pool what it shares its limit with, which is the tables, centres and sums that there are, the sums of `tokens`
+    // more, and `more` bytes.
+    void account(size_t tokens = 0, size_t more = 0);
     static size_t stock_bytes_per_token(const std::vector<LayerShape>& layers);
 
 private:
@@ -177,6 +181,7 @@ private:
     struct Plan;
     struct Item;
     struct Judged;
+    struct GroupBuffers;
     struct Rewrite;
     struct Scratch {
         std::unique_ptr<uint8_t[], FreeDelete> memory;
@@ -184,12 +189,21 @@ private:
     };
 
     Format open_format() const;
-    uint8_t open_centre() const { return uint8_t(own_centre_ < 0 ? 0 : own_centre_); }
+    bool evicts_by_watch() const { return options_.eviction && options_.eviction->scorer->watch != WatchedQueries::none; }
+    WatchedQueries watched_queries() const {
+        return evicts_by_watch()                             ? options_.eviction->scorer->watch
+               : format_info(options_.format).refined > 0 ? WatchedQueries::some
+                                                             : WatchedQueries::none;
+    }
+    uint8_t open_centre() const { return format_info(open_format()).packed ? uint8_t(own_centre_) : kNoCentre; }
+    size_t own_bytes() const;
     bool fits(PagePool::Demand demand) const;
     void erase_locked(int sequence, int32_t from, int32_t to);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
     void pack_table(const Written& written, int table, float* scratch);
-    bool pack_reference(int table, PageTable& references, size_t index, float* scratch);
+    bool pack_reference(const Written& written, int table, PageTable& references, size_t index, float* scratch);
+    void refine(const Written& written, int table, uint8_t* page, int row, int count, int32_t position, const float* values);
+    int32_t first_open(int sequence) const;
     void pack_layer(int layer, Plan& plan, float* scratch);
     void find_centre(int sequence, int32_t written_end);
     void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
@@ -200,10 +214,11 @@ private:
     Judged judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const;
     bool rewrite(int sequence, const std::vector<Judged>& tables, int32_t window_begin);
     void move_rows(int table, const PageRef& reference, const char* stays, const float* means, Rewrite& rewrite);
+    void attend_page(int table, const PageRows& rows, int centre, const QueryBlock& queries, float* centre_scores, int& centre_in_use,
+                     void* scratch) const;
     void measure_heads(int layer, int kv_head, const AttentionInput& input, const Plan& plan, const Item& block, const float* maxima,
                        const float* sums, void* scratch);
-    void watch_block(int layer, int kv_head, const Plan& plan, const Item& block, const QueryBlock& queries, float* centre_scores,
-                     void* scratch);
+    void watch_block(int layer, int kv_head, const Plan& plan, const Item& block, GroupBuffers& buffers, QueryBlock queries);
     void watch_queries(int layer, int kv_head, int sequence, const QueryBlock& queries, float* centre_scores, void* scratch);
     void run_item(int layer, const AttentionInput& input, Plan& plan, int kv_head, int block, int only_run, uint8_t* scratch);
 
@@ -213,13 +228,14 @@ private:
     std::vector<int> first_table_;  // layer -> index of its first table
     std::vector<int> layer_of_;     // table -> layer
     SequenceTable sequences_;
-    std::vector<Watch> watches_;  // [sequence]; none if the tier's eviction does not ask
+    std::vector<Watch> watches_;  // [sequence]; none if neither the tier's eviction nor its format asks
     RetrievalHeads heads_;        // measured if the tier evicts
     std::vector<std::unique_ptr<std::vector<float>>> centres_;
     std::vector<size_t> centre_offset_;
     size_t centre_floats_ = 0;
     int own_centre_ = -1;  // that new pages are packed with; -1 until enough rows were seen
     PagePool::Demand admitted_;
+    size_t admitted_tokens_ = 0;
     std::vector<std::unique_ptr<Plan>> plans_;
     std::vector<Scratch> scratch_;  // one a thread
     int current_ = -1;

@@ -1,4 +1,4 @@
-// Code points of the packed formats, as integers so that the kernels can multiply them without conversion.
+// Code points of the coded formats, as integers so that the kernels can multiply them without conversion.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,10 @@ inline constexpr int kQueryMax = 63;
 inline constexpr float kValueStep4 = 2.7326f / 63.0f;
 inline constexpr float kValueStep2 = 1.9753f / 63.0f;
 inline constexpr int kWeightMax = 255;
+
+// 8-bit rows: evenly spaced code points up to the largest element of a group.
+inline constexpr int kLinearKeyMax = 127;
+inline constexpr int kLinearValueMax = 63;
 
 inline constexpr int8_t round_code(float value, float step) {
     const float scaled = value / step;

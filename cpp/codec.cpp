@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "codebook.h"
 #include "half.h"
@@ -27,39 +28,78 @@ static int code_point3(const uint8_t* codes, int row, int d) {
     return kKeyCodes3.at[code];
 }
 
-static void read_packed_keys(KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int dim, const float* centre, int first,
-                             int count, float* keys) {
+static void read_coded_keys(KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, const float* centre,
+                            int first, int count, float* keys) {
     for (int r = 0; r < count; r++) {
+        const int row = first + r;
         for (int d = 0; d < dim; d++) {
-            const int point = coding == KeyCoding::lloyd3 ? code_point3(codes, first + r, d) : code_point4(codes, first + r, d);
-            const float scale = half_to_float(scales[d / kGroup * kPageRows + first + r]);
-            keys[r * dim + d] = point * kKeyStep * scale + centre[d];
+            const int point = coding == KeyCoding::linear8  ? codes[(d / 4 * page_rows + row) * 4 + d % 4] - kKeyOffset
+                              : coding == KeyCoding::lloyd3 ? code_point3(codes, row, d)
+                                                            : code_point4(codes, row, d);
+            const float scale = half_to_float(scales[d / kGroup * page_rows + row]);
+            keys[r * dim + d] = point * kKeyStep * scale + (centre ? centre[d] : 0.0f);
         }
     }
 }
 
-static void read_packed_values(ValueCoding coding, const uint8_t* codes, const uint16_t* scales, int dim, int first, int count,
-                               float* values) {
+// A row's trellis, of which a byte and the next are `abreast` apart.
+static void read_trellis(const uint8_t* codes, int abreast, float scale, float* target) {
+    int state = 0;
+    for (int t = 0; t < kGroup; t++) {
+        const int symbol = codes[t / 4 * abreast] >> (6 - 2 * (t % 4)) & 3;
+        target[t / 4 + 16 * (t % 4)] = kValueCodes2.at[4 * state + symbol] * kValueStep2 * scale;
+        state = symbol;
+    }
+}
+
+static void read_coded_values(ValueCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, int first, int count,
+                              float* values) {
     for (int r = 0; r < count; r++) {
         const int row = first + r;
         for (int g = 0; g < dim / kGroup; g++) {
             float* target = values + r * dim + g * kGroup;
-            const float scale = half_to_float(scales[g * kPageRows + row]);
-            if (coding == ValueCoding::lloyd4) {
+            const float scale = half_to_float(scales[g * page_rows + row]);
+            if (coding == ValueCoding::linear7) {
+                const uint8_t* group = codes + (g * page_rows + row / 4 * 4) * kGroup + row % 4;
+                for (int d = 0; d < kGroup; d++) target[d] = int8_t(group[4 * d]) * scale;
+            } else if (coding == ValueCoding::lloyd4) {
                 const uint8_t* group = codes + g * kPageRows * 32 + row / 4 * 128 + row % 4;
                 for (int j = 0; j < 32; j++) {
                     target[j] = kValueCodes4.at[group[4 * j] & 15] * kValueStep4 * scale;
                     target[j + 32] = kValueCodes4.at[group[4 * j] >> 4] * kValueStep4 * scale;
                 }
             } else {
-                const uint8_t* group = codes + g * kPageRows * 16 + row / 4 * 64 + row % 4;
-                int state = 0;
-                for (int t = 0; t < kGroup; t++) {
-                    const int symbol = group[4 * (t / 4)] >> (6 - 2 * (t % 4)) & 3;
-                    target[t / 4 + 16 * (t % 4)] = kValueCodes2.at[4 * state + symbol] * kValueStep2 * scale;
-                    state = symbol;
-                }
+                read_trellis(codes + g * kPageRows * 16 + row / 4 * 64 + row % 4, 4, scale, target);
             }
+        }
+    }
+}
+
+static constexpr int kRefinedBytes = kGroup / 4;  // of a group
+
+// Where a refined row's codes of a group begin, and how far its bytes are apart.
+static std::pair<size_t, int> refined_codes(const PageLayout& layout, int refined, int group, int index) {
+    const size_t begin = layout.refined_values + size_t(group) * refined * kRefinedBytes + index / 4 * 4 * kRefinedBytes + index % 4;
+    return {begin, index < refined - 2 ? 4 : 2};
+}
+
+static uint16_t* refined_scale(uint8_t* page, const PageLayout& layout, int refined, int group, int index) {
+    return reinterpret_cast<uint16_t*>(page + layout.refined_scales) + group * refined + index;
+}
+static const uint16_t* refined_scale(const uint8_t* page, const PageLayout& layout, int refined, int group, int index) {
+    return refined_scale(const_cast<uint8_t*>(page), layout, refined, group, index);
+}
+
+static void add_refined(const uint8_t* page, const PageLayout& layout, int refined, const HeadShape& shape, int first, int count,
+                        float* values) {
+    for (int i = 0; i < refined; i++) {
+        const int row = page[layout.refined_rows + i] - 1 - first;
+        if (row < 0 || row >= count) continue;
+        for (int g = 0; g < shape.value_groups(); g++) {
+            float difference[kGroup];
+            const auto [codes, abreast] = refined_codes(layout, refined, g, i);
+            read_trellis(page + codes, abreast, half_to_float(*refined_scale(page, layout, refined, g, i)), difference);
+            for (int d = 0; d < kGroup; d++) values[row * shape.value_dim + g * kGroup + d] += difference[d];
         }
     }
 }
@@ -67,32 +107,77 @@ static void read_packed_values(ValueCoding coding, const uint8_t* codes, const u
 void read_rows(const uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const float* centre, int first,
                int count, float* keys, float* values) {
     const FormatInfo& info = format_info(format);
-    if (!info.packed) {
+    if (!info.coded) {
         if (keys) read_half_rows(page + layout.keys, shape.key_dim, first, count, keys);
         if (values) read_half_rows(page + layout.values, shape.value_dim, first, count, values);
         return;
     }
     const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(page + offset); };
-    if (keys) read_packed_keys(info.keys, page + layout.keys, scales(layout.key_scales), shape.key_dim, centre, first, count, keys);
-    if (values) read_packed_values(info.values, page + layout.values, scales(layout.value_scales), shape.value_dim, first, count, values);
+    if (keys) read_coded_keys(info.keys, page + layout.keys, scales(layout.key_scales), layout.rows, shape.key_dim, centre, first, count, keys);
+    if (values == nullptr) return;
+    read_coded_values(info.values, page + layout.values, scales(layout.value_scales), layout.rows, shape.value_dim, first, count, values);
+    add_refined(page, layout, info.refined, shape, first, count, values);
 }
 
 void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
                 const float* centre, int first, int count, const float* keys) {
     uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.keys);
-    if (!format_info(format).packed) kernels.store_half(keys, halves + size_t(first) * shape.key_dim, count * shape.key_dim);
+    if (!format_info(format).coded) kernels.store_half(keys, halves + size_t(first) * shape.key_dim, count * shape.key_dim);
     else
-        kernels.pack_keys(format_info(format).keys, keys, count, shape.key_dim, centre, first, page + layout.keys,
+        kernels.pack_keys(format_info(format).keys, keys, count, shape.key_dim, centre, first, layout.rows, page + layout.keys,
                           reinterpret_cast<uint16_t*>(page + layout.key_scales));
 }
 
 void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
                   int count, const float* values) {
     uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.values);
-    if (!format_info(format).packed) kernels.store_half(values, halves + size_t(first) * shape.value_dim, count * shape.value_dim);
+    if (!format_info(format).coded) kernels.store_half(values, halves + size_t(first) * shape.value_dim, count * shape.value_dim);
     else
-        kernels.pack_values(format_info(format).values, values, count, shape.value_dim, first, page + layout.values,
+        kernels.pack_values(format_info(format).values, values, count, shape.value_dim, first, layout.rows, page + layout.values,
                             reinterpret_cast<uint16_t*>(page + layout.value_scales));
+}
+
+int refined_rows(Format format, const uint8_t* page, const PageLayout& layout) {
+    int count = 0;
+    while (count < format_info(format).refined && page[layout.refined_rows + count] != 0) count++;
+    return count;
+}
+
+void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
+                 const std::vector<int>& rows, const float* values) {
+    const int refined = format_info(format).refined, used = refined_rows(format, page, layout), count = int(rows.size()), dim = shape.value_dim;
+    std::vector<float> differences(size_t(count) * dim);
+    for (int i = 0; i < count; i++) {
+        read_rows(page, layout, format, shape, nullptr, rows[i], 1, nullptr, differences.data() + i * dim);
+        page[layout.refined_rows + used + i] = uint8_t(rows[i] + 1);
+    }
+    for (int i = 0; i < count * dim; i++) differences[i] = values[i] - differences[i];
+    kernels.pack_values(format_info(format).values, differences.data(), count, dim, used, refined, page + layout.refined_values,
+                        refined_scale(page, layout, refined, 0, 0));
+}
+
+// A refined row's codes, scales and row number; the target may be the same page.
+static void copy_refined(int refined, const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int from, uint8_t* target,
+                         const PageLayout& target_layout, int to, int target_row) {
+    for (int g = 0; g < shape.value_groups(); g++) {
+        const auto [read, read_abreast] = refined_codes(source_layout, refined, g, from);
+        const auto [write, write_abreast] = refined_codes(target_layout, refined, g, to);
+        for (int j = 0; j < kRefinedBytes; j++) target[write + j * write_abreast] = source[read + j * read_abreast];
+        *refined_scale(target, target_layout, refined, g, to) = *refined_scale(source, source_layout, refined, g, from);
+    }
+    target[target_layout.refined_rows + to] = uint8_t(target_row + 1);
+}
+
+void unrefine_rows(Format format, uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first) {
+    const int refined = format_info(format).refined, used = refined_rows(format, page, layout);
+    int kept = 0;
+    for (int i = 0; i < used; i++) {
+        const int row = page[layout.refined_rows + i] - 1;
+        if (row >= first) continue;
+        if (kept < i) copy_refined(refined, shape, page, layout, i, page, layout, kept, row);
+        kept++;
+    }
+    std::memset(page + layout.refined_rows + kept, 0, used - kept);
 }
 
 void copy_row(Format format, const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int source_row, uint8_t* target,
@@ -101,18 +186,18 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
         std::memcpy(target + target_offset, source + source_offset, bytes);
     };
     const FormatInfo& info = format_info(format);
-    if (!info.packed) {
+    if (!info.coded) {
         const size_t key_row = shape.key_dim * sizeof(uint16_t), value_row = shape.value_dim * sizeof(uint16_t);
         copy(source_layout.keys + source_row * key_row, target_layout.keys + target_row * key_row, key_row);
         copy(source_layout.values + source_row * value_row, target_layout.values + target_row * value_row, value_row);
         return;
     }
-    const size_t key_words = (source_layout.key_scales - source_layout.keys) / (4 * kPageRows);
+    const size_t key_words = (source_layout.key_scales - source_layout.keys) / (4 * source_layout.rows);
     for (size_t i = 0; i < key_words; i++)
-        copy(source_layout.keys + (i * kPageRows + source_row) * 4, target_layout.keys + (i * kPageRows + target_row) * 4, 4);
+        copy(source_layout.keys + (i * source_layout.rows + source_row) * 4, target_layout.keys + (i * target_layout.rows + target_row) * 4, 4);
     const size_t value_bytes = size_t(kGroup) * info.value_bits / 8;  // of a group
     const auto value = [&](const PageLayout& layout, int group, int row) {
-        return layout.values + group * kPageRows * value_bytes + row / 4 * 4 * value_bytes + row % 4;
+        return layout.values + group * layout.rows * value_bytes + row / 4 * 4 * value_bytes + row % 4;
     };
     for (int g = 0; g < shape.value_groups(); g++) {
         const uint8_t* from = source + value(source_layout, g, source_row);
@@ -121,10 +206,14 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
     }
     const auto copy_scales = [&](size_t source_scales, size_t target_scales, int groups) {
         for (int g = 0; g < groups; g++)
-            copy(source_scales + (g * kPageRows + source_row) * 2, target_scales + (g * kPageRows + target_row) * 2, 2);
+            copy(source_scales + (g * source_layout.rows + source_row) * 2, target_scales + (g * target_layout.rows + target_row) * 2, 2);
     };
     copy_scales(source_layout.key_scales, target_layout.key_scales, shape.key_groups());
     copy_scales(source_layout.value_scales, target_layout.value_scales, shape.value_groups());
+    const int used = refined_rows(format, target, target_layout);
+    for (int i = 0; i < info.refined && used < info.refined; i++)
+        if (source[source_layout.refined_rows + i] == source_row + 1)
+            copy_refined(info.refined, shape, source, source_layout, i, target, target_layout, used, target_row);
 }
 
 float value_norm(Format format, const HeadShape& shape, const uint8_t* page, const PageLayout& layout, int row) {
@@ -133,9 +222,9 @@ float value_norm(Format format, const HeadShape& shape, const uint8_t* page, con
         const float x = half_to_float(*half);
         sum += x * x;
     };
-    if (format_info(format).packed) {
+    if (format_info(format).coded) {
         const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.value_scales);
-        for (int g = 0; g < shape.value_groups(); g++) add(scales + g * kPageRows + row);
+        for (int g = 0; g < shape.value_groups(); g++) add(scales + g * layout.rows + row);
     } else {
         const uint16_t* values = reinterpret_cast<const uint16_t*>(page + layout.values) + size_t(row) * shape.value_dim;
         for (int d = 0; d < shape.value_dim; d++) add(values + d);

@@ -64,7 +64,7 @@ bool Cache::eviction_due(int sequence) const {
 
 Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const {
     const Watch* watch = this->watch(sequence);
-    const bool last_ones = watch != nullptr && options_.eviction->scorer->watch == WatchedQueries::last;
+    const bool last_ones = watch != nullptr && watched_queries() == WatchedQueries::last;
     const int32_t end = sequences_.last_position(sequence) + 1, sinks_end = sequences_.first_position(sequence) + options_.sinks;
     const LayerShape& shape = options_.layers[layer_of_[table]];
     const float group = float(std::max(1, shape.query_heads / shape.kv_heads));
@@ -112,6 +112,7 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
 bool Cache::evict(int sequence, const Eviction& how) {
     std::lock_guard<std::mutex> guard(mutex_);
     if (sequences_.last_position(sequence) < 0) return true;
+    account(0, 2 * sequences_.bookkeeping_bytes(sequence));
     sequences_.begin_eviction(sequence);
     const int32_t end = sequences_.last_position(sequence) + 1, window_begin = end - options_.window;
     const int32_t own_begin = shared_end(sequence);

@@ -5,10 +5,15 @@
 namespace deltastore {
 
 static constexpr FormatInfo kFormats[kFormatCount] = {
-    {"f16", false, KeyCoding::none, ValueCoding::none, 16, 16},
-    {"k4v4", true, KeyCoding::lloyd4, ValueCoding::lloyd4, 4, 4},
-    {"k4v2", true, KeyCoding::lloyd4, ValueCoding::trellis2, 4, 2},
-    {"k3v2", true, KeyCoding::lloyd3, ValueCoding::trellis2, 3, 2},
+    {"f16", false, false, KeyCoding::none, ValueCoding::none, 16, 16, 0},
+    {"k4v4", true, true, KeyCoding::lloyd4, ValueCoding::lloyd4, 4, 4, 0},
+    {"k4v2", true, true, KeyCoding::lloyd4, ValueCoding::trellis2, 4, 2, 0},
+    {"k3v2", true, true, KeyCoding::lloyd3, ValueCoding::trellis2, 3, 2, 0},
+    {"k8v8", true, false, KeyCoding::linear8, ValueCoding::linear7, 8, 8, 0},
+    {"k4v2r6", true, true, KeyCoding::lloyd4, ValueCoding::trellis2, 4, 2, 6},
+    {"k4v2r14", true, true, KeyCoding::lloyd4, ValueCoding::trellis2, 4, 2, 14},
+    {"k3v2r6", true, true, KeyCoding::lloyd3, ValueCoding::trellis2, 3, 2, 6},
+    {"k3v2r14", true, true, KeyCoding::lloyd3, ValueCoding::trellis2, 3, 2, 14},
 };
 
 const FormatInfo& format_info(Format format) {
@@ -28,15 +33,19 @@ bool format_by_name(const char* name, Format& format) {
 PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gapped) {
     const FormatInfo& info = format_info(format);
     PageLayout layout;
+    layout.rows = rows;
     const size_t row_count = size_t(rows);
-    if (!info.packed) {
+    if (!info.coded) {
         layout.values = row_count * shape.key_dim * 2;
         layout.bytes = layout.values + row_count * shape.value_dim * 2;
     } else {
         layout.key_scales = row_count * shape.key_dim * info.key_bits / 8;
         layout.values = layout.key_scales + row_count * shape.key_groups() * 2;
         layout.value_scales = layout.values + row_count * shape.value_dim * info.value_bits / 8;
-        layout.bytes = layout.value_scales + row_count * shape.value_groups() * 2;
+        layout.refined_values = layout.value_scales + row_count * shape.value_groups() * 2;
+        layout.refined_scales = layout.refined_values + size_t(info.refined) * shape.value_dim * info.value_bits / 8;
+        layout.refined_rows = layout.refined_scales + size_t(info.refined) * shape.value_groups() * 2;
+        layout.bytes = layout.refined_rows + info.refined;
     }
     if (gapped) {
         layout.gaps = layout.bytes;

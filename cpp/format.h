@@ -7,24 +7,28 @@
 namespace deltastore {
 
 inline constexpr int kPageRows = 64;
-// Of exact pages whose rows will be packed: small, so that a window takes little more than its rows.
+// Of the window's pages: small, so that it takes little more than its rows.
 inline constexpr int kWindowPageRows = 16;
 inline constexpr int kGroup = 64;  // elements that share a scale; the rotation mixes at least as many
 
-enum class Format : uint8_t { f16 = 0, k4v4 = 1, k4v2 = 2, k3v2 = 3 };
-inline constexpr int kFormatCount = 4;
+// k4v2r6: k4v2 with refined values of up to 6 rows a page.
+enum class Format : uint8_t { f16 = 0, k4v4, k4v2, k3v2, k8v8, k4v2r6, k4v2r14, k3v2r6, k3v2r14 };
+inline constexpr int kFormatCount = 9;
 
-enum class KeyCoding : uint8_t { none, lloyd4, lloyd3 };
-enum class ValueCoding : uint8_t { none, lloyd4, trellis2 };
+enum class KeyCoding : uint8_t { none, lloyd4, lloyd3, linear8 };
+enum class ValueCoding : uint8_t { none, lloyd4, trellis2, linear7 };
 
 struct FormatInfo {
     const char* name;
-    bool packed;
+    bool coded;   // codes and scales, on rotated rows
+    bool packed;  // what rows become when they leave the window: coded, with a centre taken from the keys
     KeyCoding keys;
     ValueCoding values;
     int key_bits;
     int value_bits;
+    int refined;  // rows of a page whose values can have a second code; 2 more than a multiple of 4, at most kMostRefined
 };
+inline constexpr int kMostRefined = 16;
 
 const FormatInfo& format_info(Format format);
 // False if there is no such format.
@@ -41,24 +45,35 @@ struct HeadShape {
 // Byte offsets inside a page of `rows` rows.
 //
 // f16:      keys [row][key_dim], values [row][value_dim], binary16.
-// packed:   key codes   4 bits: [key_dim/8][row][4]: byte (i, r, c) has dims 8i+c (low nibble) and 8i+4+c (high nibble)
+// coded:    key codes   8 bits: [key_dim/4][row][4], with an offset of 128
+//                       4 bits: [key_dim/8][row][4]: byte (i, r, c) has dims 8i+c (low nibble) and 8i+4+c (high nibble)
 //                       3 bits: [key_dim/32][3][row][4]: byte (i, j, r, c) has dims 32i+8j+c (low nibble) and 32i+8j+4+c (high nibble),
 //                       and in the nibbles' top bits bit j of dims 32i+24+c (low) and 32i+28+c (high): 3 of 4 unpack like 4 bits
 //           key scales  [group][row] binary16
-//           value codes 4 bits: per group [row/4][32][row%4]: byte (j) has dims j (low nibble) and j+32 (high nibble)
+//           value codes 8 bits: per group [row/4][64][row%4]; of a sign and 6 bits
+//                       4 bits: per group [row/4][32][row%4]: byte (j) has dims j (low nibble) and j+32 (high nibble)
 //                       2 bits: per group [row/4][16][row%4]: byte (j) has dims j, j+16, j+32, j+48, from the high bits down;
 //                       a row's trellis visits them in that order, byte after byte
 //           value scales [group][row] binary16
 // So four rows' bytes lie together for 4-way dot products, and a row can be appended without touching its neighbours.
 //
+// Of refined rows, besides: the difference between a row's values and what their codes give, coded again, so that both make 4 bits.
+//           refined codes  2 bits: as value codes, with refined rows for rows; of the last two [16][2]
+//           refined scales [group][refined row] binary16
+//           refined rows   [refined row] uint8: 1 + the row, 0 where there is none yet; used from the front
+//
 // A page with gaps holds what eviction left, and behind the rows:
 //           gaps     [row] uint8:  positions between the row and the one before it
 //           received [row] uint8:  mean attention that the row received from a query, as mean_code() has it
 struct PageLayout {
+    int rows = 0;  // that the page has room for
     size_t keys = 0;
     size_t key_scales = 0;
     size_t values = 0;
     size_t value_scales = 0;
+    size_t refined_values = 0;
+    size_t refined_scales = 0;
+    size_t refined_rows = 0;
     size_t gaps = 0;
     size_t received = 0;
     size_t bytes = 0;  // multiple of 64

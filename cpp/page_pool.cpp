@@ -99,12 +99,12 @@ PagePool::Slab* PagePool::slab_of(const uint8_t* page) {
 }
 
 bool PagePool::grow_resident(size_t bytes) {
-    if (limit_ != 0 && resident_ + bytes > limit_) {
+    if (limit_ != 0 && charged() + kReferenceBytes + bytes > limit_) {
         hit_limit_ = true;
         return false;
     }
     resident_ += bytes;
-    peak_ = std::max(peak_, resident_);
+    peak_ = std::max(peak_, charged() + kReferenceBytes);
     return true;
 }
 
@@ -156,7 +156,8 @@ bool PagePool::fits(const Demand& demand) const {
         needed += left / owner->pages_per_slab * owner->resident(owner->pages_per_slab, owner->pages_per_slab);
         if (last > 0) needed += owner->resident(last, last);
     }
-    return resident_ + needed <= limit_;
+    for (const auto& [page_bytes, count] : sizes) needed += count * kReferenceBytes;
+    return charged() + needed <= limit_;
 }
 
 uint8_t* PagePool::allocate(size_t page_bytes) {
@@ -165,7 +166,7 @@ uint8_t* PagePool::allocate(size_t page_bytes) {
     Slab* slab = owner.all;
     const bool fresh = slab == nullptr || slab->full();
     if (fresh) {
-        if (limit_ != 0 && resident_ + round_up(kHeaderBytes + page_bytes, kSystemPage) > limit_) {
+        if (limit_ != 0 && charged() + kReferenceBytes + round_up(kHeaderBytes + page_bytes, kSystemPage) > limit_) {
             hit_limit_ = true;
             return nullptr;
         }

@@ -13,8 +13,9 @@ namespace deltastore {
 class PagePool {
 public:
     static constexpr size_t kSlabBytes = size_t(1) << 19;
+    static constexpr size_t kReferenceBytes = 32;  // of a page in its holder's table, with the table's room to grow
 
-    // `limit_bytes` bounds resident_bytes(); 0 is no limit.
+    // `limit_bytes` bounds what is charged: resident bytes, and what the pages' holders need besides; 0 is no limit.
     explicit PagePool(size_t limit_bytes);
     ~PagePool();
     PagePool(const PagePool&) = delete;
@@ -22,6 +23,12 @@ public:
 
     // The largest page a slab can hold.
     static size_t max_page_bytes();
+
+    // What the holders need now. Pages allocated later are charged with kReferenceBytes each until the next call.
+    void set_overhead(size_t bytes) {
+        overhead_ = bytes;
+        counted_pages_ = pages_;
+    }
 
     // Makes room for the bookkeeping of a page size, so that allocate() takes no memory of its own for it.
     void prepare(size_t page_bytes) { size_class(page_bytes); }
@@ -39,7 +46,7 @@ public:
     uint32_t references(const uint8_t* page) const;
 
     size_t resident_bytes() const { return resident_; }
-    size_t peak_resident_bytes() const { return peak_; }
+    size_t peak_charged_bytes() const { return peak_; }
     size_t pages() const { return pages_; }
     size_t limit_bytes() const { return limit_; }
     bool hit_limit() const { return hit_limit_; }
@@ -54,12 +61,15 @@ private:
     uint8_t* take(Slab& slab, bool fresh);
     static Slab* slab_of(const uint8_t* page);
     bool grow_resident(size_t bytes);
+    size_t charged() const { return resident_ + overhead_ + (pages_ > counted_pages_ ? (pages_ - counted_pages_) * kReferenceBytes : 0); }
 
     std::vector<std::unique_ptr<SizeClass>> classes_;
     size_t limit_;
     size_t resident_ = 0;
+    size_t overhead_ = 0;
     size_t peak_ = 0;
     size_t pages_ = 0;
+    size_t counted_pages_ = 0;
     bool hit_limit_ = false;
 };
 

@@ -87,7 +87,7 @@ PageRef SequenceTable::slice(int table, const PageRef& reference, int first, int
 bool SequenceTable::continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const {
     if (table.empty()) return false;
     const PageRef& tail = table.back();
-    const bool same_kind = tail.format == Format::f16 || (tail.format == format && tail.centre == centre);
+    const bool same_kind = !format_info(tail.format).packed || (tail.format == format && tail.centre == centre);
     return same_kind && !tail.gapped() && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
            pool_.references(tail.page) == 1;
 }
@@ -107,7 +107,7 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                 PageRef fresh;
                 fresh.kind = starts_with_sinks(table, next) ? PageKind::sinks : PageKind::plain;
                 fresh.format = fresh.pinned() ? Format::f16 : format;
-                fresh.centre = fresh.format == Format::f16 ? 0 : centre;
+                fresh.centre = fresh.pinned() ? kNoCentre : centre;
                 fresh.rows = uint8_t(fresh.pinned() ? sinks_ : page_rows(count - done[index], format));
                 fresh.begin = uint8_t(fresh.pinned() ? next : 0);
                 fresh.position = next;
@@ -116,7 +116,7 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                     erase(sequence, position, INT32_MAX);
                     return false;
                 }
-                if (format_info(fresh.format).packed) std::memset(fresh.page, 0, layout(index, fresh).bytes);
+                if (format_info(fresh.format).coded) std::memset(fresh.page, 0, layout(index, fresh).bytes);
                 // Not twice as many, as a vector has it: what lies empty then is a percent of a packed cache.
                 if (table.size() == table.capacity()) table.reserve(table.size() + table.size() / 8 + 1);
                 table.push_back(fresh);
@@ -284,10 +284,14 @@ void SequenceTable::discard(std::vector<PageTable>& tables) {
 
 size_t SequenceTable::bookkeeping_bytes() const {
     size_t bytes = 0;
-    for (const auto& tables : sequences_) {
-        bytes += tables.capacity() * sizeof(PageTable);
-        for (const PageTable& table : tables) bytes += table.capacity() * sizeof(PageRef);
-    }
+    for (int sequence = 0; sequence < sequences(); sequence++) bytes += bookkeeping_bytes(sequence);
+    return bytes;
+}
+
+size_t SequenceTable::bookkeeping_bytes(int sequence) const {
+    const std::vector<PageTable>& tables = sequences_[sequence];
+    size_t bytes = tables.capacity() * sizeof(PageTable);
+    for (const PageTable& table : tables) bytes += table.capacity() * sizeof(PageRef);
     return bytes;
 }
 

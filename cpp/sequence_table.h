@@ -16,6 +16,8 @@ enum class PageKind : uint8_t {
     gapped  // the rows' positions stand in the page
 };
 
+inline constexpr uint8_t kNoCentre = 255;
+
 // A run of rows of one page, at consecutive positions unless it is gapped. Several references may show parts of the same page.
 struct PageRef {
     uint8_t* page = nullptr;
@@ -26,7 +28,7 @@ struct PageRef {
     uint8_t count = 0;
     uint8_t rows = 0;    // that the page has room for
     Format format = Format::f16;
-    uint8_t centre = 0;  // index of the vector that was taken from packed keys
+    uint8_t centre = kNoCentre;  // index of the vector that was taken from the keys
     PageKind kind = PageKind::plain;
 
     bool pinned() const { return kind == PageKind::sinks; }
@@ -81,7 +83,7 @@ public:
     // Positions of the reference's rows: [kPageRows].
     void row_positions(int table, const PageRef& reference, int32_t* positions) const;
 
-    // Makes room for `count` rows from `position` on, behind what the sequence has, in pages of `format` (and `centre`, if packed),
+    // Makes room for `count` rows from `position` on, behind what the sequence has, in pages of `format` and `centre`,
     // and tells where they go: segments[table] gets appended. False if the pool gave no page; then nothing has changed.
     bool append(int sequence, int32_t position, int count, int first_token, Format format, uint8_t centre,
                 std::vector<std::vector<WriteSegment>>& segments);
@@ -118,6 +120,7 @@ public:
 
     // Bytes that the tables themselves take.
     size_t bookkeeping_bytes() const;
+    size_t bookkeeping_bytes(int sequence) const;
 
 private:
     // Whether rows from `position` on can go behind the last of a table.

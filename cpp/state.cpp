@@ -123,7 +123,7 @@ void write_reference(const Cache& cache, int table, const PageRef& reference, Wr
     writer.number<uint8_t>(uint8_t(reference.format));
     writer.number<uint8_t>(reference.centre);
     writer.number(uint8_t(reference.kind));
-    if (format_info(reference.format).packed || reference.gapped()) {
+    if (format_info(reference.format).coded || reference.gapped()) {
         writer.bytes(reference.page, layout.bytes);
         return;
     }
@@ -145,17 +145,19 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     reference.format = Format(reader.number<uint8_t>(0, kFormatCount - 1, "page format"));
     const uint8_t centre = reader.number<uint8_t>();
     reference.kind = PageKind(reader.number<uint8_t>(0, 2, "page kind"));
-    const bool packed = format_info(reference.format).packed, whole = packed || reference.gapped();
-    if (reference.end_row() > reference.rows || (whole && reference.rows != kPageRows) || (packed && centre >= centres))
+    const FormatInfo& info = format_info(reference.format);
+    const bool whole = info.coded || reference.gapped();
+    const bool has_size = !whole || reference.rows == kPageRows || (!info.packed && !reference.gapped() && reference.rows == kWindowPageRows);
+    if (reference.end_row() > reference.rows || !has_size || (info.packed ? centre >= centres : centre != kNoCentre))
         throw CodedError("STATE_DAMAGED", "A page of the state has rows outside itself");
-    if (packed && reference.format != cache.options().format)
+    if (info.packed && reference.format != cache.options().format)
         throw CodedError("STATE_FORMAT_MISMATCH", "A page of the state is " + std::string(format_info(reference.format).name));
     // Pages of a few pinned rows have the size of the context's own sinks; others are whole.
     if (!whole) {
         reference.rows = sequences.has_rows(reference.rows) ? reference.rows : kPageRows;
         if (reference.end_row() > reference.rows) reference.begin = 0;
     }
-    reference.centre = packed ? centre : 0;
+    reference.centre = centre;
     const PageLayout& layout = sequences.layout(table, reference);
     reference.page = sequences.allocate(layout);
     if (reference.page == nullptr)
@@ -164,6 +166,8 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     const HeadShape& shape = sequences.shape(table);
     if (whole) {
         reader.bytes(reference.page, layout.bytes);
+        for (int i = 0; i < info.refined; i++)
+            if (reference.page[layout.refined_rows + i] > kPageRows) throw CodedError("STATE_DAMAGED", "A page of the state refines a row outside itself");
         if (reference.gapped()) {
             int32_t positions[kPageRows];
             sequences.row_positions(table, reference, positions);
@@ -184,7 +188,7 @@ void number_centres(Cache& cache, const std::vector<std::vector<float>>& centres
     for (Staging& sequence : staged)
         for (PageTable& table : sequence.tables)
             for (PageRef& reference : table) {
-                if (!format_info(reference.format).packed) continue;
+                if (reference.centre == kNoCentre) continue;
                 int& number = numbers[reference.centre];
                 if (number < 0) number = cache.add_centre(centres[reference.centre], taken);
                 if (number < 0) throw CodedError("OUT_OF_MEMORY", "The pages of this context have too many different centres");
@@ -266,6 +270,7 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
             if (!(std::abs(value) <= 65504.0f)) throw CodedError("STATE_DAMAGED", "A centre of the state is not finite");
     }
 
+    cache.account(0, centre_count * cache.centre_floats() * sizeof(float));
     SequenceTable& sequences = cache.table();
     const uint32_t count = reader.number<uint32_t>(0, uint32_t(cache.options().max_sequences), "number of sequences");
     if (target >= 0 && count != 1) throw CodedError("STATE_DAMAGED", "The state holds " + std::to_string(count) + " sequences instead of one");

@@ -5,7 +5,7 @@
 //   u32 centres, per centre [table][key dim] f32
 //   u32 sequences, per sequence: i32 id, u32 tokens, u8 evicted, i32 first position, i32 past the last, i32 past the last when rows were evicted (0 if none were), per table: u32 references, per reference
 //     {i32 position, u16 count, u16 rows, u16 first row, u8 format, u8 centre, u8 kind} and its rows: f16 keys and values of the
-//     rows in use, or the whole page if it is packed or has gaps
+//     rows in use, or the whole page if it is coded or has gaps
 //   u64 checksum of everything before
 #pragma once
 
@@ -18,7 +18,7 @@
 
 namespace deltastore {
 
-inline constexpr uint32_t kStateVersion = 3;
+inline constexpr uint32_t kStateVersion = 4;
 
 using WriteBytes = std::function<void(const void* bytes, size_t count)>;
 // Throws when there are not enough bytes.

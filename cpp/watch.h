@@ -10,11 +10,13 @@ namespace deltastore {
 // Queries whose softmax weights are added up, row by row, as integers, so that the sums do not depend on the order in which threads add.
 enum class WatchedQueries : uint8_t {
     none,
-    all,  // one in four would do for less, but with two thirds of the rows kept the divergence that eviction adds is twice as large
-    last  // the last kLastQueries of each ubatch, which forgets the ubatches before
+    some,  // every fourth, which is enough to choose rows of an age
+    all,   // one in four would do for less, but with two thirds of the rows kept the divergence that eviction adds is twice as large
+    last   // the last kLastQueries of each ubatch, which forgets the ubatches before
 };
 
 inline constexpr int kLastQueries = 32;
+inline constexpr int kWatchStep = 4;
 inline constexpr float kWatchUnit = 1.0f / (1 << 16);
 
 class Watch {

@@ -105,6 +105,9 @@ CacheOptions cache_options(const Napi::Object& config, const AddonContext& addon
     options.tier = config.Get("tier").As<Napi::String>().Utf8Value();
     const std::string format = config.Get("format").As<Napi::String>().Utf8Value();
     if (!format_by_name(format.c_str(), options.format)) throw CodedError("OPTION_INVALID", "There is no page format " + format);
+    const std::string window_format = config.Get("windowFormat").As<Napi::String>().Utf8Value();
+    if (!format_by_name(window_format.c_str(), options.window_format) || format_info(options.window_format).packed)
+        throw CodedError("OPTION_INVALID", "There is no window format " + window_format);
     options.window = config.Get("window").As<Napi::Number>().Int32Value();
     options.sinks = config.Get("sinks").As<Napi::Number>().Int32Value();
     const Napi::Value eviction = config.Get("eviction");

@@ -3,8 +3,14 @@
  * TypeScript. Every function throws (or rejects with) an Error whose `code` is one of `ts/errors.ts`.
  */
 
-/** How rows are stored once they leave the exact window. Codes live on Hadamard-rotated vectors. */
-export type PageFormat = "f16" | "k4v4" | "k4v2" | "k3v2";
+/** How rows are stored once they leave the window. Codes live on Hadamard-rotated vectors. */
+export type RowFormat = "f16" | "k4v4" | "k4v2" | "k3v2";
+
+/** The same, with how many of a page's 64 rows can have their values coded a second time. */
+export type PageFormat = RowFormat | `${"k4v2" | "k3v2"}r${6 | 14}`;
+
+/** How rows are stored until then: as they are, or at 8 bits. */
+export type WindowFormat = "f16" | "k8v8";
 
 /** How many rows each layer and KV head may keep, see `cpp/eviction/schedule.h`. */
 export type EvictionSchedule = "retrieval" | "shared" | "uniform" | "preserveEarly" | "adaptive";
@@ -25,8 +31,9 @@ export interface NativeCacheConfig {
     /** Name of the tier, reported back by `stats`. */
     tier: string;
     format: PageFormat;
-    /** Newest tokens of a sequence that stay F16, at least. */
+    /** Newest tokens of a sequence that aren't packed yet, at least. */
     window: number;
+    windowFormat: WindowFormat;
     /** First tokens of a sequence that stay F16. */
     sinks: number;
     eviction: Eviction | null;

@@ -2,7 +2,7 @@ import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {NativeBinding} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
-import type {Tier} from "./policy/tiers.js";
+import {pageFormatOf, type Tier} from "./policy/tiers.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
 import {isUnsupported} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
@@ -77,7 +77,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const cells = this.#params.contextSize ?? 4096, {sharing} = store.policy;
             try {
                 await native.adoptContext(this, {
-                    tier: tier.name, format: tier.format, window: tier.window, sinks: tier.sinks, eviction: tier.eviction,
+                    tier: tier.name, format: pageFormatOf(tier), window: tier.window, windowFormat: tier.windowFormat, sinks: tier.sinks,
+                    eviction: tier.eviction,
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });

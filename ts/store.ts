@@ -8,7 +8,7 @@ import type {NativeBinding, NativeSequenceStats} from "./native.js";
 import {disposalsOf, packedContextClass, packedTier, prefixSharing} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
-import {resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
+import {pageFormatOf, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
 import {
     contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type DecodeRequest,
     type SequenceInternals
@@ -344,7 +344,7 @@ function instrument(model: LlamaModel): void {
     const keyed = (key: string) => {
         const tier = currentCreation.getStore()?.tier;
         const limit = currentCreation.getStore()?.store.policy.poolLimitBytes;
-        return tier ? `${key}:${tier.format}:${tier.window}:${tier.sinks}:${limit}` : key;
+        return tier ? `${key}:${pageFormatOf(tier)}:${tier.window}:${tier.windowFormat}:${tier.sinks}:${limit}` : key;
     };
     cache.get = (key) => get(keyed(key));
     cache.set = (key, value) => set(keyed(key), value);

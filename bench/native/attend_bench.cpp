@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
                     const auto start = std::chrono::steady_clock::now();
                     for (int p = 0; p < measured; p++) {
                         const PageRows page{pages.get() + p * layout.bytes, &layout, shape, format, kPageRows, 0, kPageRows, p * kPageRows};
-                        (packed ? kernel.attend_packed : kernel.attend_half)(page, block, scratch.get());
+                        (packed ? kernel.attend_coded : kernel.attend_half)(page, block, scratch.get());
                     }
                     const std::chrono::duration<double, std::nano> time = std::chrono::steady_clock::now() - start;
                     best = std::min(best, time.count() / (double(measured) * kPageRows));

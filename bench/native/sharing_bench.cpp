@@ -41,11 +41,13 @@ int main() {
         for (const int percent : {0, 12, 50, 75, 87}) {
             CacheOptions options;
             options.layers.assign(30, {9, 3, {64, 64}});  // SmolLM2-135M's
-            options.format = Format::k4v2;
+            const bool evicts = std::strcmp(tier, "recommended") == 0;
+            options.format = evicts ? Format::k4v2 : Format::k4v2r6;
+            options.window_format = Format::k8v8;
             options.rotate = true;
             options.max_sequences = kSequences;
             options.kept_prefixes = 1;
-            if (std::strcmp(tier, "recommended") == 0) options.eviction = Eviction{0.68, schedule_by_name("uniform"), scorer_by_name("recency"), 512};
+            if (evicts) options.eviction = Eviction{0.68, schedule_by_name("uniform"), scorer_by_name("recency"), 512};
             Cache cache(options, *select_kernels());
             const int shared = kTokens * percent / 100;
             if (shared > 0) append(cache, kSequences, shared, rows);  // a kept prefix

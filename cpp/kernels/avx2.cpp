@@ -153,11 +153,12 @@ struct Lloyd3Keys {
         return {_mm256_shuffle_epi8(table, both), _mm256_shuffle_epi8(table, _mm256_srli_epi16(both, 4))};
     }
 };
+template <int Rows>
 struct KeyBytes {
     const uint8_t* bytes;
     KeyPair load(int i, int k) const {
-        const uint8_t* at = bytes + (2 * i * kPageRows + 8 * k) * 4;
-        return {load_bytes(at), load_bytes(at + kPageRows * 4)};
+        const uint8_t* at = bytes + (2 * i * Rows + 8 * k) * 4;
+        return {load_bytes(at), load_bytes(at + Rows * 4)};
     }
 };
 template <typename Keys>
@@ -185,12 +186,22 @@ struct Trellis2Values {
     const uint8_t* codes;
     __m256i load(int quad, int k) const {
         const uint8_t* at = codes + quad * 64 + k % 2 * 32;
-        const __m256i packed = load_bytes(at), table = table16(kValueCodes2.at, 0);
+        // Each byte's predecessor in its row is four bytes earlier; a row starts from state 0.
+        const __m256i packed = load_bytes(at);
+        return decode(packed, k == 0 ? after_zeros(packed) : load_bytes(at - (k == 1 ? 4 : 0)), k);
+    }
+    // Of two rows, and anything of two more.
+    __m256i load_two(int quad, int k) const {
+        const uint8_t* at = codes + quad * 64 + k % 2 * 16;
+        const auto widened = [](const uint8_t* from) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))); };
+        const __m256i packed = widened(at);
+        return decode(packed, k == 0 ? after_zeros(packed) : widened(at - (k == 1 ? 2 : 0)), k);
+    }
+    static __m256i after_zeros(__m256i packed) { return _mm256_alignr_epi8(packed, _mm256_permute2x128_si256(packed, packed, 0x08), 12); }
+    static __m256i decode(__m256i packed, __m256i previous, int k) {
+        const __m256i table = table16(kValueCodes2.at, 0);
         if (k >= 2)
             return _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 6 - k / 2 * 2), _mm256_set1_epi8(15)));
-        // Each byte's predecessor in its row is four bytes earlier; a row starts from state 0.
-        const __m256i previous =
-            k == 0 ? _mm256_alignr_epi8(packed, _mm256_permute2x128_si256(packed, packed, 0x08), 12) : load_bytes(at - 4);
         return _mm256_shuffle_epi8(table, _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(previous, 2), _mm256_set1_epi8(12)),
                                                           _mm256_and_si256(_mm256_srli_epi16(packed, 6), _mm256_set1_epi8(3))));
     }
@@ -216,10 +227,10 @@ inline __m256i broadcast4(const void* bytes) {
     return _mm256_set1_epi32(word);
 }
 
-template <int N, typename Keys>
-[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
-    constexpr int tiles = N == 1 ? 4 : 2;  // of 8 rows: as many sums as fit in registers
-    for (int t = 0; t < 8; t += tiles) {
+template <int N, int Rows, typename Keys>
+[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[Rows]) {
+    constexpr int tiles = N == 1 && Rows >= 32 ? 4 : 2;  // of 8 rows: as many sums as fit in registers
+    for (int t = 0; t < Rows / 8; t += tiles) {
         __m256i sums[N][tiles];
         for (int i = 0; i < N; i++)
             for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_set1_epi32(starts[i]);
@@ -237,20 +248,31 @@ template <int N, typename Keys>
     }
 }
 
-template <int N, typename Values>
-[[gnu::always_inline]] inline void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+template <int N, int Rows, int Extra, typename Values>
+[[gnu::always_inline]] inline void value_sums(const Values& values, const Trellis2Values& refined, int refined_rows,
+                                              const uint8_t (*weights)[Rows + Extra], int32_t (*result)[kGroup]) {
     constexpr int tiles = N == 1 ? 8 : 2;  // of 8 dims
 #pragma GCC unroll 4  // so that load() knows its shifts
     for (int t = 0; t < 8; t += tiles) {
         __m256i sums[N][tiles];
         for (int i = 0; i < N; i++)
             for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_si256();
-        for (int quad = 0; quad < kPageRows / 4; quad++) {
+        const auto add = [&](const __m256i* dims, int row) {
+            for (int i = 0; i < N; i++) {
+                const __m256i weight = broadcast4(weights[i] + row);
+                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(sums[i][k], weight, dims[k]);
+            }
+        };
+        for (int quad = 0; quad < Rows / 4; quad++) {
             __m256i dims[tiles];
             for (int k = 0; k < tiles; k++) dims[k] = values.load(quad, t + k);
-            for (int i = 0; i < N; i++) {
-                const __m256i weight = broadcast4(weights[i] + quad * 4);
-                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(sums[i][k], weight, dims[k]);
+            add(dims, quad * 4);
+        }
+        if constexpr (Extra > 0) {
+            for (int quad = 0; quad <= refined_rows / 4; quad++) {
+                __m256i dims[tiles];
+                for (int k = 0; k < tiles; k++) dims[k] = quad < refined_rows / 4 ? refined.load(quad, t + k) : refined.load_two(quad, t + k);
+                add(dims, Rows + quad * 4);
             }
         }
         for (int i = 0; i < N; i++)
@@ -303,6 +325,6 @@ void float_sums(const float* values, const float (*weights)[kPageRows], int end,
 #include "common.inl"
 
 const Kernels kAvx2Kernels = {"avx2", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, attend_half,
-                              attend_packed};
+                              attend_coded};
 
 }  // namespace deltastore

@@ -138,11 +138,12 @@ struct Lloyd3Keys {
         return {_mm512_shuffle_epi8(table, both), _mm512_shuffle_epi8(table, _mm512_srli_epi16(both, 4))};
     }
 };
+template <int Rows>
 struct KeyBytes {
     const uint8_t* bytes;
     KeyPair load(int i, int k) const {
-        const uint8_t* at = bytes + (2 * i * kPageRows + 16 * k) * 4;
-        return {load_bytes(at), load_bytes(at + kPageRows * 4)};
+        const uint8_t* at = bytes + (2 * i * Rows + 16 * k) * 4;
+        return {load_bytes(at), load_bytes(at + Rows * 4)};
     }
 };
 template <typename Keys>
@@ -168,8 +169,13 @@ struct Lloyd4Values {
 };
 struct Trellis2Values {
     const uint8_t* codes;
-    __m512i load(int quad, int k) const {
-        const __m512i packed = load_bytes(codes + quad * 64), table = table16(kValueCodes2.at, 0);
+    __m512i load(int quad, int k) const { return decode(load_bytes(codes + quad * 64), k); }
+    // Of two rows, and anything of two more.
+    __m512i load_two(int quad, int k) const {
+        return decode(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + quad * 64))), k);
+    }
+    static __m512i decode(__m512i packed, int k) {
+        const __m512i table = table16(kValueCodes2.at, 0);
         if (k > 0)
             return _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 6 - 2 * k), _mm512_set1_epi8(15)));
         const __m512i previous = _mm512_alignr_epi32(packed, _mm512_setzero_si512(), 15);  // four bytes earlier in its row
@@ -193,36 +199,48 @@ inline __m512i broadcast4(const void* bytes) {
     return _mm512_set1_epi32(word);
 }
 
-template <int N, typename Keys>
-[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
-    __m512i sums[N][4];
+template <int N, int Rows, typename Keys>
+[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[Rows]) {
+    constexpr int tiles = Rows / 16;
+    __m512i sums[N][tiles];
     for (int i = 0; i < N; i++)
-        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_set1_epi32(starts[i]);
+        for (int k = 0; k < tiles; k++) sums[i][k] = _mm512_set1_epi32(starts[i]);
 #pragma GCC unroll 4  // so that load() knows what lies where
     for (int d = 0; d < kGroup / 8; d++) {
-        KeyPair rows[4];
-        for (int k = 0; k < 4; k++) rows[k] = keys.load(d, k);
+        KeyPair rows[tiles];
+        for (int k = 0; k < tiles; k++) rows[k] = keys.load(d, k);
         for (int i = 0; i < N; i++) {
             const __m512i first = broadcast4(queries + i * stride + d * 8), second = broadcast4(queries + i * stride + d * 8 + 4);
-            for (int k = 0; k < 4; k++)
+            for (int k = 0; k < tiles; k++)
                 sums[i][k] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sums[i][k], rows[k].first, first), rows[k].second, second);
         }
     }
     for (int i = 0; i < N; i++)
-        for (int k = 0; k < 4; k++) store(dots[i] + k * 16, sums[i][k]);
+        for (int k = 0; k < tiles; k++) store(dots[i] + k * 16, sums[i][k]);
 }
 
-template <int N, typename Values>
-[[gnu::always_inline]] inline void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*result)[kGroup]) {
+template <int N, int Rows, int Extra, typename Values>
+[[gnu::always_inline]] inline void value_sums(const Values& values, const Trellis2Values& refined, int refined_rows,
+                                              const uint8_t (*weights)[Rows + Extra], int32_t (*result)[kGroup]) {
     __m512i sums[N][4];
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_si512();
-    for (int quad = 0; quad < kPageRows / 4; quad++) {
+    const auto add = [&](const __m512i* dims, int row) {
+        for (int i = 0; i < N; i++) {
+            const __m512i weight = broadcast4(weights[i] + row);
+            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_dpbusd_epi32(sums[i][k], weight, dims[k]);
+        }
+    };
+    for (int quad = 0; quad < Rows / 4; quad++) {
         __m512i dims[4];
         for (int k = 0; k < 4; k++) dims[k] = values.load(quad, k);
-        for (int i = 0; i < N; i++) {
-            const __m512i weight = broadcast4(weights[i] + quad * 4);
-            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_dpbusd_epi32(sums[i][k], weight, dims[k]);
+        add(dims, quad * 4);
+    }
+    if constexpr (Extra > 0) {
+        for (int quad = 0; quad <= refined_rows / 4; quad++) {
+            __m512i dims[4];
+            for (int k = 0; k < 4; k++) dims[k] = quad < refined_rows / 4 ? refined.load(quad, k) : refined.load_two(quad, k);
+            add(dims, Rows + quad * 4);
         }
     }
     for (int i = 0; i < N; i++)
@@ -270,6 +288,6 @@ void float_sums(const float* values, const float (*weights)[kPageRows], int end,
 #include "common.inl"
 
 const Kernels kAvx512Kernels = {"avx512", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, attend_half,
-                                attend_packed};
+                                attend_coded};
 
 }  // namespace deltastore

@@ -2,11 +2,12 @@
 // `namespace { … }` functions first:
 // - Lanes, kLanes floats, with load_lanes, store_lanes, load_half_lanes, from_ints, store_bytes, spread, + - *, fused, larger, smaller, less,
 //   sum_of, largest_of, add_exponents and butterfly<Width>;
-// - where a group's code points come from: Lloyd4Keys, Lloyd3Keys, Lloyd4Values and Trellis2Values as they lie in a page, KeyBytes and
-//   ValueBytes as expand_keys and expand_values leave them; key_dots<N> and value_sums<N> over either, always_inline, since GCC makes
-//   calls of those that two formats share, at 5% of a decoded token's attention;
+// - where a group's code points come from: Lloyd4Keys, Lloyd3Keys, Lloyd4Values and Trellis2Values as they lie in a page, KeyBytes<Rows>
+//   and ValueBytes as they lie in 8-bit pages of so many rows, and as expand_keys and expand_values leave the others'; key_dots<N, Rows> and
+//   value_sums<N, Rows, Extra> over either, always_inline, since GCC makes calls of those that two formats share, at 5% of a decoded token's
+//   attention;
 // - store_half, load_half, transpose16, float_scores<N> and float_sums<N>.
-// Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so packed pages give the same bits on all sets.
+// Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so coded pages give the same bits on all sets.
 // No std:: templates: the linker would keep one set's copy for all.
 
 namespace {
@@ -15,7 +16,7 @@ constexpr int kBlock = 4;  // queries that share the loads of a page
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // Codes of a page's rows, one group of dims.
-constexpr size_t group_bytes(int bits) { return size_t(kPageRows) * kGroup * bits / 8; }
+constexpr size_t group_bytes(int bits, int rows = kPageRows) { return size_t(rows) * kGroup * bits / 8; }
 
 template <int N>
 inline float lane_dot(const float* a, const float* b) {
@@ -30,6 +31,16 @@ inline float lane_max(const float* values) {
     for (int i = kLanes; i < N; i += kLanes) most = larger(load_lanes(values + i), most);
     return largest_of(most);
 }
+
+// Of a group.
+inline float largest_magnitude(const float* x) {
+    float magnitudes[kGroup];
+    for (int i = 0; i < kGroup; i++) magnitudes[i] = x[i] < 0 ? -x[i] : x[i];
+    return lane_max<kGroup>(magnitudes);
+}
+
+// The nearest integer, for |x| < 2^22.
+inline float round_to_int(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
 // exp(x) for x <= 0, relative error below 2e-7 and a rounding of x / ln 2; x below -87, or NaN, gives about 1e-38. 2^n by the
 // exponent's bits; 2^f for |f| <= 1/2 by a polynomial whose largest relative error, 9.2e-8, is the least that its degree allows.
@@ -123,27 +134,55 @@ inline void place_key_codes3(const uint8_t* row, uint8_t* bytes) {
             }
 }
 
-void pack_keys(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, uint8_t* codes, uint16_t* scales) {
+// Codes from -most to most for a scale x step.
+inline void linear_codes(const float* x, int most, float step, int8_t* codes, uint16_t* scale) {
+    *scale = float_to_half(largest_magnitude(x) / (float(most) * step));
+    const float unit = half_to_float(*scale) * step, inverse = unit > 0 ? 1.0f / unit : 0.0f;
+    for (int i = 0; i < kGroup; i++) {
+        const float code = round_to_int(x[i] * inverse);  // a scale below binary16's normal range may be far too small
+        codes[i] = int8_t(code > most ? most : code < -most ? -most : int(code));
+    }
+}
+
+void pack_keys(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, int page_rows, uint8_t* codes,
+               uint16_t* scales) {
     for (int r = 0; r < count; r++) {
+        const int row = first + r;
         for (int g = 0; g < dim / kGroup; g++) {
             float x[kGroup];
-            for (int i = 0; i < kGroup; i++) x[i] = rows[r * dim + g * kGroup + i] - centre[g * kGroup + i];
-            uint8_t row[kGroup];
-            uint16_t* scale = &scales[g * kPageRows + first + r];
-            if (coding == KeyCoding::lloyd3) {
-                lloyd_max_codes(x, kBoundaries8, kKeyCodes3, kKeyStep, row, scale);
-                place_key_codes3(row, codes + g * group_bytes(3) + (first + r) * 4);
+            for (int i = 0; i < kGroup; i++) x[i] = rows[r * dim + g * kGroup + i] - (centre ? centre[g * kGroup + i] : 0.0f);
+            uint8_t points[kGroup];
+            uint16_t* scale = &scales[g * page_rows + row];
+            if (coding == KeyCoding::linear8) {
+                int8_t signed_points[kGroup];
+                linear_codes(x, kLinearKeyMax, kKeyStep, signed_points, scale);
+                uint8_t* bytes = codes + g * group_bytes(8, page_rows) + row * 4;
+                for (int i = 0; i < kGroup; i++) bytes[i / 4 * page_rows * 4 + i % 4] = uint8_t(signed_points[i] + kKeyOffset);
+            } else if (coding == KeyCoding::lloyd3) {
+                lloyd_max_codes(x, kBoundaries8, kKeyCodes3, kKeyStep, points, scale);
+                place_key_codes3(points, codes + g * group_bytes(3) + row * 4);
             } else {
-                lloyd_max_codes(x, kBoundaries16, kKeyCodes4, kKeyStep, row, scale);
-                place_key_codes4(row, codes + g * group_bytes(4) + (first + r) * 4);
+                lloyd_max_codes(x, kBoundaries16, kKeyCodes4, kKeyStep, points, scale);
+                place_key_codes4(points, codes + g * group_bytes(4) + row * 4);
             }
         }
     }
 }
 
-// Byte `j` of a row's group in the value layout: rows of a group of four lie side by side.
-inline size_t value_offset(int group, int row, int j, int bytes_a_row) {
-    return size_t(group) * kPageRows * bytes_a_row + size_t(row / 4) * bytes_a_row * 4 + j * 4 + row % 4;
+// Byte `j` of a row's group in the value layout: rows of a group of four lie side by side, or the last two.
+inline size_t value_offset(int group, int row, int j, int bytes_a_row, int page_rows = kPageRows) {
+    const int abreast = page_rows - row / 4 * 4 < 4 ? 2 : 4;
+    return size_t(group) * page_rows * bytes_a_row + size_t(row / 4) * bytes_a_row * 4 + j * abreast + row % 4;
+}
+
+void pack_values_linear(const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
+    for (int r = 0; r < count; r++) {
+        for (int g = 0; g < dim / kGroup; g++) {
+            int8_t points[kGroup];
+            linear_codes(rows + r * dim + g * kGroup, kLinearValueMax, 1.0f, points, &scales[g * page_rows + first + r]);
+            for (int j = 0; j < kGroup; j++) codes[value_offset(g, first + r, j, kGroup, page_rows)] = uint8_t(points[j]);
+        }
+    }
 }
 
 void pack_values_lloyd(const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales) {
@@ -197,7 +236,7 @@ void trellis_symbols(const float (*steps)[kLanes], uint8_t (*symbols)[kLanes]) {
     }
 }
 
-void pack_values_trellis(const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales) {
+void pack_values_trellis(const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
     for (int g = 0; g < dim / kGroup; g++) {
         for (int r0 = 0; r0 < count; r0 += kLanes) {
             const int lanes = count - r0 < kLanes ? count - r0 : kLanes;
@@ -219,31 +258,30 @@ void pack_values_trellis(const float* rows, int count, int dim, int first, uint8
                     points[t / 4 + 16 * (t % 4)] = kValueCodes2.at[4 * previous + symbols[t][l]] * kValueStep2;
                     previous = symbols[t][l];
                 }
-                scales[g * kPageRows + row] = projection_scale(x, points);
+                scales[g * page_rows + row] = projection_scale(x, points);
                 for (int j = 0; j < 16; j++)
-                    codes[value_offset(g, row, j, 16)] =
+                    codes[value_offset(g, row, j, 16, page_rows)] =
                         uint8_t(symbols[4 * j][l] << 6 | symbols[4 * j + 1][l] << 4 | symbols[4 * j + 2][l] << 2 | symbols[4 * j + 3][l]);
             }
         }
     }
 }
 
-void pack_values(ValueCoding coding, const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales) {
-    if (coding == ValueCoding::trellis2) pack_values_trellis(rows, count, dim, first, codes, scales);
+void pack_values(ValueCoding coding, const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
+    if (coding == ValueCoding::linear7) pack_values_linear(rows, count, dim, first, page_rows, codes, scales);
+    else if (coding == ValueCoding::trellis2) pack_values_trellis(rows, count, dim, first, page_rows, codes, scales);
     else pack_values_lloyd(rows, count, dim, first, codes, scales);
 }
 
 void quantize_queries(const float* query, int count, int dim, int8_t* codes, float* scales, int32_t* sums) {
     for (int i = 0; i < count * (dim / kGroup); i++) {
         const float* x = query + i * kGroup;
-        float magnitudes[kGroup];
-        for (int e = 0; e < kGroup; e++) magnitudes[e] = x[e] < 0 ? -x[e] : x[e];
-        const float largest = lane_max<kGroup>(magnitudes);
+        const float largest = largest_magnitude(x);
         const bool usable = largest > 0 && largest < __builtin_inff();
         const float inverse = usable ? kQueryMax / largest : 0.0f;
         int32_t sum = 0;
         for (int e = 0; e < kGroup; e++) {
-            const float rounded = (x[e] * inverse + 12582912.0f) - 12582912.0f;
+            const float rounded = round_to_int(x[e] * inverse);
             const int32_t code = usable && rounded >= -kQueryMax && rounded <= kQueryMax ? int32_t(rounded) : 0;  // NaN is 0
             codes[i * kGroup + e] = int8_t(code);
             sum += code;
@@ -270,47 +308,50 @@ inline int visible_end(const PageRows& rows, int32_t position) {
 }
 
 // Sets what lies outside rows [begin, end).
+template <int Rows>
 inline void outside(float* values, int begin, int end, float value) {
     for (int r = 0; r < begin; r++) values[r] = value;
-    for (int r = end; r < kPageRows; r++) values[r] = value;
+    for (int r = end; r < Rows; r++) values[r] = value;
 }
 
 // received += weights of rows [begin, end), for scores whose softmax has this maximum and sum.
+template <int Rows>
 inline void add_received(const float* scores, int begin, int end, float maximum, float sum, float* received) {
     if (end <= begin || !(sum > 0)) return;
-    alignas(64) float weights[kPageRows];
+    alignas(64) float weights[Rows];
     const Lanes most = spread(maximum), inverse = spread(1.0f / sum);
-    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(weights + r, exp_lanes(load_lanes(scores + r) - most) * inverse);
-    outside(weights, begin, end, 0.0f);
-    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(received + r, load_lanes(received + r) + load_lanes(weights + r));
+    for (int r = 0; r < Rows; r += kLanes) store_lanes(weights + r, exp_lanes(load_lanes(scores + r) - most) * inverse);
+    outside<Rows>(weights, begin, end, 0.0f);
+    for (int r = 0; r < Rows; r += kLanes) store_lanes(received + r, load_lanes(received + r) + load_lanes(weights + r));
 }
 
 // Scores of a page to weights exp(score - new maximum), 0 for rows outside. Updates the query's maximum and sum and
 // scales its output down; false, and all weights 0, if no row is visible.
+template <int Rows = kPageRows>
 inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int i, float* scores) {
     const int begin = rows.begin, end = visible_end(rows, queries.positions[i]);
-    const bool whole = begin == 0 && end == kPageRows;
+    const bool whole = begin == 0 && end == Rows;
     if (queries.soft_cap != 0) {
         for (int r = begin; r < end; r++) scores[r] = queries.soft_cap * __builtin_tanhf(scores[r] / queries.soft_cap);
     }
     if (queries.slopes[i] != 0) {
         for (int r = begin; r < end; r++) scores[r] -= queries.slopes[i] * float(queries.positions[i] - (rows.position + r - begin));
     }
-    if (!whole) outside(scores, begin, end, kMinusInfinity);
+    if (!whole) outside<Rows>(scores, begin, end, kMinusInfinity);
     if (queries.received != nullptr) {
-        add_received(scores, begin, end, queries.maxima[i], queries.sums[i], queries.received);
+        add_received<Rows>(scores, begin, end, queries.maxima[i], queries.sums[i], queries.received);
         return false;
     }
-    const float highest = lane_max<kPageRows>(scores);
+    const float highest = lane_max<Rows>(scores);
     const float before = queries.maxima[i];
     const float maximum = highest > before ? highest : before;
     if (end <= begin || !(maximum > kMinusInfinity)) {
-        outside(scores, 0, 0, 0.0f);
+        outside<Rows>(scores, 0, 0, 0.0f);
         return false;
     }
     const Lanes most = spread(maximum);
-    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(scores + r, exp_lanes(load_lanes(scores + r) - most));
-    if (!whole) outside(scores, begin, end, 0.0f);
+    for (int r = 0; r < Rows; r += kLanes) store_lanes(scores + r, exp_lanes(load_lanes(scores + r) - most));
+    if (!whole) outside<Rows>(scores, begin, end, 0.0f);
     if (maximum > before) {
         const float factor = before > kMinusInfinity ? exp_one(before - maximum) : 0.0f;
         queries.maxima[i] = maximum;
@@ -319,19 +360,20 @@ inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int 
         for (int d = 0; d < rows.shape.value_dim; d += kLanes) store_lanes(output + d, load_lanes(output + d) * spread(factor));
     }
     Lanes sum = load_lanes(scores);
-    for (int r = kLanes; r < kPageRows; r += kLanes) sum = sum + load_lanes(scores + r);
+    for (int r = kLanes; r < Rows; r += kLanes) sum = sum + load_lanes(scores + r);
     queries.sums[i] += sum_of(sum);
     return true;
 }
 
-// Weights x value scales of rows [begin, end) as bytes, in units of the result.
+// Weights x value scales of rows [begin, end) and of `Extra` more as bytes, in units of the result.
+template <int Rows, int Extra>
 inline float byte_weights(const float* weights, const float* scales, int begin, int end, uint8_t* bytes) {
-    alignas(64) float scaled[kPageRows];
-    for (int r = 0; r < kPageRows; r += kLanes) store_lanes(scaled + r, load_lanes(weights + r) * load_lanes(scales + r));
-    if (begin != 0 || end != kPageRows) outside(scaled, begin, end, 0.0f);  // their scales may be anything
-    const float largest = lane_max<kPageRows>(scaled);
+    alignas(64) float scaled[Rows + Extra];
+    for (int r = 0; r < Rows + Extra; r += kLanes) store_lanes(scaled + r, load_lanes(weights + r) * load_lanes(scales + r));
+    if (begin != 0 || end != Rows) outside<Rows>(scaled, begin, end, 0.0f);  // their scales may be anything
+    const float largest = lane_max<Rows + Extra>(scaled);
     const float inverse = largest > 1e-30f ? kWeightMax / largest : 0.0f;
-    for (int r = 0; r < kPageRows; r += kLanes) store_bytes(bytes + r, load_lanes(scaled + r) * spread(inverse) + spread(0.5f));
+    for (int r = 0; r < Rows + Extra; r += kLanes) store_bytes(bytes + r, load_lanes(scaled + r) * spread(inverse) + spread(0.5f));
     return inverse > 0 ? largest / kWeightMax : 0.0f;
 }
 
@@ -441,33 +483,36 @@ inline void fetch_next(const PageRows& rows, int part) {
     for (size_t line = lines * part / kFetchParts; line < lines * (part + 1) / kFetchParts; line++) __builtin_prefetch(rows.next + line * 64);
 }
 
-// A page's codes and scales. Keys and Values are made of a group's first byte; groups are so many bytes apart.
-template <typename Keys, typename Values>
-struct PackedRows {
+// A page's codes and scales. Keys and Values are made of a group's first byte; groups are so many bytes apart. Extra: room for refined rows.
+template <int Rows, int Extra, typename Keys, typename Values>
+struct CodedRows {
     const uint8_t* keys;
     const uint8_t* values;
     size_t key_stride, value_stride;
-    const float* key_scales;    // [group][kPageRows]
-    const float* value_scales;  // [group][kPageRows]
+    const float* key_scales;    // [group][Rows]
+    const float* value_scales;  // [group][Rows + Extra]: behind a page's rows the refined ones, then zeros
     float value_step;
+    int refined;
+    const uint8_t* refined_rows;
+    const uint8_t* refined_values;
 };
 
-template <int N, typename Keys, typename Values>
-inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries, int first, const PackedRows<Keys, Values>& page) {
+template <int N, int Rows, int Extra, typename Keys, typename Values>
+inline void attend_coded_block(const PageRows& rows, const QueryBlock& queries, int first, const CodedRows<Rows, Extra, Keys, Values>& page) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
     const int key_groups = rows.shape.key_groups();
-    alignas(64) float scores[N][kPageRows];
+    alignas(64) float scores[N][Rows + Extra];
     for (int g = 0; g < key_groups; g++) {
-        alignas(64) int32_t dots[N][kPageRows];
+        alignas(64) int32_t dots[N][Rows];
         int32_t offsets[N];
         for (int i = 0; i < N; i++) offsets[i] = -kKeyOffset * queries.code_sums[(first + i) * key_groups + g];
-        key_dots<N>(Keys{page.keys + g * page.key_stride}, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, offsets, dots);
+        key_dots<N, Rows>(Keys{page.keys + g * page.key_stride}, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, offsets, dots);
         if (first == 0 && g == 0) fetch_next(rows, 1);
         for (int i = 0; i < N; i++) {
             const Lanes scale = spread(queries.code_scales[(first + i) * key_groups + g]);
             const Lanes start = spread(queries.centre_scores[first + i]);
-            for (int r = 0; r < kPageRows; r += kLanes) {
-                const Lanes product = from_ints(dots[i] + r) * (scale * load_lanes(page.key_scales + g * kPageRows + r));
+            for (int r = 0; r < Rows; r += kLanes) {
+                const Lanes product = from_ints(dots[i] + r) * (scale * load_lanes(page.key_scales + g * Rows + r));
                 store_lanes(scores[i] + r, (g == 0 ? start : load_lanes(scores[i] + r)) + product);
             }
         }
@@ -476,17 +521,25 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
     bool any = false;
     for (int i = 0; i < N; i++) {
         ends[i] = visible_end(rows, queries.positions[first + i]);
-        any = online_softmax(rows, queries, first + i, scores[i]) || any;
+        any = online_softmax<Rows>(rows, queries, first + i, scores[i]) || any;
     }
     if (first == 0) fetch_next(rows, 2);
     if (!any) return;
+    if constexpr (Extra > 0) {  // a refined row has its row's weight
+        for (int i = 0; i < N; i++) {
+            outside<Rows + Extra>(scores[i], 0, Rows, 0.0f);
+            for (int r = 0; r < page.refined && page.refined_rows[r] != 0; r++) scores[i][Rows + r] = scores[i][page.refined_rows[r] - 1];
+        }
+    }
     for (int g = 0; g < rows.shape.value_groups(); g++) {
-        alignas(64) uint8_t weights[N][kPageRows];
+        alignas(64) uint8_t weights[N][Rows + Extra];
         alignas(64) int32_t sums[N][kGroup];
         float units[N];
         for (int i = 0; i < N; i++)
-            units[i] = byte_weights(scores[i], page.value_scales + g * kPageRows, rows.begin, ends[i], weights[i]) * page.value_step;
-        value_sums<N>(Values{page.values + g * page.value_stride}, weights, sums);
+            units[i] = byte_weights<Rows, Extra>(scores[i], page.value_scales + g * (Rows + Extra), rows.begin, ends[i], weights[i]) *
+                       page.value_step;
+        value_sums<N, Rows, Extra>(Values{page.values + g * page.value_stride},
+                                   Trellis2Values{page.refined_values + g * page.refined * kGroup / 4}, page.refined, weights, sums);
         if (first == 0 && g == 0) fetch_next(rows, 3);
         for (int i = 0; i < N; i++) {
             float* output = queries.output + size_t(first + i) * value_dim + g * kGroup;
@@ -496,39 +549,61 @@ inline void attend_packed_block(const PageRows& rows, const QueryBlock& queries,
     }
 }
 
-template <typename Keys, typename Values>
-inline void attend_packed_page(const PageRows& rows, const QueryBlock& queries, void* scratch, size_t key_stride, size_t value_stride,
-                               float value_step) {
+// Expand: unpacks the codes once for all where many queries come.
+template <int Rows, int Extra, typename Keys, typename Values, bool Expand = true>
+inline void attend_coded_page(const PageRows& rows, const QueryBlock& queries, void* scratch, float value_step) {
     const int key_groups = rows.shape.key_groups(), value_groups = rows.shape.value_groups();
+    const FormatInfo& info = format_info(rows.format);
     const PageLayout& layout = *rows.layout;
+    const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(rows.page + offset); };
     float* key_scales = static_cast<float*>(scratch);
-    float* value_scales = key_scales + key_groups * kPageRows;
-    load_half(reinterpret_cast<const uint16_t*>(rows.page + layout.key_scales), key_scales, key_groups * kPageRows);
-    load_half(reinterpret_cast<const uint16_t*>(rows.page + layout.value_scales), value_scales, value_groups * kPageRows);
-    const uint8_t *keys = rows.page + layout.keys, *values = rows.page + layout.values;
-    if (queries.count <= kBlock) {
-        const PackedRows<Keys, Values> page{keys, values, key_stride, value_stride, key_scales, value_scales, value_step};
-        return in_blocks(queries.count, [&](auto n, int i) { attend_packed_block<decltype(n)::value>(rows, queries, i, page); });
+    float* value_scales = key_scales + key_groups * Rows;
+    load_half(scales(layout.key_scales), key_scales, key_groups * Rows);
+    if constexpr (Extra == 0) {
+        load_half(scales(layout.value_scales), value_scales, value_groups * Rows);
+    } else {
+        for (int g = 0; g < value_groups; g++) {
+            float* target = value_scales + g * (Rows + Extra);
+            load_half(scales(layout.value_scales) + g * Rows, target, Rows);
+            outside<Rows + Extra>(target, 0, Rows, 0.0f);
+            for (int r = 0; r < info.refined; r++) target[Rows + r] = half_to_float(scales(layout.refined_scales)[g * info.refined + r]);
+        }
     }
-    uint8_t* key_bytes = reinterpret_cast<uint8_t*>(value_scales + value_groups * kPageRows);
-    uint8_t* value_bytes = key_bytes + rows.shape.key_dim * kPageRows;
-    for (int g = 0; g < key_groups; g++) expand_keys(Keys{keys + g * key_stride}, key_bytes + g * kGroup * kPageRows);
-    for (int g = 0; g < value_groups && queries.received == nullptr; g++) expand_values(Values{values + g * value_stride}, value_bytes + g * kGroup * kPageRows);
-    const PackedRows<KeyBytes, ValueBytes> page{key_bytes, value_bytes, kGroup * kPageRows, kGroup * kPageRows,
-                                                key_scales, value_scales, value_step};
-    in_blocks(queries.count, [&](auto n, int i) { attend_packed_block<decltype(n)::value>(rows, queries, i, page); });
+    const size_t key_stride = group_bytes(info.key_bits, Rows), value_stride = group_bytes(info.value_bits, Rows);
+    const uint8_t *refined_rows = rows.page + layout.refined_rows, *refined_values = rows.page + layout.refined_values;
+    const CodedRows<Rows, Extra, Keys, Values> page{rows.page + layout.keys, rows.page + layout.values, key_stride, value_stride, key_scales,
+                                                    value_scales, value_step, info.refined, refined_rows, refined_values};
+    if constexpr (Expand) {
+        if (queries.count > kBlock) {
+            uint8_t* key_bytes = reinterpret_cast<uint8_t*>(value_scales + value_groups * (Rows + Extra));
+            uint8_t* value_bytes = key_bytes + rows.shape.key_dim * Rows;
+            for (int g = 0; g < key_groups; g++) expand_keys(Keys{page.keys + g * key_stride}, key_bytes + g * kGroup * Rows);
+            for (int g = 0; g < value_groups && queries.received == nullptr; g++)
+                expand_values(Values{page.values + g * value_stride}, value_bytes + g * kGroup * Rows);
+            const CodedRows<Rows, Extra, KeyBytes<Rows>, ValueBytes> expanded{
+                key_bytes, value_bytes, size_t(kGroup * Rows), size_t(kGroup * Rows), key_scales, value_scales, value_step, info.refined,
+                refined_rows, refined_values};
+            return in_blocks(queries.count, [&](auto n, int i) { attend_coded_block<decltype(n)::value>(rows, queries, i, expanded); });
+        }
+    }
+    in_blocks(queries.count, [&](auto n, int i) { attend_coded_block<decltype(n)::value>(rows, queries, i, page); });
 }
 
-void attend_packed(const PageRows& rows, const QueryBlock& queries, void* scratch) {
+void attend_coded(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     fetch_next(rows, 0);
     switch (rows.format) {
         case Format::f16: break;
-        case Format::k4v4:
-            return attend_packed_page<Lloyd4Keys, Lloyd4Values>(rows, queries, scratch, group_bytes(4), group_bytes(4), kValueStep4);
-        case Format::k4v2:
-            return attend_packed_page<Lloyd4Keys, Trellis2Values>(rows, queries, scratch, group_bytes(4), group_bytes(2), kValueStep2);
-        case Format::k3v2:
-            return attend_packed_page<Lloyd3Keys, Trellis2Values>(rows, queries, scratch, group_bytes(3), group_bytes(2), kValueStep2);
+        case Format::k4v4: return attend_coded_page<kPageRows, 0, Lloyd4Keys, Lloyd4Values>(rows, queries, scratch, kValueStep4);
+        case Format::k4v2: return attend_coded_page<kPageRows, 0, Lloyd4Keys, Trellis2Values>(rows, queries, scratch, kValueStep2);
+        case Format::k4v2r6:
+        case Format::k4v2r14: return attend_coded_page<kPageRows, kMostRefined, Lloyd4Keys, Trellis2Values>(rows, queries, scratch, kValueStep2);
+        case Format::k3v2: return attend_coded_page<kPageRows, 0, Lloyd3Keys, Trellis2Values>(rows, queries, scratch, kValueStep2);
+        case Format::k3v2r6:
+        case Format::k3v2r14: return attend_coded_page<kPageRows, kMostRefined, Lloyd3Keys, Trellis2Values>(rows, queries, scratch, kValueStep2);
+        case Format::k8v8:
+            if (rows.rows == kWindowPageRows)
+                return attend_coded_page<kWindowPageRows, 0, KeyBytes<kWindowPageRows>, ValueBytes, false>(rows, queries, scratch, 1.0f);
+            return attend_coded_page<kPageRows, 0, KeyBytes<kPageRows>, ValueBytes, false>(rows, queries, scratch, 1.0f);
     }
 }
 

@@ -32,11 +32,11 @@ struct PageRows {
     const PageLayout* layout;
     HeadShape shape;
     Format format;
-    int rows;   // the page has room for
+    int rows;   // the page has room for; if coded kPageRows, or for k8v8 kWindowPageRows
     int begin;  // first row of the reference
     int count;
     int32_t position;  // of row `begin`
-    // What will be read after this page; attend_packed fetches it into the cache meanwhile, as pages lie apart and the processor
+    // What will be read after this page; attend_coded fetches it into the cache meanwhile, as pages lie apart and the processor
     // doesn't see it coming.
     const uint8_t* next = nullptr;
     size_t next_bytes = 0;
@@ -53,11 +53,12 @@ struct Kernels {
     void (*rotate)(float* rows, int count, int dim, int block);
 
     // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on; the page has room for
-    // kPageRows. `centre` [dim] is taken from each key first. A scale is the projection scale <x,x>/<x,c> of its group
-    // (Gao & Long 2024, RaBitQ, arXiv 2405.12497, has the same estimator), for code points at unit variance.
-    void (*pack_keys)(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, uint8_t* codes,
+    // `page_rows`: kPageRows, or for the linear codings kWindowPageRows. `centre` [dim] is taken from each key first, nothing if null. A
+    // scale is the projection scale <x,x>/<x,c> of its group (Gao & Long 2024, RaBitQ, arXiv 2405.12497, has the same estimator), for
+    // code points at unit variance; linear codings have that of their largest element.
+    void (*pack_keys)(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, int page_rows, uint8_t* codes,
                       uint16_t* scales);
-    void (*pack_values)(ValueCoding coding, const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales);
+    void (*pack_values)(ValueCoding coding, const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales);
 
     // Rounds queries to 7 bits a group of kGroup: codes, scales (with the key step) and sums as in QueryBlock.
     void (*quantize_queries)(const float* query, int count, int dim, int8_t* codes, float* scales, int32_t* sums);
@@ -67,7 +68,7 @@ struct Kernels {
 
     // Adds a page's rows at or before each query's position. `scratch` has attention_scratch_bytes(), aligned to 64.
     void (*attend_half)(const PageRows& rows, const QueryBlock& queries, void* scratch);
-    void (*attend_packed)(const PageRows& rows, const QueryBlock& queries, void* scratch);
+    void (*attend_coded)(const PageRows& rows, const QueryBlock& queries, void* scratch);
 };
 
 constexpr size_t attention_scratch_bytes(const HeadShape& shape) {

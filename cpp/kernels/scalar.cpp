@@ -118,9 +118,10 @@ struct Lloyd3Keys {
         return kKeyCodes3.at[code] + kKeyOffset;
     }
 };
+template <int Rows>
 struct KeyBytes {
     const uint8_t* bytes;  // [kGroup / 4][row][4]
-    int at(int row, int d) const { return bytes[(d / 4 * kPageRows + row) * 4 + d % 4]; }
+    int at(int row, int d) const { return bytes[(d / 4 * Rows + row) * 4 + d % 4]; }
 };
 template <typename Keys>
 void expand_keys(const Keys& keys, uint8_t* bytes) {
@@ -138,9 +139,9 @@ struct Lloyd4Values {
 };
 struct Trellis2Values {
     const uint8_t* codes;  // [row / 4][16][row % 4]
-    int at(int row, int d) const {
-        const uint8_t* byte = codes + row / 4 * 64 + d % 16 * 4 + row % 4;
-        const int window = (d % 16 == 0 ? 0 : byte[-4]) << 8 | *byte;
+    int at(int row, int d, int abreast = 4) const {
+        const uint8_t* byte = codes + row / 4 * 64 + d % 16 * abreast + row % 4;
+        const int window = (d % 16 == 0 ? 0 : byte[-abreast]) << 8 | *byte;
         return kValueCodes2.at[window >> (6 - d / 16 * 2) & 15];
     }
 };
@@ -155,10 +156,10 @@ void expand_values(const Values& values, uint8_t* bytes) {
 }
 
 // dots[i][row] = starts[i] + query i . key row, over one group.
-template <int N, typename Keys>
-void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[kPageRows]) {
+template <int N, int Rows, typename Keys>
+void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[Rows]) {
     for (int i = 0; i < N; i++) {
-        for (int r = 0; r < kPageRows; r++) {
+        for (int r = 0; r < Rows; r++) {
             int32_t sum = starts[i];
             for (int d = 0; d < kGroup; d++) sum += keys.at(r, d) * queries[i * stride + d];
             dots[i][r] = sum;
@@ -166,13 +167,15 @@ void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t
     }
 }
 
-// sums[i][d] = weights of query i . values of dim d, over the rows.
-template <int N, typename Values>
-void value_sums(const Values& values, const uint8_t (*weights)[kPageRows], int32_t (*sums)[kGroup]) {
+// sums[i][d] = weights of query i . values of dim d, over the rows and the refined ones, of which the last two lie in pairs.
+template <int N, int Rows, int Extra, typename Values>
+void value_sums(const Values& values, const Trellis2Values& refined, int refined_rows, const uint8_t (*weights)[Rows + Extra],
+                int32_t (*sums)[kGroup]) {
     for (int i = 0; i < N; i++) {
         for (int d = 0; d < kGroup; d++) {
             int32_t sum = 0;
-            for (int r = 0; r < kPageRows; r++) sum += weights[i][r] * values.at(r, d);
+            for (int r = 0; r < Rows; r++) sum += weights[i][r] * values.at(r, d);
+            for (int r = 0; Extra > 0 && r < refined_rows; r++) sum += weights[i][Rows + r] * refined.at(r, d, r < refined_rows - 2 ? 4 : 2);
             sums[i][d] = sum;
         }
     }
@@ -201,6 +204,6 @@ void float_sums(const float* values, const float (*weights)[kPageRows], int end,
 #include "common.inl"
 
 const Kernels kScalarKernels = {"scalar", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, attend_half,
-                                attend_packed};
+                                attend_coded};
 
 }  // namespace deltastore

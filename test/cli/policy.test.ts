@@ -22,7 +22,7 @@ t.test("policy check of a valid file", async (t) => {
         valid: true,
         policy: {
             defaultTier: "fast", poolLimitBytes: 2 ** 30, onUnsupported: "error",
-            tiers: {exact: {format: "f16"}, fast: {name: "fast", format: "k4v2", window: 128, sinks: 4}}
+            tiers: {exact: {format: "f16"}, fast: {name: "fast", format: "k4v2", window: 128, windowFormat: "k8v8", sinks: 4}}
         }
     });
 });
@@ -65,7 +65,9 @@ t.test("policy show", async (t) => {
     t.match(text.stdout, /tier +high \(default\)\nformat +k4v4: .*\nwindow .* 64 .*\nsinks .* 4 /);
 
     const json = await deltastore(["policy", "show", "fast", "--policy", file("good.json"), "--json"]);
-    t.strictSame(JSON.parse(json.stdout), {name: "fast", format: "k4v2", window: 128, sinks: 4, eviction: null, default: true});
+    t.strictSame(JSON.parse(json.stdout), {
+        name: "fast", format: "k4v2", window: 128, windowFormat: "k8v8", sinks: 4, important: 0, eviction: null, default: true
+    });
 
     const unknown = await deltastore(["policy", "show", "hihg"]);
     t.equal(unknown.code, 1);

@@ -21,12 +21,15 @@ t.test("names of caches", async (t) => {
 });
 
 t.test("every tier without its window", async (t) => {
+    const packedAtOnce = {window: 0, windowFormat: "k8v8", sinks: 4, important: 0, eviction: null};
     const extended = loadPolicy(withWindowlessTiers(file, policy));
     t.equal(extended.defaultTier, "long");
     const of = (name: string) => windowless(resolveCaches(extended, [name])[0]!, extended);
     t.match(of("long"), {name: "long", options: {kvCache: "long-window-0"}}, "reported under its own name");
-    t.strictSame(extended.tiers.get("long-window-0"), {name: "long-window-0", format: "k4v2", window: 0, sinks: 8, eviction: null});
-    t.strictSame(extended.tiers.get("high-window-0"), {name: "high-window-0", format: "k4v4", window: 0, sinks: 4, eviction: null});
+    t.strictSame(extended.tiers.get("long-window-0"), {...packedAtOnce, name: "long-window-0", format: "k4v2", sinks: 8});
+    t.strictSame(extended.tiers.get("high-window-0"), {...packedAtOnce, name: "high-window-0", format: "k4v4", sinks: 4});
     for (const name of ["exact", "plain", "stock-q4_0"]) t.equal(of(name).options.kvCache, resolveCaches(extended, [name])[0]!.options.kvCache);
     t.equal(windowless(reference, extended), reference);
+    const finer: PolicyFile = {tiers: {finer: {extends: "compact", important: {share: 0.2}}}};
+    t.match(loadPolicy(withWindowlessTiers(finer, loadPolicy(finer))).tiers.get("finer-window-0"), {format: "k3v2", window: 0, important: 0});
 });

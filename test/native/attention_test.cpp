@@ -17,6 +17,7 @@ static CacheOptions make_options(const Setting& setting) {
     CacheOptions options;
     options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {6, 1, {128, 64}}};
     options.format = setting.format;
+    options.window_format = window_format_of(setting.format);
     options.window = setting.window;
     options.max_sequences = 4;
     return options;
@@ -261,15 +262,15 @@ int main(int argc, char** argv) {
     check::begin(argc, argv);
     std::printf("# kernel %s\n", select_kernels()->name);
     const uint64_t seed = check::state().seed;
-    for (int format = 0; format < kFormatCount; format++) {
-        const std::string name = std::string("attention over ") + format_info(Format(format)).name;
-        check::run(name, [&] { check_setting({Format(format), 16}, seed); });
-        check::run(name + ", window 0", [&] { check_setting({Format(format), 0}, seed + 1); });
-        check::run(name + ", ALiBi", [&] { check_setting({Format(format), 16, true}, seed + 2); });
-        check::run(name + ", sink scores", [&] { check_setting({Format(format), 16, false, true}, seed + 3); });
-        check::run(name + ", soft cap and sink scores", [&] { check_setting({Format(format), 64, false, true, 4.0f}, seed + 4); });
+    for (const Format format : kTierFormats) {
+        const std::string name = std::string("attention over ") + format_info(format).name;
+        check::run(name, [&] { check_setting({format, 16}, seed); });
+        check::run(name + ", window 0", [&] { check_setting({format, 0}, seed + 1); });
+        check::run(name + ", ALiBi", [&] { check_setting({format, 16, true}, seed + 2); });
+        check::run(name + ", sink scores", [&] { check_setting({format, 16, false, true}, seed + 3); });
+        check::run(name + ", soft cap and sink scores", [&] { check_setting({format, 64, false, true, 4.0f}, seed + 4); });
     }
-    for (Format format : {Format::k4v4, Format::k4v2, Format::k3v2})
+    for (Format format : {Format::k4v4, Format::k4v2, Format::k3v2, Format::k4v2r6})
         check::run(std::string("attention over pages of two centres, ") + format_info(format).name, [&] { check_two_centres(format, seed); });
     check::run("rotation inside the cache", [&] {
         Random random(seed);

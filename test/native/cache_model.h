@@ -34,6 +34,13 @@ inline void rotate_key(int layer, float* key, int dim, int32_t delta) {
     }
 }
 
+// Formats of tiers, and that of their windows' pages.
+inline constexpr Format kTierFormats[] = {Format::f16, Format::k4v4, Format::k4v2, Format::k3v2, Format::k4v2r6, Format::k3v2r14};
+inline Format window_format_of(Format format) {
+    return format == Format::k4v4 || format == Format::k3v2 || format == Format::k4v2r6 ? Format::k8v8 : Format::f16;
+}
+
+
 struct ModelToken {
     int32_t position;
     uint32_t id;
@@ -223,10 +230,10 @@ public:
     }
     Failure fork(int source, int target, int32_t from, int32_t to) {
         const Failure failure = cache.fork(source, target, from, to);
-        if (source == target) return failure;
+        if (source == target || failure != Failure::none) return failure;
         sequences[target] = sequences[source];
         extents[target] = extents[source];
-        forget(target, 0, failure == Failure::none ? from : INT32_MAX);
+        forget(target, 0, from);
         forget(target, to, INT32_MAX);
         return failure;
     }
@@ -252,7 +259,8 @@ public:
             CHECK_EQUAL(table.tokens(sequence), count);
             CHECK_EQUAL(stats.sequences[sequence].tokens, count);
             sequence_bytes += stats.sequences[sequence].resident_bytes;
-            for (const ModelToken& token : expected) pending = pending || token.pending != 0;
+            for (const ModelToken& token : expected)
+                pending = pending || (token.pending != 0 && int(token.evicted.size()) < table.tables());
             for (int index = 0; index < table.tables(); index++) {
                 size_t at = 0;
                 const auto skip = [&] {
@@ -278,7 +286,7 @@ public:
         CHECK_EQUAL(stats.pages, pages.size());
         CHECK_AT_LEAST(stats.resident_bytes, sequence_bytes);
         CHECK_EQUAL(has_shift(), pending);
-        if (cache.options().pool_limit != 0) CHECK_AT_MOST(stats.peak_resident_bytes, cache.options().pool_limit + own_bytes());
+        if (cache.options().pool_limit != 0) CHECK_AT_MOST(stats.peak_resident_bytes, cache.options().pool_limit);
     }
 
     // Every row as it reads back. Exact rows have the bits of the halves that were written and turned. The squared error of packed
@@ -359,6 +367,14 @@ private:
             rotate_key(layer_of_[index], key.data(), shape.key_dim, delta);
             round_to_half(key);
         }
+        const std::vector<float> zeros(std::max(shape.key_dim, shape.value_dim), 0.0f);
+        const FormatInfo& info = format_info(reference.format);
+        if (info.coded && !packed) {  // rounded to half of 1/127 and 1/63 of the largest element, here below 3 times the deviation
+            compare_groups(key, keys, zeros.data(), 4.6e-5 * (1 + token.turns.size()), false);
+            compare_groups(value, values, zeros.data(), 1.9e-4, false);
+            exact_rows++;
+            return;
+        }
         if (!packed) {
             CHECK(std::memcmp(keys.data(), key.data(), keys.size() * sizeof(float)) == 0);
             CHECK(std::memcmp(values.data(), value.data(), values.size() * sizeof(float)) == 0);
@@ -366,13 +382,12 @@ private:
             return;
         }
         packed_rows++;
-        const std::vector<float> zeros(shape.value_dim, 0.0f);
-        const FormatInfo& info = format_info(reference.format);
         compare_groups(key, keys, centre, (info.keys == KeyCoding::lloyd3 ? 0.035 : 0.0092) * (1 + token.turns.size()));
         compare_groups(value, values, zeros.data(), info.values == ValueCoding::trellis2 ? 0.106 : 0.0092);
     }
 
-    void compare_groups(const std::vector<float>& expected, const std::vector<float>& found, const float* centre, double mean_error) {
+    void compare_groups(const std::vector<float>& expected, const std::vector<float>& found, const float* centre, double mean_error,
+                        bool packed = true) {
         for (size_t first = 0; first < expected.size(); first += kGroup) {
             double error = 0, energy = 0;
             for (size_t d = first; d < first + kGroup; d++) {
@@ -380,10 +395,11 @@ private:
                 energy += std::pow(expected[d] - centre[d], 2);
             }
             const double ratio = error / energy / mean_error;
+            CHECK_AT_MOST(ratio, 12.0);
+            if (!packed) continue;
             worst_error = std::max(worst_error, ratio);
             error_sum += ratio;
             packed_groups++;
-            CHECK_AT_MOST(ratio, 12.0);
         }
     }
 

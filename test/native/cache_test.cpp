@@ -8,6 +8,7 @@ static CacheOptions make_options(Format format, int window, int sinks, size_t li
     CacheOptions options;
     options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {2, 1, {128, 64}}};
     options.format = format;
+    options.window_format = window_format_of(format);
     options.window = window;
     options.sinks = sinks;
     options.pool_limit = limit;
@@ -206,22 +207,22 @@ int main(int argc, char** argv) {
     check::begin(argc, argv);
     uint64_t seed = check::state().seed;
     std::printf("# kernel %s\n", select_kernels()->name);
-    for (int format = 0; format < kFormatCount; format++)
+    for (const Format format : kTierFormats)
         for (int window : {0, 16, 64})
             for (int sinks : {0, 4}) {
-                const std::string name = std::string(format_info(Format(format)).name) + ", window " + std::to_string(window) + ", sinks " +
+                const std::string name = std::string(format_info(format).name) + ", window " + std::to_string(window) + ", sinks " +
                                          std::to_string(sinks);
                 seed += 10;
-                check::run("cache: random operations, " + name, [&] { check_operations(make_options(Format(format), window, sinks, 0), 60, seed); });
+                check::run("cache: random operations, " + name, [&] { check_operations(make_options(format, window, sinks, 0), 60, seed); });
                 check::run("cache: within a limit, " + name,
-                           [&] { check_operations(make_options(Format(format), window, sinks, 500 << 10), 60, seed + 1); });
+                           [&] { check_operations(make_options(format, window, sinks, 500 << 10), 60, seed + 1); });
                 for (const char* scorer : {"attention", "recency"}) {
                     check::run("cache: with eviction by " + std::string(scorer) + ", " + name,
-                               [&] { check_operations(evicting(make_options(Format(format), window, sinks, 0), scorer), 90, seed + 2); });
+                               [&] { check_operations(evicting(make_options(format, window, sinks, 0), scorer), 90, seed + 2); });
                     check::run("cache: with eviction within a limit, by " + std::string(scorer) + ", " + name,
-                               [&] { check_operations(evicting(make_options(Format(format), window, sinks, 500 << 10), scorer), 60, seed + 3); });
+                               [&] { check_operations(evicting(make_options(format, window, sinks, 500 << 10), scorer), 60, seed + 3); });
                 }
-                check::run("cache: what is exact, " + name, [&] { check_window(make_options(Format(format), window, sinks, 0), seed); });
+                check::run("cache: what is exact, " + name, [&] { check_window(make_options(format, window, sinks, 0), seed); });
             }
     check::run("cache: a fork shares whole pages", check_fork_shares);
     check::run("cache: what is admitted can be reserved", [&] { check_admission(seed); });

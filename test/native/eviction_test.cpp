@@ -241,6 +241,7 @@ static CacheOptions options_of(Format format, const char* scorer) {
     CacheOptions options;
     options.layers = {{4, 2, {64, 64}}, {6, 1, {128, 64}}};
     options.format = format;
+    options.window_format = window_format_of(format);
     options.window = 32;
     options.max_sequences = 2;
     options.eviction = Eviction{0.4, schedule_by_name("uniform"), scorer_by_name(scorer), 100};
@@ -281,7 +282,8 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
         for (int i = 0; i < count; i++) tokens.push_back({1, model.next_position(1) + i});
         CHECK(model.reserve({tokens}) == Failure::none);
         model.write(0, threads);
-        const bool last_ones = model.cache.options().eviction->scorer->watch == WatchedQueries::last;
+        const auto& eviction = model.cache.options().eviction;
+        const bool last_ones = eviction && eviction->scorer->watch == WatchedQueries::last;
         if (weights && last_ones) weights->assign(weights->size(), {});
         for (int layer = 0; layer < int(layers.size()); layer++) {
             const LayerShape& shape = layers[layer];
@@ -315,6 +317,7 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
                 for (int t = 0; t < count; t++) {
                     const int32_t position = tokens[t].position;
                     if (weights && last_ones && t + kLastQueries < count) continue;
+                    if (weights && !eviction && position % kWatchStep != 0) continue;
                     for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
                         const float* from = queries.data() + (size_t(h) * count + t) * head.key_dim;
                         std::vector<float> query(from, from + head.key_dim);
@@ -400,6 +403,44 @@ static void check_watched(Format format, const char* scorer, uint64_t seed) {
     }
 }
 
+// Of a page packed at once, the rows whose values add most are refined, but for those that are near the limit.
+static void check_refined_choice(Format format, uint64_t seed) {
+    CacheOptions options = options_of(format, "recency");
+    options.eviction.reset();
+    CacheModel model(options, *select_kernels(), seed), other(options, *select_kernels(), seed);
+    Weights expected(model.cache.table().tables());
+    Random random(seed), same(seed);
+    const int count = options.sinks + 4 * kPageRows + options.window + 1;
+    compute(model, {count}, 1, random, &expected);
+    compute(other, {count}, 3, same, nullptr);
+    int pages = 0;
+    for (int table = 0; table < model.cache.table().tables(); table++) {
+        const PageTable &references = model.cache.table().table(1, table), &threaded = other.cache.table().table(1, table);
+        for (size_t i = 0; i < references.size(); i++) {
+            const PageRef& reference = references[i];
+            if (reference.format != format || reference.count < kPageRows) continue;
+            const PageLayout& layout = model.cache.table().layout(table, reference);
+            CHECK(std::memcmp(reference.page, threaded[i].page, layout.bytes) == 0);
+            CHECK_EQUAL(refined_rows(format, reference.page, layout), format_info(format).refined);
+            std::set<int> refined;
+            for (int r = 0; r < format_info(format).refined; r++) refined.insert(reference.page[layout.refined_rows + r] - 1);
+            double least_refined = kInfinity, best_plain = 0;
+            for (int r = 0; r < kPageRows; r++) {
+                const int32_t position = reference.position + r;
+                const double score = expected[table][position] / (count - position) *
+                                     value_norm(format, model.cache.table().shape(table), reference.page, layout, r);
+                if (refined.count(r)) least_refined = std::min(least_refined, score);
+                else best_plain = std::max(best_plain, score);
+            }
+            CHECK_AT_MOST(best_plain, 1.2 * least_refined);
+            pages++;
+        }
+    }
+    CHECK_AT_LEAST(pages, 6);
+    CHECK_EQUAL(model.cache.watch(1)->end(), count);
+    CHECK_AT_LEAST(model.cache.watch(1)->begin(), count - options.window - kPageRows);  // packed rows are forgotten
+}
+
 // Memory comes back: what is kept of an old sequence takes its share.
 static void check_memory() {
     CacheOptions options = options_of(Format::k4v2, "attention");
@@ -443,12 +484,14 @@ int main(int argc, char** argv) {
     check::run("schedule retrieval", [&] { check_retrieval(random); });
     check::run("scorers", check_scorers);
     check::run("what is watched, against a list", [&] { check_watch(random); });
-    for (int format = 0; format < kFormatCount; format++)
+    for (const Format format : kTierFormats)
         for (const char* scorer : {"h2o", "snapkv"})
-            check::run(std::string("attention received over ") + format_info(Format(format)).name + ", for " + scorer,
-                       [&] { check_watched(Format(format), scorer, seed); });
+            check::run(std::string("attention received over ") + format_info(format).name + ", for " + scorer,
+                       [&] { check_watched(format, scorer, seed); });
     for (const Format format : {Format::f16, Format::k4v2})
         check::run(std::string("retrieval heads over ") + format_info(format).name, [&] { check_heads(format, seed); });
+    for (const Format format : {Format::k4v2r6, Format::k3v2r14})
+        check::run(std::string("which rows are refined, ") + format_info(format).name, [&] { check_refined_choice(format, seed); });
     check::run("memory of evicted rows comes back", check_memory);
     check::run("shared pages stay as they are", check_shared_pages);
     return check::finish();

@@ -14,6 +14,16 @@ using namespace deltastore;
 
 static const HeadShape kShapes[] = {{64, 64}, {128, 128}, {192, 128}, {256, 256}};
 
+// Pages of each kind that there is.
+struct PageFormat {
+    Format format;
+    int rows;
+};
+static const PageFormat kPageFormats[] = {{Format::f16, kPageRows},     {Format::k4v4, kPageRows},   {Format::k4v2, kPageRows},
+                                          {Format::k3v2, kPageRows},    {Format::k8v8, kPageRows},   {Format::k8v8, kWindowPageRows},
+                                          {Format::k4v2r6, kPageRows},  {Format::k4v2r14, kPageRows}, {Format::k3v2r6, kPageRows},
+                                          {Format::k3v2r14, kPageRows}};
+
 struct AlignedBytes {
     explicit AlignedBytes(size_t count, int fill = 0xff) : bytes(static_cast<uint8_t*>(std::aligned_alloc(64, (count + 63) / 64 * 64))) {
         std::memset(bytes.get(), fill, count);
@@ -32,17 +42,29 @@ struct TestPage {
     std::vector<float> keys, values;  // as they read back
 };
 
-static TestPage make_page(Format format, const HeadShape& shape, int begin, int count, int32_t position, const float* centre, Random& random) {
-    const PageLayout layout = page_layout(format, shape, kPageRows);
+static TestPage make_page(const PageFormat& kind, const HeadShape& shape, int begin, int count, int32_t position, const float* centre, Random& random) {
+    const Format format = kind.format;
+    const PageLayout layout = page_layout(format, shape, kind.rows);
     TestPage page{AlignedBytes(layout.bytes), layout, {}, {}, {}};
     const std::vector<float> keys = random.gaussians(size_t(count) * shape.key_dim), values = random.gaussians(size_t(count) * shape.value_dim);
     uint8_t* bytes = page.memory.bytes.get();
     write_keys(kScalarKernels, bytes, layout, format, shape, centre, begin, count, keys.data());
     write_values(kScalarKernels, bytes, layout, format, shape, begin, count, values.data());
+    if (const int refined = format_info(format).refined) {
+        std::memset(bytes + layout.refined_values, 0, layout.refined_rows + refined - layout.refined_values);
+        std::vector<int> chosen;
+        std::vector<float> chosen_values;
+        for (int r = 0; r < count && int(chosen.size()) < refined; r++) {
+            if (random.chance(0.7)) continue;
+            chosen.push_back(begin + r);
+            chosen_values.insert(chosen_values.end(), values.begin() + r * shape.value_dim, values.begin() + (r + 1) * shape.value_dim);
+        }
+        refine_rows(kScalarKernels, bytes, layout, format, shape, chosen, chosen_values.data());
+    }
     page.keys.resize(keys.size());
     page.values.resize(values.size());
     read_rows(bytes, layout, format, shape, centre, begin, count, page.keys.data(), page.values.data());
-    page.rows = {bytes, nullptr, shape, format, kPageRows, begin, count, position};
+    page.rows = {bytes, nullptr, shape, format, kind.rows, begin, count, position};
     return page;
 }
 
@@ -52,13 +74,13 @@ static void spoil_after(TestPage& page, Format format, int32_t position) {
     const HeadShape& shape = page.rows.shape;
     for (int r = std::max(0, position + 1 - page.rows.position); r < page.rows.count; r++) {
         const size_t row = page.rows.begin + r;
-        if (!format_info(format).packed) {
+        if (!format_info(format).coded) {
             std::memset(bytes + page.layout.keys + row * shape.key_dim * 2, 0xff, shape.key_dim * 2);
             std::memset(bytes + page.layout.values + row * shape.value_dim * 2, 0xff, shape.value_dim * 2);
             continue;
         }
-        for (int g = 0; g < shape.key_groups(); g++) std::memset(bytes + page.layout.key_scales + (g * kPageRows + row) * 2, 0xff, 2);
-        for (int g = 0; g < shape.value_groups(); g++) std::memset(bytes + page.layout.value_scales + (g * kPageRows + row) * 2, 0xff, 2);
+        for (int g = 0; g < shape.key_groups(); g++) std::memset(bytes + page.layout.key_scales + (g * page.rows.rows + row) * 2, 0xff, 2);
+        for (int g = 0; g < shape.value_groups(); g++) std::memset(bytes + page.layout.value_scales + (g * page.rows.rows + row) * 2, 0xff, 2);
     }
 }
 
@@ -71,6 +93,10 @@ static void spoil_codes(TestPage& page, Random& random) {
     };
     fill(page.layout.keys, page.layout.key_scales);
     fill(page.layout.values, page.layout.value_scales);
+    fill(page.layout.refined_values, page.layout.refined_scales);
+    if (format_info(page.rows.format).values != ValueCoding::linear7) return;
+    for (size_t at = page.layout.values; at < page.layout.value_scales; at++)  // of the signed codes that there are
+        bytes[at] = uint8_t(std::max(-kLinearValueMax, std::min(kLinearValueMax, int(int8_t(bytes[at])))));
 }
 
 // Queries and their running softmax.
@@ -127,15 +153,15 @@ struct Case {
 };
 
 // One to four pages of one sequence, parts of them, and 1 to 20 queries that see none, some or all of the rows.
-static Case make_case(Format format, const HeadShape& shape, bool slopes, float soft_cap, Random& random) {
+static Case make_case(const PageFormat& kind, const HeadShape& shape, bool slopes, float soft_cap, Random& random) {
     Case made;
-    made.centre = random.gaussians(shape.key_dim, 0.3f);
+    made.centre = format_info(kind.format).packed ? random.gaussians(shape.key_dim, 0.3f) : std::vector<float>(shape.key_dim, 0.0f);
     int32_t position = random.between(0, 1000);
     const int32_t start = position;
     for (int pages = random.between(1, 4); pages > 0; pages--) {
-        const int begin = random.chance(0.5) ? 0 : random.between(0, kPageRows - 1);
-        const int count = random.chance(0.5) ? kPageRows - begin : random.between(1, kPageRows - begin);
-        made.pages.push_back(make_page(format, shape, begin, count, position, made.centre.data(), random));
+        const int begin = random.chance(0.5) ? 0 : random.between(0, kind.rows - 1);
+        const int count = random.chance(0.5) ? kind.rows - begin : random.between(1, kind.rows - begin);
+        made.pages.push_back(make_page(kind, shape, begin, count, position, made.centre.data(), random));
         position += count + (random.chance(0.3) ? random.between(1, 50) : 0);
     }
     const float deviation = 1.5f / std::sqrt(float(shape.key_dim));  // scores have deviation 1.5
@@ -143,15 +169,15 @@ static Case make_case(Format format, const HeadShape& shape, bool slopes, float 
     for (int32_t& at : made.queries->positions)
         at = random.chance(0.2) ? position + 10 : random.chance(0.1) ? start - 5 : random.between(start - 1, position);
     const int32_t last = *std::max_element(made.queries->positions.begin(), made.queries->positions.end());
-    for (TestPage& page : made.pages) spoil_after(page, format, last);
+    for (TestPage& page : made.pages) spoil_after(page, kind.format, last);
     return made;
 }
 
-static void attend(const Kernels& kernels, Case& at, bool packed, void* scratch) {
+static void attend(const Kernels& kernels, Case& at, bool coded, void* scratch) {
     at.queries->reset();
     for (TestPage& page : at.pages) {
         page.rows.layout = &page.layout;
-        (packed ? kernels.attend_packed : kernels.attend_half)(page.rows, at.queries->block(), scratch);
+        (coded ? kernels.attend_coded : kernels.attend_half)(page.rows, at.queries->block(), scratch);
     }
 }
 
@@ -165,27 +191,27 @@ static double norm(const double* x, int count) {
     return std::sqrt(sum);
 }
 
-// Packed pages: dot products are integers and the rest is the same float operations in the same order, so that all kernels
+// Coded pages: dot products are integers and the rest is the same float operations in the same order, so that all kernels
 // give the same bits. F16 pages: the SIMD kernels fuse multiply and add, where the scalar one rounds twice. Scores of magnitude
 // below 8 then differ by some 1e-6, weights and sums relatively by as much.
-static void check_like_scalar(const Kernels& kernels, Format format, const HeadShape& shape, Random& random) {
-    const bool packed = format_info(format).packed;
+static void check_like_scalar(const Kernels& kernels, const PageFormat& kind, const HeadShape& shape, Random& random) {
+    const bool coded = format_info(kind.format).coded;
     AlignedBytes scratch(attention_scratch_bytes(shape));
     for (int round = 0; round < 40 && check::clean(); round++) {
-        Case at = make_case(format, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
-        if (packed && round % 5 == 4) {
+        Case at = make_case(kind, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
+        if (coded && round % 5 == 4) {
             for (TestPage& page : at.pages) spoil_codes(page, random);
             for (int8_t& code : at.queries->codes) code = int8_t(random.chance(0.9) ? kQueryMax : -kQueryMax);
         }
-        attend(kScalarKernels, at, packed, scratch.bytes.get());
+        attend(kScalarKernels, at, coded, scratch.bytes.get());
         std::vector<float> dots(at.queries->count), expected_dots(at.queries->count);
         kernels.dot_rows(at.queries->query.data(), at.queries->count, shape.key_dim, at.centre.data(), dots.data());
         kScalarKernels.dot_rows(at.queries->query.data(), at.queries->count, shape.key_dim, at.centre.data(), expected_dots.data());
         CHECK(same_bits(dots, expected_dots));
         const std::vector<float> maxima = at.queries->maxima, sums = at.queries->sums, output = at.queries->output;
         std::memset(scratch.bytes.get(), 0xff, attention_scratch_bytes(shape));
-        attend(kernels, at, packed, scratch.bytes.get());
-        if (packed) {
+        attend(kernels, at, coded, scratch.bytes.get());
+        if (coded) {
             CHECK(same_bits(at.queries->maxima, maxima));
             CHECK(same_bits(at.queries->sums, sums));
             CHECK(same_bits(at.queries->output, output));
@@ -226,14 +252,17 @@ static double score_bound(const Queries& queries, int i, const float* key, const
 // bound has to hold for every element. On Gaussian rows errors don't align: relative to the outputs' norm, weights err by
 // 0.038 / sqrt(12) x deviation of the scores = 1.7% for queries of deviation 1.5, and rounding of weights, 0.29 / 255 of the largest
 // each, adds under 1%. Measured: 1.1 to 1.4%.
-static void check_definition(const Kernels& kernels, Format format, const HeadShape& shape, Random& random) {
-    const bool packed = format_info(format).packed;
+static void check_definition(const Kernels& kernels, const PageFormat& kind, const HeadShape& shape, Random& random) {
+    const Format format = kind.format;
+    const bool coded = format_info(format).coded;
     AlignedBytes scratch(attention_scratch_bytes(shape));
-    const double largest_point = format_info(format).values == ValueCoding::trellis2 ? 1.9753 : 2.7326;
+    const ValueCoding values = format_info(format).values;
+    // Of a linear code, in units of its row's root mean square, the largest element is at most 8.
+    const double largest_point = values == ValueCoding::linear7 ? 8 : values == ValueCoding::trellis2 ? 1.9753 : 2.7326;
     double error_energy = 0, energy = 0;
     for (int round = 0; round < 30 && check::clean(); round++) {
-        Case at = make_case(format, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
-        attend(kernels, at, packed, scratch.bytes.get());
+        Case at = make_case(kind, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
+        attend(kernels, at, coded, scratch.bytes.get());
         Queries& queries = *at.queries;
         for (int i = 0; i < queries.count; i++) {
             std::vector<DefinedRow> rows;
@@ -255,10 +284,10 @@ static void check_definition(const Kernels& kernels, Format format, const HeadSh
                 for (int d = 0; d < shape.value_dim; d++) CHECK_EQUAL(queries.output[size_t(i) * shape.value_dim + d], 0.0f);
                 continue;
             }
-            if (!packed) moved = 1e-5;
+            if (!coded) moved = 1e-5;
             CHECK_AT_MOST(std::abs(queries.maxima[i] - expected.maximum), moved + 1e-5);
             std::vector<double> rounding(shape.value_groups());  // of weights
-            for (size_t p = 0; packed && p + 1 < first_of_page.size(); p++) {
+            for (size_t p = 0; coded && p + 1 < first_of_page.size(); p++) {
                 for (int g = 0; g < shape.value_groups(); g++) {
                     double largest = 0;  // weight x scale, from above: the code points' root mean square is over 0.8
                     int visible = 0;
@@ -273,7 +302,7 @@ static void check_definition(const Kernels& kernels, Format format, const HeadSh
             }
             for (int d = 0; d < shape.value_dim; d++) {
                 const double found = queries.output[size_t(i) * shape.value_dim + d] / queries.sums[i];
-                const double bound = (packed ? std::exp(2 * moved) - 1 : 0) * expected.magnitude[d] + rounding[d / kGroup] +
+                const double bound = (coded ? std::exp(2 * moved) - 1 : 0) * expected.magnitude[d] + rounding[d / kGroup] +
                                      1e-4 * (expected.magnitude[d] + 1e-3);
                 CHECK_AT_MOST(std::abs(found - expected.output[d]), bound);
                 error_energy += std::pow(found - expected.output[d], 2);
@@ -283,7 +312,7 @@ static void check_definition(const Kernels& kernels, Format format, const HeadSh
     }
     const double relative = std::sqrt(error_energy / energy);
     std::printf("# %s, %s: relative error %.2g\n", kernels.name, format_info(format).name, relative);
-    CHECK_AT_MOST(relative, packed ? 0.02 : 1e-5);
+    CHECK_AT_MOST(relative, coded ? 0.02 : 1e-5);
 }
 
 int main(int argc, char** argv) {
@@ -296,12 +325,12 @@ int main(int argc, char** argv) {
     for (int k = 0; k < count; k++) {
         Random random(check::state().seed);
         for (const HeadShape& shape : kShapes) {
-            for (int format = 0; format < kFormatCount; format++) {
-                const std::string name = std::string(found[k]->name) + ": attention over " + format_info(Format(format)).name + ", head size " +
-                                         std::to_string(shape.key_dim) + "/" + std::to_string(shape.value_dim);
+            for (const PageFormat& kind : kPageFormats) {
+                const std::string name = std::string(found[k]->name) + ": attention over pages of " + std::to_string(kind.rows) + " rows, " +
+                                         format_info(kind.format).name + ", head size " + std::to_string(shape.key_dim) + "/" + std::to_string(shape.value_dim);
                 if (found[k] != &kScalarKernels)
-                    check::run(name + ", like the scalar kernel", [&] { check_like_scalar(*found[k], Format(format), shape, random); });
-                check::run(name + ", by the definition", [&] { check_definition(*found[k], Format(format), shape, random); });
+                    check::run(name + ", like the scalar kernel", [&] { check_like_scalar(*found[k], kind, shape, random); });
+                check::run(name + ", by the definition", [&] { check_definition(*found[k], kind, shape, random); });
             }
         }
     }

@@ -50,26 +50,33 @@ struct Kind {
     Format format;
     bool keys;
     double codebook;  // expected squared error
+    int rows = kPageRows;  // of a page
     int bits() const { return keys ? format_info(format).key_bits : format_info(format).value_bits; }
     Packed empty(int dim) const {
-        return {std::vector<uint8_t>(size_t(kPageRows) * dim * bits() / 8, 0xff), std::vector<uint16_t>(kPageRows * dim / kGroup, 0xffff)};
+        return {std::vector<uint8_t>(size_t(rows) * dim * bits() / 8, 0xff), std::vector<uint16_t>(rows * dim / kGroup, 0xffff)};
     }
-    void pack(const Kernels& kernels, const float* rows, int count, int dim, const float* centre, int first, Packed& target) const {
+    void pack(const Kernels& kernels, const float* source, int count, int dim, const float* centre, int first, Packed& target) const {
         const FormatInfo& info = format_info(format);
-        if (keys) kernels.pack_keys(info.keys, rows, count, dim, centre, first, target.codes.data(), target.scales.data());
-        else kernels.pack_values(info.values, rows, count, dim, first, target.codes.data(), target.scales.data());
+        if (keys) kernels.pack_keys(info.keys, source, count, dim, centre, first, rows, target.codes.data(), target.scales.data());
+        else kernels.pack_values(info.values, source, count, dim, first, rows, target.codes.data(), target.scales.data());
     }
     // Row that a byte of the codes belongs to, as format.h has it.
     int row_of(size_t byte) const {
-        if (keys) return int(byte / 4 % kPageRows);
-        const size_t row_bytes = kGroup * bits() / 8, in_group = byte % (row_bytes * kPageRows);
-        return int(in_group / (4 * row_bytes) * 4 + in_group % 4);
+        if (keys) return int(byte / 4 % rows);
+        const size_t row_bytes = kGroup * bits() / 8, in_group = byte % (row_bytes * rows);
+        const int four = int(in_group / (4 * row_bytes) * 4);
+        return four + int(in_group % (rows - four < 4 ? 2 : 4));
     }
 };
 static const Kind kKinds[] = {{"keys at 4 bits", Format::k4v4, true, 0.0095},
                               {"keys at 3 bits", Format::k3v2, true, 0.0345},
                               {"values at 4 bits", Format::k4v4, false, 0.0095},
-                              {"values at 2 bits", Format::k4v2, false, 0.0973}};
+                              {"values at 2 bits", Format::k4v2, false, 0.0973},
+                              {"refined values", Format::k4v2, false, 0.0973, 14},
+                              {"keys at 8 bits", Format::k8v8, true, 0},
+                              {"values at 8 bits", Format::k8v8, false, 0},
+                              {"keys at 8 bits, window", Format::k8v8, true, 0, kWindowPageRows},
+                              {"values at 8 bits, window", Format::k8v8, false, 0, kWindowPageRows}};
 
 static void check_halves(const Kernels& kernels) {
     std::vector<uint16_t> halves(65536), back(65536);
@@ -136,18 +143,18 @@ static void check_rounding(const Kernels& kernels, Random& random) {
 
 static void check_same_bytes(const Kernels& kernels, const Kind& kind, int dim, Random& random) {
     for (int rows_kind = 0; rows_kind < kInputCount; rows_kind++) {
-        const std::vector<float> rows = make_rows(rows_kind, kPageRows, dim, random);
+        const std::vector<float> rows = make_rows(rows_kind, kind.rows, dim, random);
         const std::vector<float> centre = rows_kind % 2 ? std::vector<float>(dim, 0.0f) : random.gaussians(dim, 0.3f);
         Packed expected = kind.empty(dim), found = kind.empty(dim);
-        kind.pack(kScalarKernels, rows.data(), kPageRows, dim, centre.data(), 0, expected);
-        kind.pack(kernels, rows.data(), kPageRows, dim, centre.data(), 0, found);
+        kind.pack(kScalarKernels, rows.data(), kind.rows, dim, centre.data(), 0, expected);
+        kind.pack(kernels, rows.data(), kind.rows, dim, centre.data(), 0, found);
         if (!(expected == found)) check::fail(__FILE__, __LINE__, std::string("other bytes for ") + kInputs[rows_kind]);
         check::state().checks++;
         // In pieces of any size, in any order.
         Packed pieces = kind.empty(dim);
         std::vector<std::pair<int, int>> order;
-        for (int first = 0; first < kPageRows;) {
-            const int count = rows_kind == 0 ? 1 : random.between(1, std::min(20, kPageRows - first));
+        for (int first = 0; first < kind.rows;) {
+            const int count = rows_kind == 0 ? 1 : random.between(1, std::min(20, kind.rows - first));
             order.emplace_back(first, count);
             first += count;
         }
@@ -160,7 +167,7 @@ static void check_same_bytes(const Kernels& kernels, const Kind& kind, int dim, 
             for (size_t b = 0; b < pieces.codes.size(); b++)
                 CHECK_EQUAL(pieces.codes[b], (mine(kind.row_of(b)) ? expected : before).codes[b]);
             for (size_t s = 0; s < pieces.scales.size(); s++)
-                CHECK_EQUAL(pieces.scales[s], (mine(int(s % kPageRows)) ? expected : before).scales[s]);
+                CHECK_EQUAL(pieces.scales[s], (mine(int(s % kind.rows)) ? expected : before).scales[s]);
             if (!check::clean()) return;
         }
     }
@@ -262,6 +269,73 @@ static void check_distortion(const Kernels& kernels, const Kind& kind) {
     CHECK_AT_MOST(std::abs(error / (code_error / (1 - code_error)) - 1), 0.05);
 }
 
+// Half a step of the largest element, and what the scale, a half, may be off.
+static void check_linear(const Kernels& kernels, const Kind& kind, Random& random) {
+    const HeadShape shape{kGroup, kGroup};
+    const PageLayout layout = page_layout(kind.format, shape, kind.rows);
+    for (int input = 0; input < kInputCount; input++) {
+        const std::vector<float> rows = make_rows(input, kind.rows, kGroup, random);
+        std::vector<uint8_t> page(layout.bytes, 0xff);
+        std::vector<float> back(rows.size());
+        if (kind.keys) write_keys(kernels, page.data(), layout, kind.format, shape, nullptr, 0, kind.rows, rows.data());
+        else write_values(kernels, page.data(), layout, kind.format, shape, 0, kind.rows, rows.data());
+        read_rows(page.data(), layout, kind.format, shape, nullptr, 0, kind.rows, kind.keys ? back.data() : nullptr, kind.keys ? nullptr : back.data());
+        const int most = kind.keys ? kLinearKeyMax : kLinearValueMax;
+        for (int r = 0; r < kind.rows; r++) {
+            float largest = 0;
+            for (int d = 0; d < kGroup; d++) largest = std::max(largest, std::abs(rows[r * kGroup + d]));
+            const float scale_error = largest * 0x1p-11f + most * 0x1p-24f * kKeyStep;  // of a normal half, of a subnormal one
+            for (int d = 0; d < kGroup; d++)
+                CHECK_AT_MOST(std::abs(rows[r * kGroup + d] - back[r * kGroup + d]), 0.501f * largest / most + scale_error + most * 0x1p-24f);
+        }
+    }
+}
+
+// With a second code the distortion of 2 bits comes twice.
+static void check_refined(const Kernels& kernels, Format format, const HeadShape& shape, Random& random) {
+    const PageLayout layout = page_layout(format, shape, kPageRows);
+    const int refined = format_info(format).refined, dim = shape.value_dim;
+    std::vector<uint8_t> page(layout.bytes, 0), other(layout.bytes, 0);
+    const std::vector<float> rows = random.gaussians(size_t(kPageRows) * dim);
+    write_values(kernels, page.data(), layout, format, shape, 0, kPageRows, rows.data());
+    const std::vector<uint8_t> plain = page;
+    std::vector<int> order(kPageRows);
+    for (int r = 0; r < kPageRows; r++) order[r] = r;
+    for (int r = kPageRows - 1; r > 0; r--) std::swap(order[r], order[random.between(0, r)]);
+    order.resize(refined);
+    for (int first = 0; first < refined;) {  // a few at a time
+        const int count = random.between(1, refined - first);
+        std::vector<float> values;
+        for (int i = first; i < first + count; i++) values.insert(values.end(), rows.begin() + order[i] * dim, rows.begin() + (order[i] + 1) * dim);
+        refine_rows(kernels, page.data(), layout, format, shape, {order.begin() + first, order.begin() + first + count}, values.data());
+        first += count;
+        CHECK_EQUAL(refined_rows(format, page.data(), layout), first);
+    }
+    const auto has = [&](int row) { return std::find(order.begin(), order.end(), row) != order.end(); };
+    const auto compare = [&](const std::vector<uint8_t>& found, const auto& is_refined) {
+        std::vector<float> back(rows.size()), coarse(rows.size());
+        read_rows(found.data(), layout, format, shape, nullptr, 0, kPageRows, nullptr, back.data());
+        read_rows(plain.data(), layout, format, shape, nullptr, 0, kPageRows, nullptr, coarse.data());
+        for (int r = 0; r < kPageRows; r++) {
+            double error = 0, energy = 0;
+            for (int d = 0; d < dim; d++) {
+                error += std::pow(back[r * dim + d] - rows[r * dim + d], 2);
+                energy += std::pow(rows[r * dim + d], 2);
+            }
+            if (is_refined(r)) CHECK_AT_MOST(error / energy, 0.05);  // about 0.0973 squared, and what 64 elements scatter; one code leaves 0.07 or more
+            else CHECK(std::equal(back.begin() + r * dim, back.begin() + (r + 1) * dim, coarse.begin() + r * dim));
+        }
+    };
+    compare(page, has);
+    for (int r = 0; r < kPageRows; r++) copy_row(format, shape, page.data(), layout, r, other.data(), layout, r);
+    compare(other, has);
+    for (int first : {40, 20, 0}) {
+        unrefine_rows(format, page.data(), layout, shape, first);
+        compare(page, [&](int row) { return row < first && has(row); });
+    }
+    CHECK_EQUAL(refined_rows(format, page.data(), layout), 0);
+}
+
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     const Kernels* found[4];
@@ -280,8 +354,14 @@ int main(int argc, char** argv) {
                 check::run(name + ": " + kind.name + ", head size " + std::to_string(dim), [&] { check_same_bytes(kernels, kind, dim, random); });
             check::run(name + ": 7-bit queries, head size " + std::to_string(dim), [&] { check_queries(kernels, dim, random); });
         }
-        for (const Kind& kind : kKinds)
-            check::run(name + ": distortion of " + kind.name, [&] { check_distortion(kernels, kind); });
+        for (const Kind& kind : kKinds) {
+            if (kind.format == Format::k8v8) check::run(name + ": error of " + kind.name, [&] { check_linear(kernels, kind, random); });
+            else if (kind.rows == kPageRows) check::run(name + ": distortion of " + kind.name, [&] { check_distortion(kernels, kind); });
+        }
+        for (const Format format : {Format::k4v2r6, Format::k4v2r14, Format::k3v2r6, Format::k3v2r14})
+            for (const int dim : kDims)
+                check::run(name + ": refined rows of " + format_info(format).name + ", head size " + std::to_string(dim),
+                           [&] { check_refined(kernels, format, {dim, dim}, random); });
     }
     return check::finish();
 }

@@ -13,6 +13,7 @@ static CacheOptions make_options(Format format, int window = 16, int sinks = 4, 
     CacheOptions options;
     options.layers = {{4, 2, {64, 64}}, {2, 1, {128, 64}}};
     options.format = format;
+    options.window_format = window_format_of(format);
     options.window = window;
     options.sinks = sinks;
     options.pool_limit = limit;
@@ -259,14 +260,14 @@ int main(int argc, char** argv) {
     check::begin(argc, argv);
     std::printf("# kernel %s\n", select_kernels()->name);
     const uint64_t seed = check::state().seed;
-    for (int format = 0; format < kFormatCount; format++) {
-        const std::string name = format_info(Format(format)).name;
+    for (const Format format : kTierFormats) {
+        const std::string name = format_info(format).name;
         for (int window : {16, 64})
             for (int sinks : {0, 4})
                 check::run("state: round trip, " + name + ", window " + std::to_string(window) + ", sinks " + std::to_string(sinks),
-                           [&] { check_round_trip(make_options(Format(format), window, sinks), seed); });
-        check::run("state: cut short at every length, " + name, [&] { check_cut_short(Format(format)); });
-        check::run("state: every byte flipped, " + name, [&] { check_flips(Format(format)); });
+                           [&] { check_round_trip(make_options(format, window, sinks), seed); });
+        check::run("state: cut short at every length, " + name, [&] { check_cut_short(format); });
+        check::run("state: every byte flipped, " + name, [&] { check_flips(format); });
     }
     check::run("state: of another model, format, version or size", check_refused);
     check::run("state: larger than the pool", check_pool_limit);

@@ -22,18 +22,20 @@ function failureOf(input: unknown): Failure {
     throw new Error("the policy was accepted");
 }
 
+const allRows = {window: 64, windowFormat: "k8v8", sinks: 4, important: 0, eviction: null} as const;
+
 t.test("no policy gives the built-in tiers and high", async (t) => {
     const policy = loadPolicy(undefined);
     t.equal(policy.defaultTier, "high");
     t.equal(policy.onUnsupported, "error");
     t.equal(policy.poolLimitBytes, 0);
     t.strictSame([...policy.tiers.values()], [
-        {window: 64, sinks: 4, eviction: null, name: "exact", format: "f16"},
-        {window: 64, sinks: 4, eviction: null, name: "high", format: "k4v4"},
-        {window: 64, sinks: 4, eviction: null, name: "conservative", format: "k4v2"},
-        {window: 64, sinks: 4, eviction: null, name: "compact", format: "k3v2"},
+        {...allRows, name: "exact", format: "f16", windowFormat: "f16"},
+        {...allRows, name: "high", format: "k4v4"},
+        {...allRows, name: "conservative", format: "k4v2", important: 0.1},
+        {...allRows, name: "compact", format: "k3v2"},
         ...Object.entries({recommended: 0.68, balanced: 0.6, aggressive: 0.52, ultra: 0.3}).map(([name, keep]) =>
-            ({window: 64, sinks: 4, eviction: {schedule: "retrieval", scorer: "attention", slack: 512, keep}, name, format: "k4v2"}))
+            ({...allRows, name, format: "k4v2", eviction: {schedule: "retrieval", scorer: "attention", slack: 512, keep}}))
     ]);
 });
 
@@ -44,17 +46,23 @@ t.test("a whole policy is filled in", async (t) => {
             fast: {format: "k4v2", window: 0},
             wide: {extends: "conservative", window: 4096, sinks: 64},
             mixed: {extends: "exact", format: "k4v4"},
-            small: {extends: "compact", sinks: 0}
+            small: {extends: "compact", sinks: 0},
+            fine: {extends: "compact", windowFormat: "f16", important: {share: 0.2}},
+            plain: {extends: "conservative", important: {share: 0}},
+            larger: {extends: "conservative", format: "k4v4"},
+            sudden: {extends: "conservative", window: 0}
         },
         pool: {limit: "1.5GiB"}, onUnsupported: "stock"
     });
     t.equal(policy.defaultTier, "fast");
     t.equal(policy.poolLimitBytes, 1.5 * 2 ** 30);
     t.equal(policy.onUnsupported, "stock");
-    t.strictSame(policy.tiers.get("fast"), {name: "fast", format: "k4v2", window: 0, sinks: 4, eviction: null});
-    t.strictSame(policy.tiers.get("wide"), {name: "wide", format: "k4v2", window: 4096, sinks: 64, eviction: null});
-    t.strictSame(policy.tiers.get("mixed"), {name: "mixed", format: "k4v4", window: 64, sinks: 4, eviction: null});
-    t.strictSame(policy.tiers.get("small"), {name: "small", format: "k3v2", window: 64, sinks: 0, eviction: null});
+    for (const [name, expected] of Object.entries({
+        fast: {format: "k4v2", window: 0}, wide: {format: "k4v2", window: 4096, sinks: 64, important: 0.1}, mixed: {format: "k4v4"},
+        small: {format: "k3v2", sinks: 0}, fine: {format: "k3v2", windowFormat: "f16", important: 0.2}, plain: {format: "k4v2"},
+        larger: {format: "k4v4"}, sudden: {format: "k4v2", window: 0}
+    }))
+        t.same(policy.tiers.get(name), {...allRows, name, ...expected});
 });
 
 t.test("eviction is filled in, also from the tier that is extended", async (t) => {
@@ -115,6 +123,9 @@ t.test("every mistake is reported at once", async (t) => {
             high: {extends: "high", sinks: 8},
             compact: {format: "k3v2"},
             still: {extends: "exact", window: 3},
+            finer: {extends: "high", important: {share: 0.1}},
+            blind: {extends: "conservative", window: 0, important: {share: 0.1}},
+            share: {extends: "conservative", important: {share: 0.3}},
             "empty-one": {},
             wrong: {format: "k4v3", window: 9999, sinks: -1, windwo: 3},
             "not-a-tier": 5,
@@ -133,6 +144,9 @@ t.test("every mistake is reported at once", async (t) => {
         [/^\/tiers\/high: "high" is a built-in tier, which can't be redefined; .*another name, and "extends": "high"/, null],
         [/^\/tiers\/compact: "compact" is a built-in tier, which can't be redefined/, null],
         [/^\/tiers\/still\/window: 3 contradicts .*"f16"/, null],
+        [/^\/tiers\/finer\/important: .* contradicts .*"k4v4"/, null],
+        [/^\/tiers\/blind\/important: .* contradicts the window 0/, null],
+        [/^\/tiers\/share\/important\/share: 0.3 .*0, 0.1/, null],
         [/^\/tiers\/empty-one: \{\} .*"format".*"extends"/, null],
         [/^\/tiers\/wrong\/format: "k4v3" .*"f16", "k4v4", "k4v2" and "k3v2"/, "k4v4"],
         [/^\/tiers\/wrong\/window: 9999 .*0 to 4096/, null],

@@ -72,12 +72,15 @@ const formatMeanings: Readonly<Record<Tier["format"], string>> = {
     k3v2: "keys in 3 bits, values in 2 bits"
 };
 
+const windowMeanings: Readonly<Record<Tier["windowFormat"], string>> = {f16: "F16", k8v8: "8 bits"};
+
 const percent = (share: number) => `${Number((100 * share).toFixed(2))}%`;
 
-function formatTier({name, format, window, sinks, eviction}: Tier, isDefault: boolean): string {
+function formatTier({name, format, window, windowFormat, sinks, important, eviction}: Tier, isDefault: boolean): string {
     const rows = [["tier", isDefault ? `${name} (default)` : name], ["format", `${format}: ${formatMeanings[format]}`]];
     if (format !== "f16" || eviction !== null) rows.push(
-        ["window", `the newest ${window} tokens stay F16, at least`], ["sinks", `the first ${sinks} tokens stay F16`]);
+        ["window", `the newest ${window} tokens, at least: ${windowMeanings[windowFormat]}`], ["sinks", `the first ${sinks} tokens stay F16`]);
+    if (important !== 0) rows.push(["values", `of about ${percent(important)} of the packed rows, those that matter most, have 4 bits`]);
     if (eviction !== null) rows.push(
         ["evict", `every ${eviction.slack} tokens, by "${eviction.scorer}"; "${eviction.schedule}" keeps ${percent(eviction.keep)}`]);
     return rows.map(([label, text]) => `${label!.padEnd(6)}  ${text}`).join("\n");

@@ -53,7 +53,8 @@ export function withWindowlessTiers(file: PolicyFile, policy: Policy): PolicyFil
     const tiers: Record<string, PolicyTier> = {...file.tiers};
     for (const {name, format} of policy.tiers.values()) {
         if (format === "f16") continue;
-        tiers[windowlessName(name)] = {...file.tiers?.[name] ?? {extends: name as NonNullable<PolicyTier["extends"]>}, window: 0};
+        const {important: _, ...tier} = file.tiers?.[name] ?? {extends: name as NonNullable<PolicyTier["extends"]>};
+        tiers[windowlessName(name)] = {...tier, window: 0};
     }
     return {...file, tiers};
 }

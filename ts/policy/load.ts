@@ -7,8 +7,8 @@ import {didYouMean, quoteList} from "./nearest.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {describeSchemaErrors, pointerTo, problem} from "./problems.js";
 import {
-    builtInTiers, defaultEviction, defaultSharing, defaultSinks, defaultTierName, defaultWindow, stockCacheName, unknownTier, type Policy,
-    type Tier
+    builtInTiers, defaultEviction, defaultSharing, defaultSinks, defaultTierName, defaultWindow, defaultWindowFormat, hasCoarseValues,
+    stockCacheName, unknownTier, type Policy, type Tier
 } from "./tiers.js";
 
 const tierNamePattern = /^[a-z][a-z0-9-]*$/;
@@ -109,9 +109,16 @@ function contradictions(file: PolicyFile, tierNames: readonly string[]): string[
     for (const [name, value] of Object.entries(asRecord(file.tiers))) {
         const tier = asRecord(value) as PolicyTier;
         const format = tier.format ?? builtInTiers.get(tier.extends ?? "")?.format;
+        const refines = Boolean(asRecord(tier.important)["share"]);
+        if (refines && format !== undefined && !hasCoarseValues(format))
+            problems.push(problem(pointerTo(pointerTo("/tiers", name), "important"), tier.important,
+                `contradicts the format "${format}", whose values have at least 4 bits; leave it out, or choose "k4v2" or "k3v2"`));
+        if (refines && tier.window === 0)
+            problems.push(problem(pointerTo(pointerTo("/tiers", name), "important"), tier.important,
+                "contradicts the window 0: which rows matter is seen in the window; give a larger one, or leave it out"));
         if (format !== "f16" || tier.evict !== undefined) continue;
-        for (const field of ["window", "sinks"] as const) {
-            if (typeof tier[field] === "number")
+        for (const field of ["window", "windowFormat", "sinks"] as const) {
+            if (tier[field] !== undefined)
                 problems.push(problem(pointerTo(pointerTo("/tiers", name), field), tier[field],
                     'contradicts the format "f16", which keeps all rows F16; leave it out, give "evict", or choose "k4v4", "k4v2" or "k3v2"'));
         }
@@ -133,11 +140,14 @@ function bytesOf(value: number | string | undefined): number | undefined {
 
 function completeTier(name: string, tier: PolicyTier): Tier {
     const base = builtInTiers.get(tier.extends ?? "");
+    const format = tier.format ?? base!.format, window = tier.window ?? base?.window ?? defaultWindow;
     return {
         name,
-        format: tier.format ?? base!.format,
-        window: tier.window ?? base?.window ?? defaultWindow,
+        format,
+        window,
+        windowFormat: format === "f16" ? "f16" : tier.windowFormat ?? defaultWindowFormat,
         sinks: tier.sinks ?? base?.sinks ?? defaultSinks,
+        important: hasCoarseValues(format) && window > 0 ? tier.important?.share ?? base?.important ?? 0 : 0,
         eviction: tier.evict === undefined ? base?.eviction ?? null : {...defaultEviction, ...base?.eviction, ...tier.evict}
     };
 }

@@ -1,17 +1,33 @@
 import {DeltaStoreError} from "../errors.js";
-import type {Eviction, PageFormat} from "../native.js";
+import type {Eviction, PageFormat, RowFormat, WindowFormat} from "../native.js";
 import {didYouMean, quoteList} from "./nearest.js";
 
 /** How the rows of one sequence are stored. */
 export interface Tier {
     readonly name: string;
-    readonly format: PageFormat;
-    /** Newest tokens of a sequence that stay F16, at least. */
+    readonly format: RowFormat;
+    /** Newest tokens of a sequence that aren't packed yet, at least. */
     readonly window: number;
+    readonly windowFormat: WindowFormat;
     /** First tokens of a sequence that stay F16. */
     readonly sinks: number;
+    /** About the share of the packed rows whose values have 4 bits instead of 2. */
+    readonly important: ImportantShare;
     /** Null if all rows stay. */
     readonly eviction: Eviction | null;
+}
+
+export type ImportantShare = 0 | 0.1 | 0.2;
+
+/** Whether its values have fewer bits than important rows are given. */
+export function hasCoarseValues(format: RowFormat): format is "k4v2" | "k3v2" {
+    return format === "k4v2" || format === "k3v2";
+}
+
+/** How rows lie in pages once they are packed: the format, and room for the important rows' second codes. */
+export function pageFormatOf({format, important}: Tier): PageFormat {
+    if (important === 0 || !hasCoarseValues(format)) return format;
+    return `${format}r${important === 0.1 ? 6 : 14}`;
 }
 
 /** What sequences of a context hold together by themselves. */
@@ -44,19 +60,20 @@ export const stockCacheName = "stock";
 /** In tokens; why these: QUALITY.md. */
 export const defaultWindow = 64;
 export const defaultSinks = 4;
+export const defaultWindowFormat = "k8v8";
 
 /** What an `evict` without them means; why these: docs/tiers.md. */
 export const defaultEviction = {schedule: "retrieval", scorer: "attention", slack: 512} as const;
 
-const allRows = {window: defaultWindow, sinks: defaultSinks, eviction: null};
+const allRows = {window: defaultWindow, windowFormat: defaultWindowFormat, sinks: defaultSinks, important: 0, eviction: null} as const;
 const evicted = (name: string, keep: number): [string, Tier] =>
     [name, {...allRows, name, format: "k4v2", eviction: {...defaultEviction, keep}}];
 
 export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
-    ["exact", {name: "exact", format: "f16", ...allRows}],
-    ["high", {name: "high", format: "k4v4", ...allRows}],
-    ["conservative", {name: "conservative", format: "k4v2", ...allRows}],
-    ["compact", {name: "compact", format: "k3v2", ...allRows}],
+    ["exact", {...allRows, name: "exact", format: "f16", windowFormat: "f16"}],
+    ["high", {...allRows, name: "high", format: "k4v4"}],
+    ["conservative", {...allRows, name: "conservative", format: "k4v2", important: 0.1}],
+    ["compact", {...allRows, name: "compact", format: "k3v2"}],
     // The shares that the papers' preserveEarly schedule keeps at 50, 30 and 10%.
     evicted("recommended", 0.68),
     evicted("balanced", 0.6),
