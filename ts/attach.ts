@@ -1,5 +1,7 @@
 import {inspect} from "node:util";
-import {Llama, type LlamaContext, type LlamaContextOptions} from "node-llama-cpp";
+import {
+    Llama, type ContextShiftOptions, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type TokenPredictor
+} from "node-llama-cpp";
 import {DeltaStoreError, toDeltaStoreError} from "./errors.js";
 import {binaryFolder, loadNative} from "./load-native.js";
 import type {NativeBinding} from "./native.js";
@@ -13,6 +15,13 @@ declare module "node-llama-cpp" {
     interface LlamaModel {
         /** `kvCache`: a tier of the attached policy, or "stock" for node-llama-cpp's own cache. */
         createContext(options?: LlamaContextOptions & {kvCache?: KvCache}): Promise<LlamaContext>;
+    }
+    interface LlamaContext {
+        /**
+         * `sharingGroup`: the sequence shares prefixes by itself only with those of the same group. Without one it shares with all others
+         * that have none, or, with the policy's `sharing.scope` "group", with nobody.
+         */
+        getSequence(options?: {sharingGroup?: string; contextShift?: ContextShiftOptions; tokenPredictor?: TokenPredictor}): LlamaContextSequence;
     }
 }
 

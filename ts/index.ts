@@ -1,6 +1,7 @@
 export {attach, type AttachOptions, type KvCache} from "./attach.js";
 export {describeModel, runtimeReport, type RuntimeReport} from "./doctor.js";
 export {DeltaStoreError, errorCodes, type ErrorCode} from "./errors.js";
+export type {CacheEvent, StoreEvent} from "./events.js";
 export type {Eviction, EvictionSchedule, EvictionScorer, NativeSequenceStats as SequenceStats} from "./native.js";
 export type {EvictOptions} from "./policy/evict-options.js";
 export {loadPolicy} from "./policy/load.js";

@@ -1,5 +1,7 @@
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
+import type {CacheEvent} from "./events.js";
+import {evictOnce} from "./evict-once.js";
 import type {NativeBinding} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
 import {pageFormatOf, type Tier} from "./policy/tiers.js";
@@ -13,6 +15,7 @@ interface Packed {
     sharing: PrefixSharing | null;
     /** How often the number of a sequence was given back, to be another's. */
     disposals: Map<number, number>;
+    emit: (event: CacheEvent) => void;
 }
 
 const packedContexts = new WeakMap<object, Packed>();
@@ -22,6 +25,9 @@ export const packedTier = (context: object): Tier | undefined => packedContexts.
 
 /** Differs from what it was if the sequence of this number was disposed meanwhile. */
 export const disposalsOf = (context: object, sequenceId: number): number => packedContexts.get(context)?.disposals.get(sequenceId) ?? 0;
+
+/** Tells the listeners of the context's store. */
+export const emitFor = (context: object, event: CacheEvent): void => packedContexts.get(context)?.emit(event);
 
 export const prefixSharing = (context: object): PrefixSharing | null => packedContexts.get(context)?.sharing ?? null;
 
@@ -82,10 +88,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
+                const emit = (event: CacheEvent) => store.emit(this, event);
                 packedContexts.set(this, {
                     tier, sharing: sharing.automatic ? new PrefixSharing(
-                        this, native, tier, sharing, this.#params.sequences ?? 1, (sequenceId) => disposalsOf(this, sequenceId)) : null,
-                    disposals: new Map()
+                        this, native, tier, sharing, this.#params.sequences ?? 1, (sequenceId) => disposalsOf(this, sequenceId), emit) : null,
+                    disposals: new Map(), emit
                 });
                 return true;
             } catch (error) {
@@ -112,7 +119,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         // node-llama-cpp rejects only this sequence's evaluation when this throws, and the whole batch when decodeBatch does.
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
-            if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
+            if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) {
+                const error = this.#failure("POOL_LIMIT_REACHED");
+                emitFor(this, {type: "refuse", sequenceId, error});
+                throw error;
+            }
             this.#admitted++;
             this.#added.push({sequenceId, first, tokens});
             if (logitIndexes.length > 0) this.#generating.add(sequenceId);
@@ -126,7 +137,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 await this.#coded(super.decodeBatch());
             } catch (error) {
                 // What a shift has to copy is not admitted before; the next try has all the room there is.
-                if ((error as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
+                const {code} = error as Partial<DeltaStoreError>;
+                if (code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
+                if (code === "POOL_LIMIT_REACHED" || code === "OUT_OF_MEMORY")
+                    emitFor(this, {type: "refuse", sequenceId: null, error: error as DeltaStoreError});
                 throw error;
             }
             for (const {sequenceId, first, tokens} of this.#added) this.#sharing?.appended(sequenceId, first, tokens);
@@ -140,7 +154,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             for (const sequenceId of this.#generating) {
                 if (!native.evictionDue(this, sequenceId)) continue;
                 // The batch's results are there: without memory to evict, rows stay for now.
-                await native.evict(this, sequenceId, eviction).catch(() => undefined);
+                await evictOnce(this, native, sequenceId, eviction, (event) => emitFor(this, event)).catch(() => undefined);
             }
         }
 
@@ -222,7 +236,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         /** @param what the beginning of the message */
-        #failure(fallback: ErrorCode, what = "", cause?: unknown): unknown {
+        #failure(fallback: ErrorCode, what = "", cause?: unknown): DeltaStoreError {
             const failure = native.takeFailure(this);
             if (failure !== null) return new DeltaStoreError(failure.code as ErrorCode, what + failure.message, {cause});
             if (cause === undefined) return new DeltaStoreError(fallback, `${what}The engine refused the request`);

@@ -1,4 +1,6 @@
 import {DisposedError} from "node-llama-cpp";
+import type {CacheEvent} from "./events.js";
+import {evictOnce} from "./evict-once.js";
 import type {NativeBinding} from "./native.js";
 import type {Sharing, Tier} from "./policy/tiers.js";
 import type {AddonContext, DecodeRequest} from "./runtime-internals.js";
@@ -45,6 +47,10 @@ export class PrefixSharing {
     readonly #tier: Tier;
     readonly #firstSlot: number;
     readonly #budget: number;
+    readonly #scope: Sharing["scope"];
+    readonly #emit: (event: CacheEvent) => void;
+    /** By sequence, if it has one; of kept prefixes that of the sequence that evaluated them. */
+    readonly #groups = new Map<number, string>();
     /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
     readonly #held = new Map<number, number[]>();
     readonly #pending = new Set<Pending>();
@@ -55,18 +61,31 @@ export class PrefixSharing {
     #attachedTokens = 0;
 
     /** @param sequences of the context; the kept prefixes' have the numbers behind theirs */
-    constructor(context: AddonContext, native: NativeBinding, tier: Tier, {keptBytes}: Sharing, sequences: number,
-                disposalsOf: (sequence: number) => number) {
+    constructor(context: AddonContext, native: NativeBinding, tier: Tier, {keptBytes, scope}: Sharing, sequences: number,
+                disposalsOf: (sequence: number) => number, emit: (event: CacheEvent) => void) {
         this.#context = context;
         this.#native = native;
         this.#tier = tier;
         this.#firstSlot = sequences;
         this.#budget = keptBytes;
+        this.#scope = scope;
+        this.#emit = emit;
         this.#disposalsOf = disposalsOf;
     }
 
     get stats(): Omit<SharingStats, "keptBytes"> {
         return {attached: this.#attached, attachedTokens: this.#attachedTokens, keptPrefixes: this.#slots().length};
+    }
+
+    /** Whom a sequence shares with from now on. */
+    setGroup(sequence: number, group: string | undefined): void {
+        if (group === undefined) this.#groups.delete(sequence);
+        else this.#groups.set(sequence, group);
+    }
+
+    #mayShare(sequence: number, other: number): boolean {
+        const group = this.#groups.get(sequence);
+        return other !== sequence && group === this.#groups.get(other) && (group !== undefined || this.#scope === "context");
     }
 
     /** Rows were added to a sequence. Behind a gap, or behind rows that were moved, nobody can use them. */
@@ -95,28 +114,28 @@ export class PrefixSharing {
 
     /** Rows to come are of another adapter than those that are there. */
     forgetAll(): void {
-        for (const slot of this.#slots()) this.#drop(slot);
+        for (const slot of this.#slots()) this.#drop(slot, "adapter");
         this.#held.clear();
     }
 
     /** Before a sequence's rows go: what no other one holds is kept. */
     ending(sequence: number): void {
         const held = this.#held.get(sequence);
-        const isHeld = ([other, tokens]: [number, number[]]) => other !== sequence && commonLength(tokens, held!) === held!.length;
+        const isHeld = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && commonLength(tokens, held!) === held!.length;
         if (held !== undefined && ![...this.#held].some(isHeld)) this.#keep(sequence, held.length);
         this.#held.delete(sequence);
     }
 
     /** After rows went: what they held alone may now be a kept prefix's. */
     trim(): void {
-        while (this.#slots().length > 0 && this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest());
+        while (this.#slots().length > 0 && this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest("budget"));
     }
 
-    /** Makes room where the pool is at its limit; false if there is no kept prefix left. */
-    dropOldest(): boolean {
+    /** Makes room, where the pool is at its limit if no other reason is given; false if there is no kept prefix left. */
+    dropOldest(reason: "budget" | "limit" = "limit"): boolean {
         const [oldest] = this.#slots();
         if (oldest === undefined) return false;
-        this.#drop(oldest);
+        this.#drop(oldest, reason);
         return true;
     }
 
@@ -139,6 +158,7 @@ export class PrefixSharing {
         try {
             // A prefix that is just being evaluated is worth waiting for. Those that wait came later than those that they wait for.
             for (const other of before) {
+                if (!this.#mayShare(sequenceId, other.sequence)) continue;
                 const length = commonLength(other.tokens, tokens), gain = length - own.length;
                 if (gain >= shortestPrefix && 2 * gain > request.tokens.length && this.#pending.has(other) &&
                     (this.#held.get(other.sequence)?.length ?? 0) < length)
@@ -184,7 +204,7 @@ export class PrefixSharing {
         const all = [...own, ...tokens], most = first + mostAttachable(request);
         let longest = first, end = first, source = -1;
         for (const [other, held] of this.#held) {
-            const common = other === sequenceId ? 0 : Math.min(commonLength(held, all), most);
+            const common = this.#mayShare(sequenceId, other) ? Math.min(commonLength(held, all), most) : 0;
             if (common <= end) continue;
             const usable = Math.min(common, this.#native.prefixEnd(this.#context, other, common));
             if (usable > end) [end, source] = [usable, other];
@@ -197,6 +217,7 @@ export class PrefixSharing {
         if (source >= this.#firstSlot) this.#touch(source);
         this.#attached++;
         this.#attachedTokens += end - first;
+        this.#emit({type: "attach", sequenceId, tokens: end - first});
         return {taken: end - first, fork};
     }
 
@@ -205,26 +226,31 @@ export class PrefixSharing {
         const held = this.#held.get(sequence);
         if (held?.length !== length) return;
         if (this.#tier.eviction !== null && this.#native.evictionDue(this.#context, sequence))
-            await this.#native.evict(this.#context, sequence, this.#tier.eviction).catch(() => undefined);
-        const endsHere = ([other, tokens]: [number, number[]]) => other !== sequence && tokens.length === length && commonLength(tokens, held) === length;
+            await evictOnce(this.#context, this.#native, sequence, this.#tier.eviction, this.#emit).catch(() => undefined);
+        const endsHere = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && tokens.length === length && commonLength(tokens, held) === length;
         if (![...this.#held].some(endsHere)) this.#keep(sequence, length);
     }
 
     #keep(sequence: number, length: number): void {
         const held = this.#held.get(sequence)!;
-        if (this.#budget === 0 || length < shortestPrefix) return;
+        const group = this.#groups.get(sequence);
+        if (this.#budget === 0 || length < shortestPrefix || (group === undefined && this.#scope === "group")) return;
         const slots = this.#slots();
-        if (slots.length === keptPrefixSlots) this.#drop(slots.shift()!);
+        if (slots.length === keptPrefixSlots) this.#drop(slots.shift()!, "newer");
         let slot = this.#firstSlot;
         while (this.#held.has(slot)) slot++;
         if (!this.#native.forkPrefix(this.#context, sequence, slot, length)) return;
         this.#held.set(slot, held.slice(0, length));
+        this.setGroup(slot, group);
+        this.#emit({type: "keep", tokens: length});
         this.trim();
     }
 
-    #drop(slot: number): void {
+    #drop(slot: number, reason: (CacheEvent & {type: "drop"})["reason"]): void {
+        const tokens = this.#held.get(slot)!.length;
         this.#native.clearSequence(this.#context, slot);
         this.#held.delete(slot);
+        this.#emit({type: "drop", tokens, reason});
     }
 
     #touch(slot: number): void {

@@ -1,11 +1,14 @@
 import {inspect} from "node:util";
+import {EventRelay} from "lifecycle-utils";
 import {DisposedError, LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
 import {withContextLock, withSequenceLock} from "./context-lock.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
+import {evictOnce} from "./evict-once.js";
+import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {disposalsOf, packedContextClass, packedTier, prefixSharing} from "./packed-context.js";
+import {disposalsOf, emitFor, packedContextClass, packedTier, prefixSharing} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {pageFormatOf, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
@@ -45,9 +48,14 @@ export const isUnsupported = (error: unknown): error is DeltaStoreError =>
 /** The newest store of each, also after its disposal. */
 const stores = new WeakMap<Llama, DeltaStore>();
 
+/** Of native contexts with a packed cache; the value leads back to its key. */
+const contexts = new WeakMap<object, WeakRef<LlamaContext>>();
+
 /** The packed caches of one Llama instance. Made by `attach`. */
 export class DeltaStore {
     readonly policy: Policy;
+    /** Prefixes attached, kept and dropped, evictions, and requests refused for want of memory, as they happen. */
+    readonly onEvent = new EventRelay<StoreEvent>();
     readonly #llama: Llama;
     readonly #native: NativeBinding | null;
     readonly #stockClass: AddonContextClass | null;
@@ -128,7 +136,7 @@ export class DeltaStore {
             const sequenceId = sequenceInternals(sequence)._sequenceId;
             prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
             try {
-                await native.evict(addonContext, sequenceId, eviction);
+                await evictOnce(addonContext, native, sequenceId, eviction, (event) => emitFor(addonContext, event));
             } catch (error) {
                 throw toDeltaStoreError(error);
             }
@@ -190,6 +198,12 @@ export class DeltaStore {
     /** @internal @throws the error that attaching ended with, where it could not be thrown */
     ensureServing(): void {
         if (this.#failure !== null) throw this.#failure;
+    }
+
+    /** @internal */
+    emit(addonContext: object, event: CacheEvent): void {
+        const context = contexts.get(addonContext)?.deref();
+        if (context !== undefined) this.onEvent.dispatchEvent({...event, context});
     }
 
     /** @internal Warns, of each cause once, and returns true if the policy asks for the stock cache after this error. */
@@ -258,7 +272,9 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
     const creation: Creation = {store, tier, failure: undefined, handles: []};
     instrument(this);
     try {
-        return await currentCreation.run(creation, () => createContext.call(this, options));
+        const context = await currentCreation.run(creation, () => createContext.call(this, options));
+        contexts.set(addonContextOf(context), new WeakRef(context));
+        return context;
     } catch (error) {
         for (const handle of creation.handles) handle.dispose();
         throw creation.failure ?? error;
@@ -272,6 +288,17 @@ function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
         ? new DeltaStoreError("DISPOSED", `${what} this Llama instance's store is disposed. Call attach(llama) again${advice}`)
         : new DeltaStoreError("NOT_ATTACHED", `${what} this Llama instance has no store. Call attach(llama) first${advice}`);
 }
+
+// The same for getSequence's `sharingGroup`.
+const getSequence = LlamaContext.prototype.getSequence;
+LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & {sharingGroup?: unknown} = {}) {
+    const {sharingGroup, ...others} = options;
+    if (sharingGroup !== undefined && (typeof sharingGroup !== "string" || sharingGroup === ""))
+        throw new DeltaStoreError("OPTION_INVALID", `sharingGroup is ${inspect(sharingGroup, {depth: 0})}; allowed is a name, or leave it out`);
+    const sequence = getSequence.call(this, others);
+    prefixSharing(addonContextOf(this))?.setGroup(sequenceInternals(sequence)._sequenceId, sharingGroup);
+    return sequence;
+};
 
 let patched = false;
 

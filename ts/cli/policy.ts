@@ -2,7 +2,7 @@ import type {Command} from "commander";
 import {DeltaStoreError} from "../errors.js";
 import {formatBytes} from "../policy/bytes.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
-import {resolveTier, type Policy, type Tier} from "../policy/tiers.js";
+import {resolveTier, type Policy, type Sharing, type Tier} from "../policy/tiers.js";
 import {formatTable, printJson, printLine} from "./output.js";
 
 interface CheckOptions {
@@ -44,6 +44,7 @@ function check(file: string, {json}: CheckOptions): void {
     ]));
     printLine();
     printLine(`pool limit: ${policy.poolLimitBytes === 0 ? "none" : formatBytes(policy.poolLimitBytes)}`);
+    printLine(`sharing: ${formatSharing(policy.sharing)}`);
     printLine(`when unsupported: ${policy.onUnsupported}`);
 }
 
@@ -53,6 +54,11 @@ function show(name: string, {policy: file, json}: ShowOptions): void {
     const isDefault = policy.defaultTier === name;
     if (json) return printJson({...tier, default: isDefault});
     printLine(formatTier(tier, isDefault));
+}
+
+function formatSharing({automatic, keptBytes, scope}: Sharing): string {
+    if (!automatic) return "by store.fork only";
+    return `automatic, ${keptBytes === 0 ? "no prefixes kept" : `prefixes kept in ${formatBytes(keptBytes)}`}, within ${scope === "group" ? "named groups" : "a context"}`;
 }
 
 /** Here a bare word is always a file, never a built-in tier's name. */

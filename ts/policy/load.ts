@@ -89,7 +89,7 @@ function completePolicy(file: PolicyFile): Policy {
         tiers,
         defaultTier: file.default ?? defaultTierName,
         poolLimitBytes: bytesOf(limit) ?? 0,
-        sharing: {automatic: file.sharing?.automatic ?? defaultSharing.automatic, keptBytes: bytesOf(file.sharing?.kept) ?? defaultSharing.keptBytes},
+        sharing: {automatic: file.sharing?.automatic ?? defaultSharing.automatic, keptBytes: bytesOf(file.sharing?.kept) ?? defaultSharing.keptBytes, scope: file.sharing?.scope ?? defaultSharing.scope},
         onUnsupported: file.onUnsupported ?? "error"
     };
 }

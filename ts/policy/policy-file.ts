@@ -40,6 +40,10 @@ export interface PolicyFile {
          */
         automatic?: boolean;
         /**
+         * `context`: all sequences of a context that name no `sharingGroup` share, and those of each group among themselves. `group`: only the latter, so that nobody can tell by the time to an answer what another group had asked. `context` if absent.
+         */
+        scope?: "context" | "group";
+        /**
          * Most memory for prefixes whose sequences have ended, kept for those to come: bytes, or a string with a unit as in `pool.limit`. They are the first to go when the pool is at its limit. "32MiB" if absent, 0 keeps none.
          */
         kept?: number | string;

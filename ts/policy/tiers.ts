@@ -35,9 +35,11 @@ export interface Sharing {
     readonly automatic: boolean;
     /** Most bytes that prefixes may hold whose sequences have ended. */
     readonly keptBytes: number;
+    /** Whether sequences without a group share with one another. */
+    readonly scope: "context" | "group";
 }
 
-export const defaultSharing: Sharing = {automatic: true, keptBytes: 32 * 1024 ** 2};
+export const defaultSharing: Sharing = {automatic: true, keptBytes: 32 * 1024 ** 2, scope: "context"};
 
 /** A checked policy with everything filled in. */
 export interface Policy {

@@ -1,0 +1,17 @@
+import type {LlamaContext} from "node-llama-cpp";
+import type {DeltaStoreError} from "./errors.js";
+
+/** What happened to a context's cache. `sequenceId` is a LlamaContextSequence's. */
+export type CacheEvent =
+    /** A prefix of so many tokens was attached to a sequence instead of evaluated. */
+    | {type: "attach"; sequenceId: number; tokens: number}
+    /** A prefix is kept for sequences to come. */
+    | {type: "keep"; tokens: number}
+    /** A kept prefix is gone: for the budget, the pool's limit, a newer one, or another adapter (LoRA). */
+    | {type: "drop"; tokens: number; reason: "budget" | "limit" | "newer" | "adapter"}
+    /** Rows of a sequence were dropped; `kept` is the share of its tokens' rows that are left. */
+    | {type: "evict"; sequenceId: number; tokens: number; kept: number}
+    /** An evaluation failed for want of memory: POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
+    | {type: "refuse"; sequenceId: number | null; error: DeltaStoreError};
+
+export type StoreEvent = CacheEvent & {context: LlamaContext};
