@@ -14,7 +14,7 @@ t.test("policy check of a valid file", async (t) => {
     t.equal(text.code, 0);
     t.match(text.stdout, /fast +k4v2 +128 +4 +all +default/);
     t.match(text.stdout, "pool limit: 1.00 GiB");
-    t.match(text.stdout, "sharing: automatic, prefixes kept in 32.0 MiB, within a context");
+    t.match(text.stdout, "sharing: automatic, prefixes kept in 32.00 MiB, within a context");
     t.equal(text.stderr, "");
 
     const json = await deltastore(["policy", "check", file("good.json"), "--json"]);
