@@ -1,0 +1,70 @@
+/**
+ * Time until a long prompt's first token comes: with each cache, and with a prefix that another sequence holds. `npm run bench:first-token --
+ * [--tokens 4096] [--rounds 5] [--threads N] [--out FILE]`. Each is measured once a round, one after the other.
+ */
+import {readFileSync, writeFileSync} from "node:fs";
+import {availableParallelism} from "node:os";
+import path from "node:path";
+import {parseArgs} from "node:util";
+import type {LlamaContext, LlamaContextSequence, LlamaModel, Token} from "node-llama-cpp";
+import {evictingTiers, reference, tiers, type BenchCache} from "./caches.js";
+import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
+import {dist, root} from "./support/package.js";
+import {batchSize, Runtime} from "./support/runtime.js";
+
+const ownTokens = 512, sharedBy = 4, sharingTier = "conservative";
+
+const {values} = parseArgs({options: {
+    tokens: {type: "string", default: "4096"}, rounds: {type: "string", default: "5"}, threads: {type: "string"}, out: {type: "string"}
+}});
+const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads ?? availableParallelism());
+const {resolveDemoModel} = await dist("models/fetch.js");
+const text = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8");
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+    const start = performance.now();
+    await work();
+    return performance.now() - start;
+}
+
+const firstToken = (sequence: LlamaContextSequence, prompt: Token[]) => timed(() => sequence.evaluate(prompt, {temperature: 0}).next());
+
+function createContext(model: LlamaModel, options: object, sequences: number): Promise<LlamaContext> {
+    return model.createContext({contextSize: tokens + 64, sequences, batchSize, threads, ...options});
+}
+
+async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["caches"]> {
+    await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel});
+    const prompt = runtime.model.tokenize(text).slice(0, tokens);
+    const report = caches.map(({name}) => ({name, times: [] as number[]}));
+    for (let round = 0; round < rounds; round++)
+        for (const [index, {options}] of caches.entries()) {
+            const context = await createContext(runtime.model, {flashAttention: true, ...options}, 1);
+            report[index]!.times.push(await firstToken(context.getSequence(), prompt));
+            await context.dispose();
+        }
+    return report;
+}
+
+/** Users of one context, who differ in their last tokens, one after the other. */
+async function measureSharing(): Promise<FirstTokenReport["sharing"]> {
+    await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {sharing: {automatic: true}}});
+    const all = runtime.model.tokenize(text), shared = tokens - ownTokens;
+    const prompt = (user: number) => [...all.slice(0, shared), ...all.slice(shared + user * ownTokens, shared + (user + 1) * ownTokens)];
+    const report: FirstTokenReport["sharing"] = {tier: sharingTier, shared, users: [], forks: []};
+    for (let round = 0; round < rounds; round++) {
+        const context = await createContext(runtime.model, {kvCache: sharingTier}, sharedBy);
+        const sequences = Array.from({length: sharedBy}, () => context.getSequence()), times: number[] = [];
+        for (const [user, sequence] of sequences.slice(0, -1).entries()) times.push(await firstToken(sequence, prompt(user)));
+        report.users.push(times);
+        report.forks.push(await timed(() => runtime.store.fork(sequences[0]!, sequences.at(-1)!, {upTo: shared})));
+        await context.dispose();
+    }
+    return report;
+}
+
+const report: FirstTokenReport = {
+    tokens, threads, caches: await measureCaches([reference, ...tiers, ...evictingTiers]), sharing: await measureSharing()
+};
+for (const rendered of Object.values(firstTokenTables(report))) console.log(`${rendered}\n`);
+if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");
