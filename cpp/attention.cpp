@@ -92,15 +92,14 @@ void Cache::start(int index, int threads) {
         most_group = std::max(most_group, layer.query_heads / layer.kv_heads);
         most_value_dim = std::max(most_value_dim, layer.head.value_dim);
     }
-    if (!watches_.empty()) {
-        for (const Written& written : plan.written) {
-            watches_[written.sequence].extend(written.begin, written.end);
-            if (watched_queries() == WatchedQueries::last)
-                watches_[written.sequence].restart(std::min(written.end - written.begin, kLastQueries));
-        }
+    for (const Written& written : plan.written) {
+        const WatchedQueries watched = tier(written.sequence).watched();
+        if (watched == WatchedQueries::none) continue;
+        watches_[written.sequence].extend(written.begin, written.end);
+        if (watched == WatchedQueries::last) watches_[written.sequence].restart(std::min(written.end - written.begin, kLastQueries));
     }
     int followed = 0;
-    for (const Span& span : plan.spans) followed += span.count - 1;
+    for (const Span& span : plan.spans) followed += tier(span.sequence).eviction ? span.count - 1 : 0;
     plan.measures_heads = heads_.wants(followed);
     const int block_tokens = std::max(1, kBlockQueries / most_group);
     for (const Span& span : plan.spans) {
@@ -169,13 +168,13 @@ void Cache::attend(int layer, const AttentionInput& input, int thread, int) {
 }
 
 void Cache::pack_layer(int layer, Plan& plan, float* scratch) {
-    if (own_centre_ < 0 || !format_info(options_.format).packed || plan.next_pack[layer].load(std::memory_order_relaxed) < 0) return;
+    if (own_centre_ < 0 || plan.next_pack[layer].load(std::memory_order_relaxed) < 0) return;
     const int kv_heads = options_.layers[layer].kv_heads, items = kv_heads * int(plan.written.size());
     for (;;) {
         const int item = plan.next_pack[layer].fetch_add(1, std::memory_order_relaxed);
         if (item >= items) return;
         const Written& written = plan.written[item / kv_heads];
-        pack_table(written, table_index(layer, item % kv_heads), scratch);
+        if (tier(written.sequence).packs()) pack_table(written, table_index(layer, item % kv_heads), scratch);
     }
 }
 
@@ -247,8 +246,8 @@ void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_
         reset(total, count, head.value_dim);
         for (int run = 0; run < block.runs; run++) add_run(total, partials + run * plan.partial_floats, count, head.value_dim);
     }
-    if (plan.measures_heads) measure_heads(layer, kv_head, input, plan, block, total, total + count, buffers.kernel);
-    if (!watches_.empty()) watch_block(layer, kv_head, plan, block, buffers, queries);
+    if (plan.measures_heads && tier(block.sequence).eviction) measure_heads(layer, kv_head, input, plan, block, total, total + count, buffers.kernel);
+    if (tier(block.sequence).watched() != WatchedQueries::none) watch_block(layer, kv_head, plan, block, buffers, queries);
     for (int t = 0; t < block.count; t++) {
         for (int h = 0; h < group; h++) {
             const int i = t * group + h, query_head = kv_head * group + h;
@@ -321,7 +320,7 @@ void Cache::watch_block(int layer, int kv_head, const Plan& plan, const Item& bl
     const HeadShape& head = options_.layers[layer].head;
     const auto written = [&](const Written& other) { return other.sequence == block.sequence; };
     const int32_t end = std::find_if(plan.written.begin(), plan.written.end(), written)->end;
-    const WatchedQueries watched = watched_queries();
+    const WatchedQueries watched = tier(block.sequence).watched();
     const auto copy = [](auto* rows, int from, int to, int width) { std::copy_n(rows + from * width, width, rows + to * width); };
     const int count = queries.count;
     queries.count = 0;

@@ -16,6 +16,12 @@ static std::vector<HeadShape> table_shapes(const std::vector<LayerShape>& layers
     return shapes;
 }
 
+static int most_sinks(const CacheOptions& options) {
+    int most = options.sinks;
+    for (const Tier& other : options.others) most = std::max(most, other.sinks);
+    return most;
+}
+
 static constexpr int kCentreRows = 64;   // rows of a sequence that a centre is the mean of, at least
 static constexpr size_t kMostCentres = kNoCentre;
 
@@ -23,8 +29,10 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
     : options_(std::move(options)),
       kernels_(kernels),
       pool_(options_.pool_limit),
-      sequences_(pool_, table_shapes(options_.layers), options_.max_sequences + options_.kept_prefixes,
-                 format_info(options_.format).packed ? options_.sinks : 0, format_info(options_.format).packed ? options_.window : -1) {
+      sequences_(pool_, table_shapes(options_.layers), options_.max_sequences + options_.kept_prefixes, most_sinks(options_)) {
+    tiers_.push_back(&options_);
+    for (const Tier& other : options_.others) tiers_.push_back(&other);
+    tier_of_.resize(sequences_.sequences());
     for (size_t layer = 0; layer < options_.layers.size(); layer++) {
         first_table_.push_back(int(layer_of_.size()));
         for (int head = 0; head < options_.layers[layer].kv_heads; head++) {
@@ -33,28 +41,52 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
             centre_floats_ += options_.layers[layer].head.key_dim;
         }
     }
-    if (watched_queries() != WatchedQueries::none)
-        watches_.assign(sequences_.sequences(), Watch(sequences_.tables()));
-    if (options_.eviction) {
-        std::vector<int> query_heads;
-        for (const LayerShape& layer : options_.layers) query_heads.push_back(layer.query_heads);
-        heads_ = RetrievalHeads(query_heads, options_.far_turns);
-    }
+    watches_.assign(sequences_.sequences(), Watch(sequences_.tables()));
+    if (options_.eviction) ready_heads(options_.far_turns);
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++) set_tier(sequence, 0);
 }
 
 Cache::~Cache() = default;
 
-Format Cache::open_format() const {
-    const bool packed = format_info(options_.format).packed;
-    return !packed || (options_.window == 0 && own_centre_ >= 0) ? options_.format : options_.window_format;
+int Cache::tier_index(const std::string& name) const {
+    for (size_t i = 0; i < tiers_.size(); i++)
+        if (tiers_[i]->name == name) return int(i);
+    return -1;
+}
+
+void Cache::set_tier(int sequence, int index) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    const WatchedQueries before = tier(sequence).watched();
+    tier_of_[sequence] = index;
+    const Tier& own = tier(sequence);
+    if (own.watched() != before) watches_[sequence] = Watch(sequences_.tables());
+    // Rows that stay F16 can be packed later if there is a tier that packs: then sinks are kept apart.
+    const bool may_pack = own.packs() || tiers_.size() > 1;
+    sequences_.set_rules(sequence, may_pack ? own.sinks : 0, own.packs() ? own.window : -1);
+}
+
+void Cache::ready_heads(std::vector<Turn> far_turns) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    std::vector<int> query_heads;
+    for (const LayerShape& layer : options_.layers) query_heads.push_back(layer.query_heads);
+    heads_ = RetrievalHeads(query_heads, std::move(far_turns));
+}
+
+Format Cache::open_format(int sequence) const {
+    const Tier& own = tier(sequence);
+    return !own.packs() || (own.window == 0 && own_centre_ >= 0) ? own.format : own.window_format;
 }
 
 // Within the limit there must be room to pack as well, and to evict: one page a table, before others are given back.
 bool Cache::fits(PagePool::Demand demand) const {
-    for (const bool gapped : {false, true})
-        if (gapped ? options_.eviction.has_value() : format_info(options_.format).packed)
-            for (int table = 0; table < sequences_.tables(); table++)
-                demand.emplace_back(sequences_.layout(table, options_.format, kPageRows, gapped).bytes, 1);
+    for (int index = 0; index < int(tiers_.size()); index++) {
+        const Tier& own = *tiers_[index];
+        if (std::find(tier_of_.begin(), tier_of_.end(), index) == tier_of_.end()) continue;
+        for (const bool gapped : {false, true})
+            if (gapped ? own.eviction.has_value() : own.packs())
+                for (int table = 0; table < sequences_.tables(); table++)
+                    demand.emplace_back(sequences_.layout(table, own.format, kPageRows, gapped).bytes, 1);
+    }
     return pool_.fits(demand);
 }
 
@@ -65,8 +97,8 @@ size_t Cache::own_bytes() const {
 }
 
 void Cache::account(size_t tokens, size_t more) {
-    const size_t sums = watches_.empty() ? 0 : tokens * sequences_.tables() * sizeof(uint32_t);
-    const size_t centre = own_centre_ < 0 && format_info(options_.format).packed ? centre_floats_ * sizeof(float) : 0;
+    const size_t sums = tokens * sequences_.tables() * sizeof(uint32_t);
+    const size_t centre = own_centre_ < 0 && options_.rotate ? centre_floats_ * sizeof(float) : 0;
     pool_.set_overhead(own_bytes() + sums + sums / 8 + centre + more);
 }
 
@@ -79,7 +111,7 @@ void Cache::begin_admission() {
 bool Cache::admit(int sequence, int32_t position, int count) {
     std::lock_guard<std::mutex> guard(mutex_);
     PagePool::Demand demand = admitted_;
-    sequences_.add_demand(sequence, position, count, open_format(), open_centre(), demand);
+    sequences_.add_demand(sequence, position, count, open_format(sequence), open_centre(sequence), demand);
     account(admitted_tokens_ + count);
     if (!fits(demand)) return false;
     admitted_ = demand;
@@ -100,7 +132,8 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
             for (size_t i = 0; i < tokens.size();) {
                 const size_t first = i;
                 while (i < tokens.size() && tokens[i].sequence == tokens[first].sequence) i++;
-                sequences_.add_demand(tokens[first].sequence, tokens[first].position, int(i - first), open_format(), open_centre(), demand);
+                const int sequence = tokens[first].sequence;
+                sequences_.add_demand(sequence, tokens[first].position, int(i - first), open_format(sequence), open_centre(sequence), demand);
             }
         if (!fits(demand)) return Failure::pool_limit;
     }
@@ -124,7 +157,7 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
         plans_.push_back(std::move(plan));
         for (const Span& span : plans_.back()->spans) {
             const int32_t position = tokens[span.first].position;
-            if (!sequences_.append(span.sequence, position, span.count, span.first, open_format(), open_centre(),
+            if (!sequences_.append(span.sequence, position, span.count, span.first, open_format(span.sequence), open_centre(span.sequence),
                                    plans_.back()->segments)) {
                 for (auto& reserved : plans_)
                     for (const Span& undo : reserved->spans)
@@ -191,14 +224,15 @@ void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int th
 }
 
 void Cache::finish() {
-    if (!format_info(options_.format).packed || current_ < 0) return;
+    if (current_ < 0) return;
     const Plan& plan = *plans_[current_];
     for (const Written& written : plan.written) {
+        if (!tier(written.sequence).packs()) continue;
         if (own_centre_ < 0) find_centre(written.sequence, written.end);
         if (own_centre_ < 0) continue;
         for (int table = 0; table < sequences_.tables(); table++)
             pack_table(written, table, reinterpret_cast<float*>(scratch_[0].memory.get()));
-        if (!evicts_by_watch() && !watches_.empty()) watches_[written.sequence].drop_before(first_open(written.sequence));
+        if (!tier(written.sequence).evicts_by_watch()) watches_[written.sequence].drop_before(first_open(written.sequence));
     }
 }
 
@@ -218,7 +252,7 @@ void Cache::pack_table(const Written& written, int table, float* scratch) {
     size_t count = references.size();
     for (size_t i = first; i < count; i++) {  // oldest first, so that a later call finds those that got no page
         const PageRef& reference = references[i];
-        if (reference.pinned() || packed(reference) || reference.end_position() > written.end - options_.window) continue;
+        if (reference.pinned() || reference.gapped() || packed(reference) || reference.end_position() > written.end - tier(written.sequence).window) continue;
         const bool open = i + 1 == count && reference.end_row() < reference.rows;
         if (open || reference.shift != 0) continue;
         if (!pack_reference(written, table, references, i, scratch)) return;  // tried again after the next ubatch
@@ -230,14 +264,15 @@ void Cache::pack_table(const Written& written, int table, float* scratch) {
 // Rows go behind those of the packed page before them while it has room, and then into a new one.
 bool Cache::pack_reference(const Written& written, int table, PageTable& references, size_t index, float* scratch) {
     const HeadShape& shape = sequences_.shape(table);
+    const Format format = tier(written.sequence).format;
     const PageRef reference = references[index];
     PageRef* const before = index > 0 ? &references[index - 1] : nullptr;
-    const PageLayout& target = sequences_.layout(table, options_.format, kPageRows);
+    const PageLayout& target = sequences_.layout(table, format, kPageRows);
     int joining = 0;
     uint8_t* page = nullptr;
     {
         std::lock_guard<std::mutex> guard(mutex_);
-        if (before != nullptr && before->kind == PageKind::plain && before->format == options_.format && before->centre == own_centre_ &&
+        if (before != nullptr && before->kind == PageKind::plain && before->format == format && before->centre == own_centre_ &&
             before->shift == 0 && before->end_position() == reference.position && pool_.references(before->page) == 1)
             joining = std::min<int>(reference.count, before->rows - before->end_row());
         if (joining < reference.count) {
@@ -253,13 +288,13 @@ bool Cache::pack_reference(const Written& written, int table, PageTable& referen
     };
     const float* centre = this->centre(own_centre_, table);
     read(scratch, nullptr);
-    if (joining > 0) deltastore::write_keys(kernels_, before->page, target, options_.format, shape, centre, before->end_row(), joining, scratch);
-    if (rest > 0) deltastore::write_keys(kernels_, page, target, options_.format, shape, centre, 0, rest, scratch + joining * shape.key_dim);
+    if (joining > 0) deltastore::write_keys(kernels_, before->page, target, format, shape, centre, before->end_row(), joining, scratch);
+    if (rest > 0) deltastore::write_keys(kernels_, page, target, format, shape, centre, 0, rest, scratch + joining * shape.key_dim);
     read(nullptr, scratch);
     const auto write_values = [&](uint8_t* to, int row, int first, int count) {
         const float* values = scratch + first * shape.value_dim;
-        unrefine_rows(options_.format, to, target, shape, row);  // of rows that were erased
-        deltastore::write_values(kernels_, to, target, options_.format, shape, row, count, values);
+        unrefine_rows(format, to, target, shape, row);  // of rows that were erased
+        deltastore::write_values(kernels_, to, target, format, shape, row, count, values);
         refine(written, table, to, row, count, reference.position + first, values);
     };
     if (joining > 0) write_values(before->page, before->end_row(), 0, joining);
@@ -275,18 +310,19 @@ bool Cache::pack_reference(const Written& written, int table, PageTable& referen
     moved.position += joining;
     moved.count = uint8_t(rest);
     moved.centre = uint8_t(own_centre_);
-    sequences_.replace(moved, page, options_.format, kPageRows, 0);
+    sequences_.replace(moved, page, format, kPageRows, 0);
     return true;
 }
 
 // Of rows just packed, [count][value_dim] from row `row` on, those whose values add most to what queries see get a second code: as many as
 // are these rows' part of a page's refined rows.
 void Cache::refine(const Written& written, int table, uint8_t* page, int row, int count, int32_t position, const float* values) {
-    if (watches_.empty()) return;
+    const Format format = tier(written.sequence).format;
+    if (format_info(format).refined == 0) return;
     const HeadShape& shape = sequences_.shape(table);
-    const PageLayout& layout = sequences_.layout(table, options_.format, kPageRows);
-    const int due = int(std::lround(double(format_info(options_.format).refined) * (row + count) / kPageRows));
-    const int room = std::min(due - refined_rows(options_.format, page, layout), count);
+    const PageLayout& layout = sequences_.layout(table, format, kPageRows);
+    const int due = int(std::lround(double(format_info(format).refined) * (row + count) / kPageRows));
+    const int room = std::min(due - refined_rows(format, page, layout), count);
     if (room <= 0) return;
     const Watch& watch = watches_[written.sequence];
     float scores[kPageRows];
@@ -306,7 +342,7 @@ void Cache::refine(const Written& written, int table, uint8_t* page, int row, in
         chosen.insert(chosen.end(), values + r * shape.value_dim, values + (r + 1) * shape.value_dim);
         r += row;
     }
-    refine_rows(kernels_, page, layout, options_.format, shape, rows, chosen.data());
+    refine_rows(kernels_, page, layout, format, shape, rows, chosen.data());
 }
 
 // The mean of a sequence's exact keys, once enough of them are there. Softmax does not change when a constant is taken from
@@ -366,22 +402,22 @@ void Cache::erase(int sequence, int32_t from, int32_t to) {
 
 void Cache::erase_locked(int sequence, int32_t from, int32_t to) {
     sequences_.erase(sequence, from, to);
-    if (!watches_.empty()) watches_[sequence].erase(from, to);
+    watches_[sequence].erase(from, to);
 }
 
 void Cache::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
     std::lock_guard<std::mutex> guard(mutex_);
     sequences_.shift(sequence, from, to, delta);
-    if (!watches_.empty()) watches_[sequence].shift(from, to, delta);
+    watches_[sequence].shift(from, to, delta);
 }
 
 Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
     std::lock_guard<std::mutex> guard(mutex_);
-    account(0, sequences_.bookkeeping_bytes(source) + (watches_.empty() ? 0 : watches_[source].bytes()));
+    account(0, sequences_.bookkeeping_bytes(source) + watches_[source].bytes());
     if (!pool_.fits({})) return Failure::pool_limit;
     if (sequences_.fork(source, target, from, to)) {
-        if (source != target && !watches_.empty()) {
-            watches_[target] = watches_[source];
+        if (source != target) {
+            watches_[target] = tier(target).watched() == tier(source).watched() ? watches_[source] : Watch(sequences_.tables());
             watches_[target].erase(to, INT32_MAX);
         }
         return Failure::none;
@@ -394,15 +430,16 @@ int32_t Cache::prefix_end(int source, int32_t end) const {
     const int32_t source_end = sequences_.last_position(source) + 1;
     if (sequences_.first_position(source) != 0 || sequences_.tables() == 0) return 0;
     if (end >= source_end) return source_end;
-    const int32_t window_begin = end - options_.window;
+    const Tier& own = tier(source);
+    const int32_t window_begin = end - own.window;
     const PageTable& references = sequences_.table(source, 0);
     const auto kept_packed = [&](const PageRef& reference) {
         return format_info(reference.format).packed && reference.end_position() > window_begin && reference.position < end;
     };
     const Extent& extent = sequences_.extent(source);
     const bool thinned = extent.evicted && end < extent.until;  // after rows before `end` had left the window
-    if (!thinned && (options_.window == 0 || std::none_of(references.begin(), references.end(), kept_packed))) return end;
-    return std::max(0, (window_begin - options_.sinks) / kPageRows) * kPageRows + options_.sinks;
+    if (!thinned && (own.window == 0 || std::none_of(references.begin(), references.end(), kept_packed))) return end;
+    return std::max(0, (window_begin - own.sinks) / kPageRows) * kPageRows + own.sinks;
 }
 
 int32_t Cache::first_position(int sequence) const {
@@ -491,7 +528,7 @@ CacheStats Cache::stats() const {
         }
         const int tokens = sequences_.tokens(sequence);
         const double kept = tokens == 0 ? 1 : rows / sequences_.tables() / tokens;
-        stats.sequences.push_back({sequence, tokens, kept, size_t(bytes), shared});
+        stats.sequences.push_back({sequence, tier(sequence).name, tokens, kept, size_t(bytes), shared});
         stats.tokens += tokens;
     }
     stats.stock_bytes = stats.tokens * stock_bytes_per_token(options_.layers);

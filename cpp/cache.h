@@ -39,18 +39,31 @@ struct Eviction {
     int slack = 512;  // tokens that come between one eviction and the next
 };
 
-struct CacheOptions {
-    std::vector<LayerShape> layers;
-    std::string tier;
+// How the rows of a sequence are kept.
+struct Tier {
+    std::string name;
     Format format = Format::k4v4;
     Format window_format = Format::f16;  // of rows that will be packed, until they are: f16 or k8v8
     int window = 64;
     int sinks = 4;
+    std::optional<Eviction> eviction;
+
+    bool packs() const { return format_info(format).packed; }
+    bool evicts_by_watch() const { return eviction && eviction->scorer->watch != WatchedQueries::none; }
+    WatchedQueries watched() const {
+        return evicts_by_watch() ? eviction->scorer->watch : format_info(format).refined > 0 ? WatchedQueries::some : WatchedQueries::none;
+    }
+};
+
+// Sequences have the options' own tier at first.
+struct CacheOptions : Tier {
+    std::vector<Tier> others;  // that sequences may be given
+    std::vector<LayerShape> layers;
     // Whether the cache rotates queries, keys and values (and the output back) by Hadamard matrices, which spreads outliers
     // over a group. Coded formats want it (unless rows come rotated); exact rows gain nothing.
     bool rotate = false;
-    std::optional<Eviction> eviction;
-    std::vector<Turn> far_turns;  // [layer], for RetrievalHeads; may be empty if positions turn nothing
+    // [layer], for RetrievalHeads, which are ready from the start if the options' own tier evicts; may be empty if positions turn nothing.
+    std::vector<Turn> far_turns;
     size_t pool_limit = 0;  // bytes; 0 is none
     int max_sequences = 1;
     int kept_prefixes = 0;  // more sequences, behind those, that hold prefixes for others to take over
@@ -65,6 +78,7 @@ enum class Failure { none, pool_limit, out_of_memory };
 
 struct SequenceStats {
     int id;
+    std::string tier;
     int tokens;
     double kept;  // share of the tokens' rows that were not evicted
     size_t resident_bytes;  // a page that others hold too counts in parts
@@ -112,6 +126,15 @@ public:
     const SequenceTable& table() const { return sequences_; }
     int table_index(int layer, int kv_head) const { return first_table_[layer] + kv_head; }
 
+    const Tier& tier(int sequence) const { return *tiers_[tier_of_[sequence]]; }
+    // Of the tier of that name; -1 if there is none.
+    int tier_index(const std::string& name) const;
+    // For the rows to come, and those in the window; older ones stay as they are until repack().
+    void set_tier(int sequence, int index);
+    // Rows that left the window take the tier's format where that makes them smaller. What other sequences hold too stays as it is. Not while a
+    // batch with this sequence is computed.
+    Failure repack(int sequence);
+
     // Opens rows for the tokens of all ubatches, all or none. Tokens of a sequence come in order of position and continue it.
     Failure reserve(const std::vector<std::vector<Token>>& ubatches);
     // Asks before a batch is put together: whether the pool has room for `count` tokens of a sequence, besides those admitted since
@@ -153,10 +176,11 @@ public:
     Failure apply_shifts(const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
 
     // What is known of the attention that rows received; nullptr if the tier does not ask.
-    const Watch* watch(int sequence) const { return watches_.empty() ? nullptr : &watches_[sequence]; }
+    const Watch* watch(int sequence) const { return tier(sequence).watched() == WatchedQueries::none ? nullptr : &watches_[sequence]; }
 
-    // What the tier's eviction knows of the model's heads.
+    // What eviction knows of the model's heads; turns as in the options, if it was not ready for want of them.
     const RetrievalHeads& heads() const { return heads_; }
+    void ready_heads(std::vector<Turn> far_turns);
 
     CacheStats stats() const;
     // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.
@@ -188,14 +212,10 @@ private:
         size_t bytes = 0;
     };
 
-    Format open_format() const;
-    bool evicts_by_watch() const { return options_.eviction && options_.eviction->scorer->watch != WatchedQueries::none; }
-    WatchedQueries watched_queries() const {
-        return evicts_by_watch()                             ? options_.eviction->scorer->watch
-               : format_info(options_.format).refined > 0 ? WatchedQueries::some
-                                                             : WatchedQueries::none;
-    }
-    uint8_t open_centre() const { return format_info(open_format()).packed ? uint8_t(own_centre_) : kNoCentre; }
+    Format open_format(int sequence) const;
+    uint8_t open_centre(int sequence) const { return format_info(open_format(sequence)).packed ? uint8_t(own_centre_) : kNoCentre; }
+    Failure no_page() const;
+    Failure repack_reference(int sequence, int table, PageRef& reference);
     size_t own_bytes() const;
     bool fits(PagePool::Demand demand) const;
     void erase_locked(int sequence, int32_t from, int32_t to);
@@ -223,13 +243,15 @@ private:
     void run_item(int layer, const AttentionInput& input, Plan& plan, int kv_head, int block, int only_run, uint8_t* scratch);
 
     CacheOptions options_;
+    std::vector<const Tier*> tiers_;  // the options' own, then the others
+    std::vector<int> tier_of_;        // [sequence]
     const Kernels& kernels_;
     PagePool pool_;
     std::vector<int> first_table_;  // layer -> index of its first table
     std::vector<int> layer_of_;     // table -> layer
     SequenceTable sequences_;
-    std::vector<Watch> watches_;  // [sequence]; none if neither the tier's eviction nor its format asks
-    RetrievalHeads heads_;        // measured if the tier evicts
+    std::vector<Watch> watches_;  // [sequence]; of use if the tier's eviction or its format asks
+    RetrievalHeads heads_;        // measured on prompts of tiers that evict, once ready
     std::vector<std::unique_ptr<std::vector<float>>> centres_;
     std::vector<size_t> centre_offset_;
     size_t centre_floats_ = 0;

@@ -52,20 +52,21 @@ int32_t Cache::shared_end(int sequence) const {
 }
 
 bool Cache::may_go(int sequence, int table, const PageRef& reference, int32_t window_begin) const {
-    return !reference.pinned() && reference.format == options_.format && reference.end_position() <= window_begin &&
+    const bool stored = tier(sequence).packs() ? format_info(reference.format).packed : reference.format == tier(sequence).format;
+    return !reference.pinned() && stored && reference.end_position() <= window_begin &&
            !shared(sequence, table, reference);
 }
 
 bool Cache::eviction_due(int sequence) const {
-    if (!options_.eviction) return false;
+    if (!tier(sequence).eviction) return false;
     std::lock_guard<std::mutex> guard(mutex_);
-    return sequences_.last_position(sequence) + 1 - sequences_.extent(sequence).until >= options_.eviction->slack;
+    return sequences_.last_position(sequence) + 1 - sequences_.extent(sequence).until >= tier(sequence).eviction->slack;
 }
 
 Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const {
     const Watch* watch = this->watch(sequence);
-    const bool last_ones = watch != nullptr && watched_queries() == WatchedQueries::last;
-    const int32_t end = sequences_.last_position(sequence) + 1, sinks_end = sequences_.first_position(sequence) + options_.sinks;
+    const bool last_ones = watch != nullptr && tier(sequence).watched() == WatchedQueries::last;
+    const int32_t end = sequences_.last_position(sequence) + 1, sinks_end = sequences_.first_position(sequence) + tier(sequence).sinks;
     const LayerShape& shape = options_.layers[layer_of_[table]];
     const float group = float(std::max(1, shape.query_heads / shape.kv_heads));
     Judged judged;
@@ -114,7 +115,7 @@ bool Cache::evict(int sequence, const Eviction& how) {
     if (sequences_.last_position(sequence) < 0) return true;
     account(0, 2 * sequences_.bookkeeping_bytes(sequence));
     sequences_.begin_eviction(sequence);
-    const int32_t end = sequences_.last_position(sequence) + 1, window_begin = end - options_.window;
+    const int32_t end = sequences_.last_position(sequence) + 1, window_begin = end - tier(sequence).window;
     const int32_t own_begin = shared_end(sequence);
     std::vector<Judged> tables;
     BudgetRequest request{int(options_.layers.size()), end - own_begin, how.keep, {}};
@@ -122,7 +123,7 @@ bool Cache::evict(int sequence, const Eviction& how) {
         tables.push_back(judge(sequence, table, *how.scorer, own_begin, window_begin));
         const Judged& judged = tables.back();
         const int layer = layer_of_[table], group = options_.layers[layer].query_heads / options_.layers[layer].kv_heads;
-        const float retrieval = options_.eviction ? heads_.score(layer, (table - first_table_[layer]) * group, group) : 0.0f;
+        const float retrieval = heads_.score(layer, (table - first_table_[layer]) * group, group);
         request.tables.push_back({layer, judged.fixed, int(judged.scores.size()), judged.scores.data(), retrieval});
     }
     const std::vector<int> budgets = how.schedule->budgets(request);
@@ -205,7 +206,7 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
         whole = whole && !rewrite.stopped;
         first_watched = std::min(first_watched, rewrite.first_watched);
     }
-    if (!watches_.empty()) watches_[sequence].drop_before(first_watched);
+    watches_[sequence].drop_before(first_watched);
     return whole;
 }
 
@@ -216,7 +217,8 @@ void Cache::move_rows(int table, const PageRef& reference, const char* stays, co
     sequences_.row_positions(table, reference, positions);
     for (int r = 0; r < reference.count; r++) {
         if (!stays[r]) continue;
-        const bool fits = open.page != nullptr && open.count < kPageRows && open.centre == reference.centre && open.shift == reference.shift &&
+        const bool fits = open.page != nullptr && open.count < kPageRows && open.format == reference.format &&
+                          open.centre == reference.centre && open.shift == reference.shift &&
                           positions[r] - rewrite.last - 1 <= kMostGap;
         if (!fits) {
             rewrite.close();

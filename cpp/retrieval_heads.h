@@ -25,6 +25,8 @@ public:
     // `query_heads`: of each layer. `far_turns`: of each layer, what position does to a vector that moves far away, on average.
     RetrievalHeads(const std::vector<int>& query_heads, std::vector<Turn> far_turns);
 
+    bool ready() const { return !sums_.empty(); }
+
     // Before a ubatch, with the number of its tokens that another one follows. False if enough were measured.
     bool wants(int queries);
     // From many threads. query: [key_dim], unrotated, scaled; turned: [key_dim], the same far away.

@@ -5,8 +5,9 @@
 
 namespace deltastore {
 
-SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks, int window)
-    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), extents_(max_sequences), sinks_(std::min(sinks, kPageRows)), window_(window),
+SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int most_sinks)
+    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), extents_(max_sequences), rules_(max_sequences),
+      most_sinks_(std::min(most_sinks, kPageRows)),
       may_have_shift_(max_sequences) {
     std::vector<HeadShape> distinct;
     for (const HeadShape& shape : shapes_) {
@@ -19,7 +20,7 @@ SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int 
             layouts_.push_back(page_layout(Format(format), shape, kPageRows));
             window_layouts_.push_back(page_layout(Format(format), shape, kWindowPageRows));
             gapped_layouts_.push_back(page_layout(Format(format), shape, kPageRows, true));
-            sink_layouts_.push_back(page_layout(Format(format), shape, std::max(sinks_, 1)));
+            sink_layouts_.push_back(page_layout(Format(format), shape, std::max(most_sinks_, 1)));
         }
     }
     for (const auto& layouts : {layouts_, window_layouts_, gapped_layouts_, sink_layouts_})
@@ -87,7 +88,9 @@ PageRef SequenceTable::slice(int table, const PageRef& reference, int first, int
 bool SequenceTable::continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const {
     if (table.empty()) return false;
     const PageRef& tail = table.back();
-    const bool same_kind = !format_info(tail.format).packed || (tail.format == format && tail.centre == centre);
+    // Rows that come for a packed page may go behind exact ones (window 0), but none behind those of a coarser tier before.
+    const auto bits = [](Format format) { return format_info(format).key_bits; };
+    const bool same_kind = format_info(tail.format).packed ? tail.format == format && tail.centre == centre : bits(tail.format) >= bits(format);
     return same_kind && !tail.gapped() && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
            pool_.references(tail.page) == 1;
 }
@@ -95,6 +98,7 @@ bool SequenceTable::continues(const PageTable& table, int32_t position, Format f
 bool SequenceTable::append(int sequence, int32_t position, int count, int first_token, Format format, uint8_t centre,
                            std::vector<std::vector<WriteSegment>>& segments) {
     if (extents_[sequence].evicted) extents_[sequence].end = position + count;
+    const Rules& rules = rules_[sequence];
     std::vector<int> done(tables(), 0);
     // A page for every table before the next page of any: pages of the same age lie together and leave their slabs together.
     for (bool all_done = false; !all_done;) {
@@ -105,10 +109,10 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
             const int32_t next = position + done[index];
             if (!continues(table, next, format, centre)) {
                 PageRef fresh;
-                fresh.kind = starts_with_sinks(table, next) ? PageKind::sinks : PageKind::plain;
+                fresh.kind = starts_with_sinks(rules, table, next) ? PageKind::sinks : PageKind::plain;
                 fresh.format = fresh.pinned() ? Format::f16 : format;
                 fresh.centre = fresh.pinned() ? kNoCentre : centre;
-                fresh.rows = uint8_t(fresh.pinned() ? sinks_ : page_rows(count - done[index], format));
+                fresh.rows = uint8_t(fresh.pinned() ? rules.sinks : page_rows(rules, count - done[index], format));
                 fresh.begin = uint8_t(fresh.pinned() ? next : 0);
                 fresh.position = next;
                 fresh.page = allocate(layout(index, fresh));
@@ -142,16 +146,17 @@ void SequenceTable::add_demand(int sequence, int32_t position, int count, Format
         }
         demand.emplace_back(bytes, 1);
     };
+    const Rules& rules = rules_[sequence];
     for (int index = 0; index < tables(); index++) {
         const PageTable& table = sequences_[sequence][index];
         int rest = count;
         if (continues(table, position, format, centre)) rest -= table.back().rows - table.back().end_row();
-        if (starts_with_sinks(table, position)) {
-            add(layout(index, Format::f16, sinks_).bytes);
-            rest -= sinks_ - position;
+        if (starts_with_sinks(rules, table, position)) {
+            add(layout(index, Format::f16, rules.sinks).bytes);
+            rest -= rules.sinks - position;
         }
         for (int rows; rest > 0; rest -= rows) {
-            rows = page_rows(rest, format);
+            rows = page_rows(rules, rest, format);
             add(layout(index, format, rows).bytes);
         }
     }
@@ -247,7 +252,7 @@ bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
         cut(index, copy, to, INT32_MAX);
         if (copy.empty() || copy.back().gapped() || copy.back().end_row() == copy.back().rows) continue;
         PageRef& tail = copy.back();
-        if (format_info(tail.format).packed && window_ > 0) continue;  // rows go behind it only once it is packed, if nobody else has it
+        if (format_info(tail.format).packed && rules_[target].window > 0) continue;  // rows go behind it only once it is packed, if nobody else has it
         uint8_t* page = allocate(layout(index, tail));
         if (page == nullptr) return false;
         std::memcpy(page, tail.page, layout(index, tail).bytes);

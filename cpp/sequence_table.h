@@ -57,10 +57,13 @@ struct WriteSegment {
 
 class SequenceTable {
 public:
-    // One table a (layer, KV head), in the caller's order. `sinks` rows at the start of a sequence get a page of their own. The newest `window`
-    // rows come in small pages, as they are packed when they leave it; -1 if rows stay as they are.
-    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int sinks, int window);
+    // One table a (layer, KV head), in the caller's order.
+    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int most_sinks);
     ~SequenceTable();
+
+    // `sinks` rows at the start of a sequence get a page of their own. The newest `window` rows come in small pages, as they are packed when
+    // they leave it; -1 if rows stay as they are.
+    void set_rules(int sequence, int sinks, int window) { rules_[sequence] = {std::min(sinks, most_sinks_), window}; }
 
     int sequences() const { return int(sequences_.size()); }
     int tables() const { return int(shapes_.size()); }
@@ -112,7 +115,7 @@ public:
     void replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin);
 
     // Whether pages of that many rows exist here.
-    bool has_rows(int rows) const { return rows == kPageRows || rows == kWindowPageRows || rows == sinks_; }
+    bool has_rows(int rows) const { return rows == kPageRows || rows == kWindowPageRows || rows <= most_sinks_; }
     // Replaces a sequence's tables; `tables` is left empty.
     void install(int sequence, std::vector<PageTable>& tables, const Extent& extent);
     // Gives the pages of tables that belong to no sequence back.
@@ -125,10 +128,13 @@ public:
 private:
     // Whether rows from `position` on can go behind the last of a table.
     bool continues(const PageTable& table, int32_t position, Format format, uint8_t centre) const;
-    bool starts_with_sinks(const PageTable& table, int32_t position) const { return position < sinks_ && table.empty(); }
+    struct Rules {
+        int sinks = 0, window = -1;
+    };
+    static bool starts_with_sinks(const Rules& rules, const PageTable& table, int32_t position) { return position < rules.sinks && table.empty(); }
     // Rows of a new page for the first of `count` rows that are appended together.
-    int page_rows(int count, Format format) const {
-        const bool packed_soon = window_ < 0 || format_info(format).packed || count - kPageRows >= window_;
+    static int page_rows(const Rules& rules, int count, Format format) {
+        const bool packed_soon = rules.window < 0 || format_info(format).packed || count - kPageRows >= rules.window;
         return packed_soon ? kPageRows : kWindowPageRows;
     }
     // Drops positions [from, to) of a table that may not be a sequence's yet.
@@ -142,10 +148,11 @@ private:
     std::vector<PageLayout> layouts_;            // [distinct shape][format], kPageRows rows
     std::vector<PageLayout> window_layouts_;     // the same with kWindowPageRows
     std::vector<PageLayout> gapped_layouts_;     // the same with gaps
-    std::vector<PageLayout> sink_layouts_;       // the same for the sinks' rows
+    std::vector<PageLayout> sink_layouts_;       // the same for the most sinks that there are
     std::vector<std::vector<PageTable>> sequences_;
     std::vector<Extent> extents_;  // [sequence]
-    int sinks_, window_;
+    std::vector<Rules> rules_;  // [sequence]
+    int most_sinks_;
     mutable std::vector<char> may_have_shift_;  // [sequence]: false spares the scan
 };
 

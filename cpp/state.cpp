@@ -150,8 +150,6 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     const bool has_size = !whole || reference.rows == kPageRows || (!info.packed && !reference.gapped() && reference.rows == kWindowPageRows);
     if (reference.end_row() > reference.rows || !has_size || (info.packed ? centre >= centres : centre != kNoCentre))
         throw CodedError("STATE_DAMAGED", "A page of the state has rows outside itself");
-    if (info.packed && reference.format != cache.options().format)
-        throw CodedError("STATE_FORMAT_MISMATCH", "A page of the state is " + std::string(format_info(reference.format).name));
     // Pages of a few pinned rows have the size of the context's own sinks; others are whole.
     if (!whole) {
         reference.rows = sequences.has_rows(reference.rows) ? reference.rows : kPageRows;
@@ -197,7 +195,7 @@ void number_centres(Cache& cache, const std::vector<std::vector<float>>& centres
             }
 }
 
-void read_header(const Cache& cache, uint64_t fingerprint, Reader& reader) {
+void read_header(const Cache& cache, const Tier& tier, uint64_t fingerprint, Reader& reader) {
     char magic[4];
     reader.bytes(magic, sizeof magic);
     if (std::memcmp(magic, kMagic, sizeof magic) != 0) throw CodedError("STATE_FOREIGN", "The state was not written by llama-deltastore");
@@ -208,9 +206,9 @@ void read_header(const Cache& cache, uint64_t fingerprint, Reader& reader) {
     if (reader.number<uint64_t>() != fingerprint)
         throw CodedError("STATE_MODEL_MISMATCH", "The state was written with another model");
     const Format format = Format(reader.number<uint8_t>(0, kFormatCount - 1, "format"));
-    if (format != cache.options().format)
+    if (format != tier.format)
         throw CodedError("STATE_FORMAT_MISMATCH", std::string("The state has pages of format ") + format_info(format).name +
-                                                      "; this context's tier has " + format_info(cache.options().format).name);
+                                                      "; this sequence's tier has " + format_info(tier.format).name);
     const auto& layers = cache.options().layers;
     const auto mismatch = [] { return CodedError("STATE_MODEL_MISMATCH", "The state's layers have other shapes than this model's"); };
     if (reader.number<uint32_t>() != layers.size()) throw mismatch();
@@ -229,7 +227,7 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
     writer.bytes(kMagic, sizeof kMagic);
     writer.number(kStateVersion);
     writer.number(fingerprint);
-    writer.number(uint8_t(cache.options().format));
+    writer.number(uint8_t((sequences.empty() ? cache.options() : cache.tier(sequences[0])).format));
     writer.number(uint32_t(cache.options().layers.size()));
     for (const LayerShape& layer : cache.options().layers) {
         writer.number(uint32_t(layer.kv_heads));
@@ -259,7 +257,7 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
 void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_tokens, const ReadBytes& read) {
     std::lock_guard<std::mutex> guard(cache.lock());
     Reader reader(read);
-    read_header(cache, fingerprint, reader);
+    read_header(cache, target >= 0 ? cache.tier(target) : cache.options(), fingerprint, reader);
 
     const uint32_t centre_count = reader.number<uint32_t>(0, 255, "number of centres");
     std::vector<std::vector<float>> centres(centre_count);

@@ -1,7 +1,7 @@
 // Sequences as bytes: what `saveStateToFile` writes.
 //
 // All numbers little endian.
-//   "DSTS", u32 version, u64 model fingerprint, u8 format of the tier, u32 layers, per layer {u32 KV heads, u32 key dim, u32 value dim}
+//   "DSTS", u32 version, u64 model fingerprint, u8 format of the first sequence's tier, u32 layers, per layer {u32 KV heads, u32 key dim, u32 value dim}
 //   u32 centres, per centre [table][key dim] f32
 //   u32 sequences, per sequence: i32 id, u32 tokens, u8 evicted, i32 first position, i32 past the last, i32 past the last when rows were evicted (0 if none were), per table: u32 references, per reference
 //     {i32 position, u16 count, u16 rows, u16 first row, u8 format, u8 centre, u8 kind} and its rows: f16 keys and values of the

@@ -100,18 +100,26 @@ Eviction eviction_of(const Napi::Object& config) {
     return eviction;
 }
 
+Tier tier_of(const Napi::Object& config) {
+    Tier tier;
+    tier.name = config.Get("name").As<Napi::String>().Utf8Value();
+    const std::string format = config.Get("format").As<Napi::String>().Utf8Value();
+    if (!format_by_name(format.c_str(), tier.format)) throw CodedError("OPTION_INVALID", "There is no page format " + format);
+    const std::string window_format = config.Get("windowFormat").As<Napi::String>().Utf8Value();
+    if (!format_by_name(window_format.c_str(), tier.window_format) || format_info(tier.window_format).packed)
+        throw CodedError("OPTION_INVALID", "There is no window format " + window_format);
+    tier.window = config.Get("window").As<Napi::Number>().Int32Value();
+    tier.sinks = config.Get("sinks").As<Napi::Number>().Int32Value();
+    const Napi::Value eviction = config.Get("eviction");
+    if (eviction.IsObject()) tier.eviction = eviction_of(eviction.As<Napi::Object>());
+    return tier;
+}
+
 CacheOptions cache_options(const Napi::Object& config, const AddonContext& addon) {
     CacheOptions options;
-    options.tier = config.Get("tier").As<Napi::String>().Utf8Value();
-    const std::string format = config.Get("format").As<Napi::String>().Utf8Value();
-    if (!format_by_name(format.c_str(), options.format)) throw CodedError("OPTION_INVALID", "There is no page format " + format);
-    const std::string window_format = config.Get("windowFormat").As<Napi::String>().Utf8Value();
-    if (!format_by_name(window_format.c_str(), options.window_format) || format_info(options.window_format).packed)
-        throw CodedError("OPTION_INVALID", "There is no window format " + window_format);
-    options.window = config.Get("window").As<Napi::Number>().Int32Value();
-    options.sinks = config.Get("sinks").As<Napi::Number>().Int32Value();
-    const Napi::Value eviction = config.Get("eviction");
-    if (eviction.IsObject()) options.eviction = eviction_of(eviction.As<Napi::Object>());
+    static_cast<Tier&>(options) = tier_of(config.Get("tier").As<Napi::Object>());
+    const Napi::Array others = config.Get("others").As<Napi::Array>();
+    for (uint32_t i = 0; i < others.Length(); i++) options.others.push_back(tier_of(others.Get(i).As<Napi::Object>()));
     options.pool_limit = size_t(config.Get("poolLimitBytes").As<Napi::Number>().Int64Value());
     options.max_sequences = int(addon.context_params.n_seq_max);
     options.kept_prefixes = config.Get("keptPrefixes").As<Napi::Number>().Int32Value();
@@ -147,6 +155,24 @@ Napi::Value admit(const Napi::CallbackInfo& info) {
         const bool fits = memory.cache().admit(sequence, info[2].As<Napi::Number>().Int32Value(), tokens);
         if (!fits) memory.fail(Failure::pool_limit);
         return Napi::Boolean::New(info.Env(), fits);
+    });
+}
+
+Napi::Value set_tier(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        live_memory(unwrap(info[0])).set_tier(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::String>().Utf8Value());
+        return info.Env().Undefined();
+    });
+}
+
+Napi::Value repack(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const int sequence = info[1].As<Napi::Number>().Int32Value();
+        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [&memory, sequence]() -> PromiseWorker::Result {
+            memory.repack(sequence);
+            return nullptr;
+        });
     });
 }
 
@@ -217,7 +243,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
             if (sequence.tokens == 0) continue;
             Napi::Object entry = Napi::Object::New(info.Env());
             entry.Set("id", sequence.id);
-            entry.Set("tier", cache.options().tier);
+            entry.Set("tier", sequence.tier);
             entry.Set("tokens", sequence.tokens);
             entry.Set("kept", sequence.kept);
             entry.Set("residentBytes", double(sequence.resident_bytes));
@@ -263,7 +289,7 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
             llama_synchronize(context);
             PackedMemory* memory = packed_memory(context);
             if (memory != nullptr && first_logit < tokens.size() && memory->cache().eviction_due(sequence))
-                memory->cache().evict(sequence, *memory->cache().options().eviction);
+                memory->cache().evict(sequence, *memory->cache().tier(sequence).eviction);
             const size_t vocabulary = size_t(llama_vocab_n_tokens(llama_model_get_vocab(&context->get_model())));
             auto logits = std::make_shared<std::vector<float>>();
             for (size_t i = first_logit; i < tokens.size(); i++) {
@@ -310,6 +336,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("adoptContext", adopt);
     add("beginAdmission", begin_admission);
     add("admit", admit);
+    add("setTier", set_tier);
+    add("repack", repack);
     add("evictionDue", eviction_due);
     add("evict", evict);
     add("prefixEnd", prefix_end);

@@ -113,13 +113,14 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
                      nullptr),
       context_(context),
       turn_(context),
+      layer_ids_(layer_ids),
       context_cells_(context_cells),
       projected_bytes_(Cache::projected_bytes(options, context_cells, options.max_sequences, ubatch_tokens)),
       fingerprint_(model_fingerprint(context.get_model())) {
     llama_kv_cache& base = *this;
     base.*member(access::CacheRotatesKeys{}) = false;
     base.*member(access::CacheRotatesValues{}) = false;
-    options.rotate = format_info(options.format).packed;
+    options.rotate = options.packs();
     if (options.eviction) options.far_turns = far_turns(context.get_model().hparams, turn_, layer_ids, options.layers);
     cache_ = std::make_unique<Cache>(std::move(options), *select_kernels());
     buffer_.cache = cache_.get();
@@ -235,20 +236,43 @@ llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, ui
 
 void PackedMemory::evict(int sequence, const Eviction& how) {
     const WatchedQueries needed = how.scorer->watch;
-    const auto& own = cache_->options().eviction;
+    if (!known(sequence)) throw CodedError("OPTION_INVALID", "The context has no sequence " + std::to_string(sequence));
+    const auto& own = cache_->tier(sequence).eviction;
     if (needed != WatchedQueries::none && (!own || own->scorer->watch != needed))
-        throw CodedError("OPTION_INVALID", std::string("The scorer is \"") + how.scorer->name + "\", for which tier \"" + cache_->options().tier +
+        throw CodedError("OPTION_INVALID", std::string("The scorer is \"") + how.scorer->name + "\", for which tier \"" + cache_->tier(sequence).name +
                                                "\" does not watch the attention; it can evict by " +
                                                (!own || own->scorer->watch == WatchedQueries::none ? "" :
                                                 own->scorer->watch == WatchedQueries::all ? "\"attention\", \"h2o\" and " : "\"snapkv\" and ") +
                                                "\"recency\"");
     if (context_.get_model().hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted");
-    if (!known(sequence)) throw CodedError("OPTION_INVALID", "The context has no sequence " + std::to_string(sequence));
     std::lock_guard<std::mutex> computing(computing_);
     if (!cache_->evict(sequence, how))
         throw CodedError(cache_->table().pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY",
                          "There was no page to move rows into; what could not be moved stays");
+}
+
+void PackedMemory::set_tier(int sequence, const std::string& name) {
+    const int index = cache_->tier_index(name);
+    if (index < 0 || !known(sequence)) throw CodedError("OPTION_INVALID", "The context has no tier " + name + " for sequence " + std::to_string(sequence));
+    const Tier& tier = index == 0 ? cache_->options() : cache_->options().others[index - 1];
+    if (tier.eviction && context_.get_model().hparams.f_max_alibi_bias > 0)
+        throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "
+                                              "without `evict`");
+    if (tier.eviction && !cache_->heads().ready()) {
+        KeyTurn turn(context_);  // the other may be in use
+        cache_->ready_heads(far_turns(context_.get_model().hparams, turn, layer_ids_, cache_->options().layers));
+    }
+    cache_->set_tier(sequence, index);
+}
+
+void PackedMemory::repack(int sequence) {
+    std::lock_guard<std::mutex> computing(computing_);
+    const Failure failure = cache_->repack(sequence);
+    if (failure == Failure::none) return;
+    fail(failure);
+    const FailureReport report = take_failure();
+    throw CodedError(report.code.c_str(), report.message);
 }
 
 llama_memory_context_ptr PackedMemory::init_full() {

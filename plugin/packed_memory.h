@@ -42,6 +42,10 @@ public:
 
     // Waits for the batch under way. Throws CodedError(OPTION_INVALID) if the tier does not watch what the scorer needs.
     void evict(int sequence, const Eviction& how);
+    // Throw CodedError: OPTION_INVALID, or MODEL_UNSUPPORTED if the tier evicts and the model has ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY if
+    // rows had to stay as they are.
+    void set_tier(int sequence, const std::string& name);
+    void repack(int sequence);
 
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;
@@ -69,6 +73,7 @@ private:
     PackedBuffer buffer_;
     ggml_backend_buffer_ptr ggml_buffer_;
     KeyTurn turn_;
+    std::vector<uint32_t> layer_ids_;
     size_t context_cells_;
     size_t projected_bytes_;
     uint64_t fingerprint_;

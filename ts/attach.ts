@@ -18,10 +18,11 @@ declare module "node-llama-cpp" {
     }
     interface LlamaContext {
         /**
+         * `kvCache`: the sequence's tier; the context's if absent.
          * `sharingGroup`: the sequence shares prefixes by itself only with those of the same group. Without one it shares with all others
          * that have none, or, with the policy's `sharing.scope` "group", with nobody.
          */
-        getSequence(options?: {sharingGroup?: string; contextShift?: ContextShiftOptions; tokenPredictor?: TokenPredictor}): LlamaContextSequence;
+        getSequence(options?: {kvCache?: Exclude<KvCache, "stock">; sharingGroup?: string; contextShift?: ContextShiftOptions; tokenPredictor?: TokenPredictor}): LlamaContextSequence;
     }
 }
 

@@ -27,9 +27,8 @@ export interface Eviction {
     readonly slack: number;
 }
 
-export interface NativeCacheConfig {
-    /** Name of the tier, reported back by `stats`. */
-    tier: string;
+export interface NativeTier {
+    name: string;
     format: PageFormat;
     /** Newest tokens of a sequence that aren't packed yet, at least. */
     window: number;
@@ -37,6 +36,13 @@ export interface NativeCacheConfig {
     /** First tokens of a sequence that stay F16. */
     sinks: number;
     eviction: Eviction | null;
+}
+
+export interface NativeCacheConfig {
+    /** Of sequences that are given no other. */
+    tier: NativeTier;
+    /** That sequences may be given. */
+    others: NativeTier[];
     /** Sequences behind the context's own, for prefixes that others take over. */
     keptPrefixes: number;
     /** Most bytes that the page pool may hold; 0 is no limit. */
@@ -113,6 +119,10 @@ export interface NativeBinding {
     /** Whether the pool has room for these tokens besides those admitted before them; if not, `takeFailure` says why. */
     admit(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: number): boolean;
     /** Whether the sequence has grown by the slack of its tier's eviction since it was last evicted from. */
+    /** For a sequence's rows to come. Throws OPTION_INVALID, MODEL_UNSUPPORTED. */
+    setTier(context: object, sequenceId: number, name: string): void;
+    /** Older rows take the tier's format where that makes them smaller. Rejects with POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
+    repack(context: object, sequenceId: number): Promise<void>;
     evictionDue(context: AddonContextHandle, sequenceId: number): boolean;
     /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. Rejects if some had to stay. */
     evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;

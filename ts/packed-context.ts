@@ -2,26 +2,66 @@ import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent} from "./events.js";
 import {evictOnce} from "./evict-once.js";
-import type {NativeBinding} from "./native.js";
+import type {NativeBinding, NativeTier} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
-import {pageFormatOf, type Tier} from "./policy/tiers.js";
+import {pageFormatOf, resolveTier, type Policy, type Tier} from "./policy/tiers.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
 import {isUnsupported} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 
 interface Packed {
+    policy: Policy;
+    /** Of sequences that were given no other. */
     tier: Tier;
+    /** By sequence; kept prefixes among them. */
+    tiers: Map<number, Tier>;
     /** Null if the policy has it off. */
     sharing: PrefixSharing | null;
     /** How often the number of a sequence was given back, to be another's. */
     disposals: Map<number, number>;
     emit: (event: CacheEvent) => void;
+    native: NativeBinding;
 }
 
 const packedContexts = new WeakMap<object, Packed>();
 
-/** The tier of a native context, of any store, that has a packed cache. */
-export const packedTier = (context: object): Tier | undefined => packedContexts.get(context)?.tier;
+/** The tier of a native context, of any store, that has a packed cache, or of one of its sequences. */
+export function packedTier(context: object, sequenceId?: number): Tier | undefined {
+    const packed = packedContexts.get(context);
+    return (sequenceId === undefined ? undefined : packed?.tiers.get(sequenceId)) ?? packed?.tier;
+}
+
+/** Null for a context with the stock cache. */
+export const nativeOf = (context: object): NativeBinding | null => packedContexts.get(context)?.native ?? null;
+
+/** The tiers that a context's sequences can have: rows are rotated in all or in none. */
+function tiersBeside(tier: Tier, policy: Policy): Tier[] {
+    return [...policy.tiers.values()].filter((other) => other !== tier && (tier.format !== "f16" || other.format === "f16"));
+}
+
+/**
+ * Gives a sequence of a packed context another tier, for the rows to come.
+ * @throws DeltaStoreError TIER_UNKNOWN, OPTION_INVALID, MODEL_UNSUPPORTED
+ */
+export function setSequenceTier(context: object, native: NativeBinding, sequenceId: number, name: string | undefined): Tier {
+    const {policy, tier: own, tiers} = packedContexts.get(context)!;
+    const tier = name === undefined ? own : resolveTier(policy, name);
+    if (tier !== own && !tiersBeside(own, policy).includes(tier))
+        throw new DeltaStoreError("OPTION_INVALID", `kvCache is "${tier.name}", but the context's tier "${own.name}" keeps rows as they come, which can't be ` +
+            "packed later. Create the context with a tier that packs, and give sequences this one where it is wanted");
+    try {
+        native.setTier(context, sequenceId, tier.name);
+    } catch (error) {
+        throw toDeltaStoreError(error);
+    }
+    tiers.set(sequenceId, tier);
+    return tier;
+}
+
+function nativeTier(tier: Tier): NativeTier {
+    const {name, window, windowFormat, sinks, eviction} = tier;
+    return {name, format: pageFormatOf(tier), window, windowFormat, sinks, eviction};
+}
 
 /** Differs from what it was if the sequence of this number was disposed meanwhile. */
 export const disposalsOf = (context: object, sequenceId: number): number => packedContexts.get(context)?.disposals.get(sequenceId) ?? 0;
@@ -83,16 +123,17 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const cells = this.#params.contextSize ?? 4096, {sharing} = store.policy;
             try {
                 await native.adoptContext(this, {
-                    tier: tier.name, format: pageFormatOf(tier), window: tier.window, windowFormat: tier.windowFormat, sinks: tier.sinks,
-                    eviction: tier.eviction,
+                    tier: nativeTier(tier), others: tiersBeside(tier, store.policy).map(nativeTier),
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
                 const emit = (event: CacheEvent) => store.emit(this, event);
                 packedContexts.set(this, {
-                    tier, sharing: sharing.automatic ? new PrefixSharing(
-                        this, native, tier, sharing, this.#params.sequences ?? 1, (sequenceId) => disposalsOf(this, sequenceId), emit) : null,
-                    disposals: new Map(), emit
+                    policy: store.policy, tier, tiers: new Map(), disposals: new Map(), emit, native,
+                    sharing: sharing.automatic ? new PrefixSharing(this, native, sharing, this.#params.sequences ?? 1, {
+                        emit, disposalsOf: (sequenceId) => disposalsOf(this, sequenceId), tierOf: (sequenceId) => packedTier(this, sequenceId)!,
+                        setTier: (sequenceId, {name}) => setSequenceTier(this, native, sequenceId, name)
+                    }) : null
                 });
                 return true;
             } catch (error) {
@@ -149,10 +190,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         async #evictDue(): Promise<void> {
-            const eviction = packedTier(this)?.eviction;
-            if (eviction === null || eviction === undefined) return;
             for (const sequenceId of this.#generating) {
-                if (!native.evictionDue(this, sequenceId)) continue;
+                const eviction = packedTier(this, sequenceId)?.eviction ?? null;
+                if (eviction === null || !native.evictionDue(this, sequenceId)) continue;
                 // The batch's results are there: without memory to evict, rows stay for now.
                 await evictOnce(this, native, sequenceId, eviction, (event) => emitFor(this, event)).catch(() => undefined);
             }

@@ -22,6 +22,15 @@ export interface SharingStats {
     keptBytes: number;
 }
 
+/** What the sharing of a context asks of it. */
+export interface SharingHooks {
+    /** Differs from what it was if the sequence of this number was disposed meanwhile. */
+    disposalsOf(sequence: number): number;
+    tierOf(sequence: number): Tier;
+    setTier(sequence: number, tier: Tier): void;
+    emit(event: CacheEvent): void;
+}
+
 /** What is left to evaluate once a prefix is attached. */
 interface Attached {
     /** Tokens of the request that are. */
@@ -44,11 +53,10 @@ interface Pending {
 export class PrefixSharing {
     readonly #context: AddonContext;
     readonly #native: NativeBinding;
-    readonly #tier: Tier;
     readonly #firstSlot: number;
     readonly #budget: number;
     readonly #scope: Sharing["scope"];
-    readonly #emit: (event: CacheEvent) => void;
+    readonly #hooks: SharingHooks;
     /** By sequence, if it has one; of kept prefixes that of the sequence that evaluated them. */
     readonly #groups = new Map<number, string>();
     /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
@@ -56,21 +64,17 @@ export class PrefixSharing {
     readonly #pending = new Set<Pending>();
     /** What to do once no batch is computed. */
     readonly #betweenBatches = new Set<() => Promise<void>>();
-    readonly #disposalsOf: (sequence: number) => number;
     #attached = 0;
     #attachedTokens = 0;
 
     /** @param sequences of the context; the kept prefixes' have the numbers behind theirs */
-    constructor(context: AddonContext, native: NativeBinding, tier: Tier, {keptBytes, scope}: Sharing, sequences: number,
-                disposalsOf: (sequence: number) => number, emit: (event: CacheEvent) => void) {
+    constructor(context: AddonContext, native: NativeBinding, {keptBytes, scope}: Sharing, sequences: number, hooks: SharingHooks) {
         this.#context = context;
         this.#native = native;
-        this.#tier = tier;
         this.#firstSlot = sequences;
         this.#budget = keptBytes;
         this.#scope = scope;
-        this.#emit = emit;
-        this.#disposalsOf = disposalsOf;
+        this.#hooks = hooks;
     }
 
     get stats(): Omit<SharingStats, "keptBytes"> {
@@ -85,7 +89,8 @@ export class PrefixSharing {
 
     #mayShare(sequence: number, other: number): boolean {
         const group = this.#groups.get(sequence);
-        return other !== sequence && group === this.#groups.get(other) && (group !== undefined || this.#scope === "context");
+        return other !== sequence && group === this.#groups.get(other) && (group !== undefined || this.#scope === "context") &&
+            this.#hooks.tierOf(sequence) === this.#hooks.tierOf(other);
     }
 
     /** Rows were added to a sequence. Behind a gap, or behind rows that were moved, nobody can use them. */
@@ -147,9 +152,9 @@ export class PrefixSharing {
      */
     async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
                       locked: <R>(work: () => Promise<R>) => Promise<R>): Promise<T[]> {
-        const before = [...this.#pending], {sequenceId} = request, disposals = this.#disposalsOf(sequenceId);
+        const before = [...this.#pending], {sequenceId} = request, disposals = this.#hooks.disposalsOf(sequenceId);
         const ofThisSequence = <R>(work: () => Promise<R>) => this.#between(locked, async () => {
-            if (this.#disposalsOf(sequenceId) !== disposals) throw new DisposedError();
+            if (this.#hooks.disposalsOf(sequenceId) !== disposals) throw new DisposedError();
             return await work();
         });
         const own = this.#held.get(sequenceId) ?? [], tokens = [...own, ...request.tokens];
@@ -217,7 +222,7 @@ export class PrefixSharing {
         if (source >= this.#firstSlot) this.#touch(source);
         this.#attached++;
         this.#attachedTokens += end - first;
-        this.#emit({type: "attach", sequenceId, tokens: end - first});
+        this.#hooks.emit({type: "attach", sequenceId, tokens: end - first});
         return {taken: end - first, fork};
     }
 
@@ -225,8 +230,9 @@ export class PrefixSharing {
     async #offer(sequence: number, length: number): Promise<void> {
         const held = this.#held.get(sequence);
         if (held?.length !== length) return;
-        if (this.#tier.eviction !== null && this.#native.evictionDue(this.#context, sequence))
-            await evictOnce(this.#context, this.#native, sequence, this.#tier.eviction, this.#emit).catch(() => undefined);
+        const {eviction} = this.#hooks.tierOf(sequence);
+        if (eviction !== null && this.#native.evictionDue(this.#context, sequence))
+            await evictOnce(this.#context, this.#native, sequence, eviction, this.#hooks.emit).catch(() => undefined);
         const endsHere = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && tokens.length === length && commonLength(tokens, held) === length;
         if (![...this.#held].some(endsHere)) this.#keep(sequence, length);
     }
@@ -239,10 +245,11 @@ export class PrefixSharing {
         if (slots.length === keptPrefixSlots) this.#drop(slots.shift()!, "newer");
         let slot = this.#firstSlot;
         while (this.#held.has(slot)) slot++;
+        this.#hooks.setTier(slot, this.#hooks.tierOf(sequence));
         if (!this.#native.forkPrefix(this.#context, sequence, slot, length)) return;
         this.#held.set(slot, held.slice(0, length));
         this.setGroup(slot, group);
-        this.#emit({type: "keep", tokens: length});
+        this.#hooks.emit({type: "keep", tokens: length});
         this.trim();
     }
 
@@ -250,7 +257,7 @@ export class PrefixSharing {
         const tokens = this.#held.get(slot)!.length;
         this.#native.clearSequence(this.#context, slot);
         this.#held.delete(slot);
-        this.#emit({type: "drop", tokens, reason});
+        this.#hooks.emit({type: "drop", tokens, reason});
     }
 
     #touch(slot: number): void {

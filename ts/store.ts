@@ -8,7 +8,7 @@ import {evictOnce} from "./evict-once.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {disposalsOf, emitFor, packedContextClass, packedTier, prefixSharing} from "./packed-context.js";
+import {disposalsOf, emitFor, nativeOf, packedContextClass, packedTier, prefixSharing, setSequenceTier} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {pageFormatOf, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
@@ -120,23 +120,50 @@ export class DeltaStore {
 
     /**
      * Drops rows of a sequence now, whether or not its tier would. Sinks and the exact window stay. What is left out of the options
-     * is as in the context's tier. Waits for a batch under way, and does its work off the event loop.
+     * is as in the sequence's tier. Waits for a batch under way, and does its work off the event loop.
      * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in either, or a scorer that needs attention
      *     to be watched in a tier that does not; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into,
      *     so that some stayed; DISPOSED
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
         requireSequence(sequence);
-        const addonContext = addonContextOf(sequence.context), tier = packedTier(addonContext);
+        const addonContext = addonContextOf(sequence.context), tier = packedTier(addonContext, sequenceInternals(sequence)._sequenceId);
         if (this.#native === null || tier === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
-        const eviction = evictionOf(tier, options), native = this.#native;
+        const eviction = evictionOf(tier, options), native = this.#native, ensureAlive = aliveness(sequence);
         await whileAlive(sequence.context, async () => {
-            if (sequence.disposed) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
+            ensureAlive();
             const sequenceId = sequenceInternals(sequence)._sequenceId;
             prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
             try {
                 await evictOnce(addonContext, native, sequenceId, eviction, (event) => emitFor(addonContext, event));
+            } catch (error) {
+                throw toDeltaStoreError(error);
+            }
+        });
+    }
+
+    /**
+     * Gives a sequence another tier. Rows to come are kept by it at once; older ones are packed and dropped by it where that makes them
+     * smaller, and never get back what they have lost. What others share stays as it is. Waits for a batch under way, and does its work off the
+     * event loop.
+     * @throws DeltaStoreError TIER_UNKNOWN; OPTION_INVALID: not a sequence of a packed context, or one whose tier keeps rows F16;
+     *     MODEL_UNSUPPORTED: a tier that evicts, and a model with ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into, so that
+     *     some stayed as they were; DISPOSED
+     */
+    async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
+        requireSequence(sequence);
+        const addonContext = addonContextOf(sequence.context), native = this.#native, {_sequenceId: sequenceId} = sequenceInternals(sequence);
+        if (native === null || packedTier(addonContext) === undefined)
+            throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
+        const ensureAlive = aliveness(sequence);
+        await whileAlive(sequence.context, async () => {
+            ensureAlive();
+            const {eviction} = setSequenceTier(addonContext, native, sequenceId, name);
+            prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
+            try {
+                await native.repack(addonContext, sequenceId);
+                if (eviction !== null) await evictOnce(addonContext, native, sequenceId, eviction, (event) => emitFor(addonContext, event));
             } catch (error) {
                 throw toDeltaStoreError(error);
             }
@@ -157,13 +184,9 @@ export class DeltaStore {
         const {context} = source, native = this.#native, handle = addonContextOf(context), both = [source, target].map(sequenceInternals);
         if (native === null || packedTier(handle) === undefined || context !== target.context)
             throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");
-        // Disposal takes a while: it first gives the number back, which may then be another sequence's.
-        const disposals = () => both.map(({_sequenceId}) => disposalsOf(handle, _sequenceId)).join();
-        const before = disposals(), {_unusedSequenceIds: unused} = contextInternals(context);
-        const goes = both.some(({_sequenceId}) => unused.includes(_sequenceId));
+        const ensureAlive = aliveness(source, target);
         await withSequenceLock(target, () => whileAlive(context, async () => {
-            if (goes || source.disposed || target.disposed || disposals() !== before)
-                throw new DeltaStoreError("DISPOSED", "The source or the target is disposed");
+            ensureAlive();
             const {upTo = source.nextTokenIndex} = options;
             if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
                 throw invalid(`upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
@@ -231,6 +254,20 @@ function requireSequence(sequence: unknown): asserts sequence is LlamaContextSeq
         throw new DeltaStoreError("OPTION_INVALID", `A LlamaContextSequence is needed; given was ${inspect(sequence, {depth: -1})}`);
 }
 
+/** Disposal takes a while: it first gives the number back, which may then be another sequence's. Throws if one goes, or went since. */
+function aliveness(...sequences: LlamaContextSequence[]): () => void {
+    const of = (sequence: LlamaContextSequence) => {
+        const {_sequenceId} = sequenceInternals(sequence), {_unusedSequenceIds, _ctx} = contextInternals(sequence.context);
+        return {gone: sequence.disposed || _unusedSequenceIds.includes(_sequenceId), disposals: disposalsOf(_ctx, _sequenceId)};
+    };
+    const before = sequences.map(of);
+    return () => {
+        for (const [index, sequence] of sequences.entries())
+            if (before[index]!.gone || sequence.disposed || of(sequence).disposals !== before[index]!.disposals)
+                throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
+    };
+}
+
 /** Runs `work` while nothing else changes, evaluates or disposes the context. */
 async function whileAlive<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
     return await withContextLock(context, async () => {
@@ -289,16 +326,31 @@ function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
         : new DeltaStoreError("NOT_ATTACHED", `${what} this Llama instance has no store. Call attach(llama) first${advice}`);
 }
 
-// The same for getSequence's `sharingGroup`.
+// The same for getSequence's `kvCache` and `sharingGroup`.
 const getSequence = LlamaContext.prototype.getSequence;
-LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & {sharingGroup?: unknown} = {}) {
-    const {sharingGroup, ...others} = options;
+LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & SequenceOptions = {}) {
+    const {kvCache, sharingGroup, ...others} = options, handle = addonContextOf(this), native = nativeOf(handle);
     if (sharingGroup !== undefined && (typeof sharingGroup !== "string" || sharingGroup === ""))
         throw new DeltaStoreError("OPTION_INVALID", `sharingGroup is ${inspect(sharingGroup, {depth: 0})}; allowed is a name, or leave it out`);
-    const sequence = getSequence.call(this, others);
-    prefixSharing(addonContextOf(this))?.setGroup(sequenceInternals(sequence)._sequenceId, sharingGroup);
+    if (kvCache !== undefined && (native === null || typeof kvCache !== "string"))
+        throw new DeltaStoreError("OPTION_INVALID", native === null ? `kvCache is ${JSON.stringify(kvCache)}, but the context has the stock cache` :
+            `kvCache is ${inspect(kvCache, {depth: 0})}; allowed is the name of a tier`);
+    const sequence = getSequence.call(this, others), {_sequenceId: sequenceId} = sequenceInternals(sequence);
+    if (native === null) return sequence;
+    try {
+        setSequenceTier(handle, native, sequenceId, kvCache as string | undefined);
+    } catch (error) {
+        sequence.dispose();
+        throw error;
+    }
+    prefixSharing(handle)?.setGroup(sequenceId, sharingGroup);
     return sequence;
 };
+
+interface SequenceOptions {
+    kvCache?: unknown;
+    sharingGroup?: unknown;
+}
 
 let patched = false;
 

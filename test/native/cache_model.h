@@ -169,7 +169,7 @@ public:
         if (!extents[sequence].evicted) extents[sequence] = {true, sequences[sequence].front().position, next_position(sequence)};
         const ModelExtent& extent = extents[sequence];
         whole = cache.evict(sequence, how) && whole;
-        const int32_t window_begin = extent.end - cache.options().window;
+        const int32_t window_begin = extent.end - cache.tier(sequence).window;
         // Others hold the page too.
         const auto is_shared = [&](int index, const PageRef& reference) {
             for (size_t other = 0; other < before.size(); other++)
@@ -190,7 +190,9 @@ public:
             int had = 0, must = 0, uncounted = 0;
             for (const PageRef& reference : before[sequence][index]) {
                 const bool shared = is_shared(index, reference);
-                const bool stays = shared || reference.pinned() || reference.format != cache.options().format || reference.end_position() > window_begin;
+                const Tier& tier = cache.tier(sequence);
+                const bool stored = tier.packs() ? format_info(reference.format).packed : reference.format == tier.format;
+                const bool stays = shared || reference.pinned() || !stored || reference.end_position() > window_begin;
                 if (shared) CHECK(stay.count(reference.position) && stay.count(reference.end_position() - 1));
                 if (stays && reference.position < own_begin) {
                     uncounted += reference.count;
@@ -203,7 +205,7 @@ public:
             for (ModelToken& token : sequences[sequence]) {
                 if (token.evicted.count(index)) continue;
                 const bool stays = stay.count(token.position) > 0;
-                if (token.position >= window_begin || token.position < extent.begin + cache.options().sinks) CHECK(stays);
+                if (token.position >= window_begin || token.position < extent.begin + cache.tier(sequence).sinks) CHECK(stays);
                 if (!stays) token.evicted.insert(index);
                 have += stays;
             }
@@ -212,8 +214,26 @@ public:
             have -= uncounted;
             const int wanted = std::max(int(std::lround(how.keep * (extent.end - own_begin))), must);
             CHECK_AT_LEAST(have, std::min(had, wanted));
-            CHECK_AT_MOST(have, std::min(had, wanted + cache.options().sinks));
+            CHECK_AT_MOST(have, std::min(had, wanted + cache.tier(sequence).sinks));
         }
+    }
+    // Bytes of the pages that a sequence holds, others or not.
+    size_t page_bytes(int sequence) const {
+        size_t bytes = 0;
+        for (int index = 0; index < cache.table().tables(); index++)
+            for (const PageRef& reference : cache.table().table(sequence, index)) bytes += cache.table().layout(index, reference).bytes;
+        return bytes;
+    }
+    // Another tier; what is left of the rows may only get smaller, but for a packed page that others will fill.
+    void change_tier(int sequence, int index, bool repack) {
+        cache.set_tier(sequence, index);
+        if (!repack) return;
+        const size_t before = page_bytes(sequence);
+        const Failure failure = cache.repack(sequence);
+        if (failure != Failure::none) CHECK(failure == Failure::pool_limit && cache.options().pool_limit != 0);
+        size_t room = 0;
+        for (int table = 0; table < cache.table().tables(); table++) room += cache.table().layout(table, Format::k4v4, kPageRows).bytes;
+        CHECK_AT_MOST(page_bytes(sequence), before + room);
     }
     Failure apply_shifts() {
         const Failure failure = cache.apply_shifts([&](int layer, float* keys, int rows, int32_t delta) {

@@ -77,8 +77,11 @@ static void operate(CacheModel& model, Random& random) {
     const int sequence = random.between(0, count - 1);
     const int32_t end = model.next_position(sequence);
     const double kind = random.uniform();
-    if (model.cache.options().eviction && random.chance(0.15)) {
-        Eviction how = *model.cache.options().eviction;
+    const auto& eviction = model.cache.tier(sequence).eviction;
+    if (const int others = int(model.cache.options().others.size()); others > 0 && random.chance(0.1)) {
+        model.change_tier(sequence, random.between(0, others), random.chance(0.7));
+    } else if (eviction && random.chance(0.15)) {
+        Eviction how = *eviction;
         how.keep = random.uniform();
         how.schedule = schedule_by_name(random.chance(0.5) ? "uniform" : random.chance(0.5) ? "shared" : "adaptive");
         model.evict(sequence, how, model.cache.options().pool_limit == 0);
@@ -126,7 +129,7 @@ static void check_operations(const CacheOptions& options, int steps, uint64_t se
     model.clear();
     CHECK_EQUAL(model.cache.stats().pages, size_t(0));
     CHECK_EQUAL(model.cache.stats().resident_bytes, model.own_bytes());
-    CHECK_AT_MOST(model.mean_error(), 1.1);
+    if (options.others.empty()) CHECK_AT_MOST(model.mean_error(), 1.1);
     std::printf("# %zu exact rows, %zu packed rows: error %.2f times the expected, worst %.2f times\n", model.exact_rows,
                 model.packed_rows, model.mean_error(), model.worst_error);
 }
@@ -203,6 +206,23 @@ static void check_admission(uint64_t seed) {
     CHECK_AT_LEAST(admitted_rounds, 20);
 }
 
+// Sequences of all kinds of tiers, which change.
+static CacheOptions mixed_tiers(size_t limit) {
+    CacheOptions options = make_options(Format::k4v4, 16, 4, limit);
+    const auto add = [&](Format format, int window, const char* scorer) {
+        Tier tier = evicting(make_options(format, window, 4, 0), scorer ? scorer : "recency");
+        if (scorer == nullptr) tier.eviction.reset();
+        options.others.push_back(tier);
+    };
+    add(Format::f16, 16, nullptr);
+    add(Format::k4v2r6, 32, nullptr);
+    add(Format::k4v2, 16, "attention");
+    add(Format::k3v2, 0, "recency");
+    add(Format::k3v2r14, 64, "snapkv");
+    add(Format::f16, 16, "h2o");
+    return options;
+}
+
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     uint64_t seed = check::state().seed;
@@ -224,6 +244,8 @@ int main(int argc, char** argv) {
                 }
                 check::run("cache: what is exact, " + name, [&] { check_window(make_options(format, window, sinks, 0), seed); });
             }
+    check::run("cache: tiers that change, 10,000 operations", [&] { check_operations(mixed_tiers(0), 10000, seed + 5); });
+    check::run("cache: tiers that change within a limit", [&] { check_operations(mixed_tiers(700 << 10), 3000, seed + 6); });
     check::run("cache: a fork shares whole pages", check_fork_shares);
     check::run("cache: what is admitted can be reserved", [&] { check_admission(seed); });
     return check::finish();

@@ -1,0 +1,97 @@
+import {attach} from "llama-deltastore";
+import type {LlamaContextSequence, Token} from "node-llama-cpp";
+import t from "tap";
+import {codeOf, divergence, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
+import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+
+t.setTimeout(120_000);
+
+const llama = await openLlama();
+const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
+t.teardown(() => llama.dispose());
+const store = await attach(llama, {policy: {tiers: {half: {format: "k4v2", evict: {keep: 0.5, slack: 128}}}}});
+
+const text = randomTokens(600, 1), question = randomTokens(30, 2).slice(1);
+const settled = () => new Promise((resolve) => setTimeout(resolve, 50));
+
+function createContext(kvCache: string, options: object = {}) {
+    return model.createContext({contextSize: 1024, sequences: 5, threads: 1, flashAttention: true, batchSize: 256, kvCache, ...options});
+}
+
+async function nextLogits(sequence: LlamaContextSequence, tokens: readonly Token[]): Promise<Float32Array> {
+    const results = await sequence.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, {generateNext: {logits: true}}]]);
+    const logits = results.at(-1)!.next.logits!;
+    return Float32Array.from({length: logits.size}, (_, token) => logits.get(token as Token)!);
+}
+
+t.test("sequences of one context have tiers of their own", async (t) => {
+    const context = await createContext("high");
+    const tiers = [undefined, "exact", "conservative", "compact", "half"] as const;
+    const sequences = tiers.map((kvCache) => context.getSequence(kvCache === undefined ? {} : {kvCache}));
+    const logits: Float32Array[] = [];
+    for (const sequence of sequences) logits.push(await nextLogits(sequence, [...text, ...question]));
+    const {sequences: stats, sharing} = store.stats(context);
+    t.strictSame(stats.map(({tier}) => tier), ["high", "exact", "conservative", "compact", "half"]);
+    t.equal(sharing!.attached, 0, "tiers share nothing with one another");
+    const [high, exact, conservative, compact, half] = stats.map(({residentBytes}) => residentBytes) as [number, number, number, number, number];
+    t.ok(exact > 2.5 * high && high > conservative && conservative > compact && compact > half, `${[exact, high, conservative, compact, half]}`);
+    t.ok(stats[4]!.kept < 0.6);
+    const alone = await createContext("exact", {sequences: 1});
+    const expected = await nextLogits(alone.getSequence(), [...text, ...question]);
+    const distances = logits.map((found) => divergence(expected, found));
+    t.ok(distances[1]! < 1e-4 && distances[1]! < distances[0]!, `${distances}`);
+    const again = await createContext("conservative", {sequences: 1});
+    t.strictSame(await nextLogits(again.getSequence(), [...text, ...question]), logits[2], "as in a context of that tier");
+    // Of one tier they do, also through a kept prefix.
+    for (const sequence of [sequences[0]!, sequences[2]!]) sequence.dispose();
+    await settled();
+    await nextLogits(context.getSequence({kvCache: "conservative"}), [...text, ...randomTokens(20, 8).slice(1)]);
+    t.equal(store.stats(context).sharing!.attached, 1);
+    await Promise.all([context, alone, again].map(async (one) => await one.dispose()));
+});
+
+t.test("setTier makes what a sequence holds smaller, and never finer", async (t) => {
+    const context = await createContext("high");
+    const sequence = context.getSequence({kvCache: "exact"}), other = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(text);
+    const bytes = () => store.stats(context).sequences[0]!.residentBytes;
+    const sizes = [bytes()];
+    for (const tier of ["high", "conservative", "compact", "half", "exact"]) {
+        await store.setTier(sequence, tier);
+        t.equal(store.stats(context).sequences[0]!.tier, tier);
+        sizes.push(bytes());
+    }
+    for (const [index, size] of sizes.slice(1, 5).entries()) t.ok(size < sizes[index]!, `${sizes}`);
+    t.ok(sizes[1]! < 0.45 * sizes[0]! && sizes[5] === sizes[4], `${sizes}`);
+    t.match(store.stats(context).sequences[0], {tokens: 600, kept: Number});
+    t.equal((await generate(sequence, question, 10)).length, 10);
+    await sequence.eraseContextTokenRanges([{start: 300, end: 400}]);
+    t.equal((await generate(sequence, question, 10)).length, 10);
+
+    // While another one generates.
+    const generating = generate(other, text, 40);
+    await store.setTier(sequence, "compact");
+    t.equal((await generating).length, 40);
+    await context.dispose();
+});
+
+t.test("what a sequence can't be given", async (t) => {
+    const context = await createContext("high"), exact = await createContext("exact"), stock = await createContext("stock");
+    t.throws(() => context.getSequence({kvCache: "hihg"}), {code: "TIER_UNKNOWN", message: /did you mean "high"/});
+    t.throws(() => context.getSequence({kvCache: 5 as unknown as string}), {code: "OPTION_INVALID"});
+    t.throws(() => stock.getSequence({kvCache: "high"}), {code: "OPTION_INVALID", message: /stock cache/});
+    t.throws(() => exact.getSequence({kvCache: "high"}), {code: "OPTION_INVALID", message: /"exact"/});
+    await settled();
+    t.equal(exact.sequencesLeft, 5, "a sequence that was refused is free again");
+    t.doesNotThrow(() => exact.getSequence({kvCache: "exact"}));
+    const sequence = context.getSequence();
+    t.match(await rejection(store.setTier(sequence, "stock")), {code: "TIER_UNKNOWN"});
+    t.equal(await codeOf(store.setTier({} as LlamaContextSequence, "high")), "OPTION_INVALID");
+    t.equal(await codeOf(store.setTier(stock.getSequence(), "high")), "OPTION_INVALID");
+    sequence.dispose();
+    t.equal(await codeOf(store.setTier(sequence, "compact")), "DISPOSED");
+    const alibi = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("bloom-alibi")), gpuLayers: 0});
+    const positioned = await alibi.createContext({contextSize: 256, kvCache: "high", threads: 1, flashAttention: true});
+    t.throws(() => positioned.getSequence({kvCache: "recommended"}), {code: "MODEL_UNSUPPORTED", message: /ALiBi/});
+    await Promise.all([context, exact, stock, positioned].map(async (one) => await one.dispose()));
+});
