@@ -328,14 +328,15 @@ void Cache::watch_block(int layer, int kv_head, const Plan& plan, const Item& bl
         const int32_t position = buffers.positions[i];
         if (watched == WatchedQueries::last ? position < end - kLastQueries : watched == WatchedQueries::some && position % kWatchStep != 0) continue;
         const int to = queries.count++;
+        queries.maxima[to] = buffers.total[i];
+        queries.sums[to] = buffers.total[count + i];
+        if (to == i) continue;
         copy(buffers.query, i, to, head.key_dim);
         copy(buffers.codes, i, to, head.key_dim);
         copy(buffers.code_scales, i, to, head.key_groups());
         copy(buffers.code_sums, i, to, head.key_groups());
         copy(buffers.positions, i, to, 1);
         copy(buffers.slopes, i, to, 1);
-        queries.maxima[to] = buffers.total[i];
-        queries.sums[to] = buffers.total[count + i];
     }
     if (queries.count > 0) watch_queries(layer, kv_head, block.sequence, queries, buffers.centre_scores, buffers.kernel);
 }
@@ -344,15 +345,19 @@ void Cache::watch_queries(int layer, int kv_head, int sequence, const QueryBlock
     const HeadShape& head = options_.layers[layer].head;
     const int table = table_index(layer, kv_head);
     Watch& watch = watches_[sequence];
+    // What chooses among a page's rows depends on nothing that comes after they left the window: so whoever shares the page would choose them, too.
+    const int32_t reach = tier(sequence).watched() == WatchedQueries::some ? std::max(tier(sequence).window, 1) : INT32_MAX;
     int centre_in_use = -1;
     for (const PageRef& reference : sequences_.table(sequence, table)) {
         if (reference.pinned() || reference.gapped() || reference.end_position() <= watch.begin()) continue;
+        if (queries.positions[0] - (reference.end_position() - 1) > reach) continue;
         if (reference.position > queries.positions[queries.count - 1]) break;
         const PageRows rows{reference.page, &sequences_.layout(table, reference), head, reference.format,
                             reference.rows, reference.begin, reference.count, reference.position};
         alignas(64) float received[kPageRows] = {};
         QueryBlock block = queries;
         block.received = received;
+        block.reach = reach;
         attend_page(table, rows, reference.centre, block, centre_scores, centre_in_use, scratch);
         for (int32_t position = std::max(reference.position, watch.begin()); position < std::min(reference.end_position(), watch.end()); position++)
             watch.add(table, position, received[reference.begin + (position - reference.position)]);

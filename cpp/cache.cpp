@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
+#include <functional>
 
 #include "codec.h"
 #include "plan.h"
@@ -97,9 +97,10 @@ size_t Cache::own_bytes() const {
 }
 
 void Cache::account(size_t tokens, size_t more) {
-    const size_t sums = tokens * sequences_.tables() * sizeof(uint32_t);
+    size_t sums = tokens * sequences_.tables() * sizeof(uint32_t), watched = sums;
+    for (const Watch& watch : watches_) watched += watch.bytes();
     const size_t centre = own_centre_ < 0 && options_.rotate ? centre_floats_ * sizeof(float) : 0;
-    pool_.set_overhead(own_bytes() + sums + sums / 8 + centre + more);
+    pool_.set_overhead(own_bytes(), sums + watched / 8 + centre + more);
 }
 
 void Cache::begin_admission() {
@@ -210,7 +211,7 @@ void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int th
             for (int i = 0; i < segment.count; i++) {
                 const float* row = reinterpret_cast<const float*>(
                     reinterpret_cast<const uint8_t*>(rows.data) + (segment.token + i) * rows.token_stride + head * rows.head_stride);
-                float finite[kGroup * 16];
+                float finite[kMostDim];
                 if (options_.rotate || format_info(target.format).coded) {
                     copy_finite(row, finite, dim);
                     if (options_.rotate) kernels_.rotate(finite, 1, dim, keys ? key_block(dim) : kValueBlock);
@@ -232,14 +233,20 @@ void Cache::finish() {
         if (own_centre_ < 0) continue;
         for (int table = 0; table < sequences_.tables(); table++)
             pack_table(written, table, reinterpret_cast<float*>(scratch_[0].memory.get()));
-        if (!tier(written.sequence).evicts_by_watch()) watches_[written.sequence].drop_before(first_open(written.sequence));
+        if (tier(written.sequence).watched() != WatchedQueries::some) continue;
+        std::lock_guard<std::mutex> guard(mutex_);
+        watches_[written.sequence].drop_before(first_open(written.sequence));
     }
 }
 
 int32_t Cache::first_open(int sequence) const {
-    for (const PageRef& reference : sequences_.table(sequence, 0))
-        if (!reference.pinned() && !format_info(reference.format).packed) return reference.position;
-    return sequences_.last_position(sequence) + 1;
+    int32_t first = sequences_.last_position(sequence) + 1;
+    for (int table = 0; table < sequences_.tables(); table++) {
+        const PageTable& references = sequences_.table(sequence, table);
+        for (size_t i = references.size(); i > 0 && !references[i - 1].pinned() && !format_info(references[i - 1].format).packed; i--)
+            first = std::min(first, references[i - 1].position);
+    }
+    return first;
 }
 
 // `scratch`: floats for a page's keys and values.
@@ -325,24 +332,20 @@ void Cache::refine(const Written& written, int table, uint8_t* page, int row, in
     const int room = std::min(due - refined_rows(format, page, layout), count);
     if (room <= 0) return;
     const Watch& watch = watches_[written.sequence];
-    float scores[kPageRows];
+    const bool all_queries = tier(written.sequence).watched() == WatchedQueries::all;  // of others each row had as many
+    std::pair<float, int> scores[kPageRows];  // and the row
     for (int r = 0; r < count; r++) {
         const int32_t at = position + r;
         const bool known = at >= watch.begin() && at < watch.end();
         float energy = 0;
         for (int d = 0; d < shape.value_dim; d++) energy += values[r * shape.value_dim + d] * values[r * shape.value_dim + d];
-        scores[r] = known ? float(*watch.sum(table, at)) / float(written.end - at) * std::sqrt(energy) : 0.0f;
+        const float received = known ? float(*watch.sum(table, at)) / (all_queries ? float(written.end - at) : 1.0f) : 0.0f;
+        scores[r] = {received * std::sqrt(energy), r};
     }
-    std::vector<int> rows(count);
-    std::iota(rows.begin(), rows.end(), 0);
-    std::partial_sort(rows.begin(), rows.begin() + room, rows.end(), [&](int a, int b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a > b; });
-    rows.resize(room);
-    std::vector<float> chosen;
-    for (int& r : rows) {
-        chosen.insert(chosen.end(), values + r * shape.value_dim, values + (r + 1) * shape.value_dim);
-        r += row;
-    }
-    refine_rows(kernels_, page, layout, format, shape, rows, chosen.data());
+    std::partial_sort(scores, scores + room, scores + count, std::greater<>());
+    int rows[kMostRefined];
+    for (int i = 0; i < room; i++) rows[i] = row + scores[i].second;
+    refine_rows(kernels_, page, layout, format, shape, rows, room, values, row);
 }
 
 // The mean of a sequence's exact keys, once enough of them are there. Softmax does not change when a constant is taken from
@@ -509,7 +512,7 @@ CacheStats Cache::stats() const {
     std::lock_guard<std::mutex> guard(mutex_);
     CacheStats stats;
     stats.resident_bytes = pool_.resident_bytes() + own_bytes();
-    stats.peak_resident_bytes = std::max(pool_.peak_charged_bytes(), stats.resident_bytes);
+    stats.peak_resident_bytes = std::max(pool_.peak_bytes(), stats.resident_bytes);
     stats.pages = pool_.pages();
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
         double bytes = 0, rows = 0;
@@ -541,12 +544,14 @@ size_t Cache::projected_bytes(const CacheOptions& options, size_t tokens, int se
         window_row += layer.kv_heads * page_layout(format_info(options.format).packed ? options.window_format : options.format, layer.head, kPageRows).bytes / kPageRows;
         packed_row += layer.kv_heads * page_layout(options.format, layer.head, kPageRows).bytes / kPageRows;
     }
-    const size_t window_rows = size_t(options.window) + 2 * kWindowPageRows + options.sinks;
+    size_t sink_row = 0;
+    for (const LayerShape& layer : options.layers) sink_row += layer.kv_heads * page_layout(Format::f16, layer.head, kPageRows).bytes / kPageRows;
+    const size_t window_rows = size_t(options.window) + 2 * kWindowPageRows;
     const size_t open_rows = std::min(tokens, sequences * window_rows + ubatch);
     const size_t references = (tokens / kPageRows + sequences) * sizeof(PageRef);
     size_t tables = 0;
     for (const LayerShape& layer : options.layers) tables += layer.kv_heads;
-    const size_t bytes = open_rows * window_row + (tokens - open_rows) * packed_row + references * tables;
+    const size_t bytes = sequences * options.sinks * sink_row + open_rows * window_row + (tokens - open_rows) * packed_row + references * tables;
     const size_t slabs = bytes + bytes / 64 + 2 * PagePool::kSlabBytes;  // headers, and slabs that are not full
     return options.pool_limit ? std::min(slabs, options.pool_limit) : slabs;
 }

@@ -165,7 +165,7 @@ public:
     // On failure the target is as it was.
     Failure fork(int source, int target, int32_t from, int32_t to);
     // How much of the first `end` positions another sequence can take over and go on as if it had evaluated them: all, if they end the source
-    // or the window before them is still exact; else whole pages that lie before that window.
+    // or the rows of the window before them are not packed yet; else whole pages that lie before that window.
     int32_t prefix_end(int source, int32_t end) const;
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;

@@ -143,16 +143,17 @@ int refined_rows(Format format, const uint8_t* page, const PageLayout& layout) {
     return count;
 }
 
-void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
-                 const std::vector<int>& rows, const float* values) {
-    const int refined = format_info(format).refined, used = refined_rows(format, page, layout), count = int(rows.size()), dim = shape.value_dim;
-    std::vector<float> differences(size_t(count) * dim);
+void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const int* rows,
+                 int count, const float* values, int first) {
+    const int refined = format_info(format).refined, used = refined_rows(format, page, layout), dim = shape.value_dim;
+    float differences[kMostRefined * kMostDim];
     for (int i = 0; i < count; i++) {
-        read_rows(page, layout, format, shape, nullptr, rows[i], 1, nullptr, differences.data() + i * dim);
+        float* difference = differences + i * dim;
+        read_rows(page, layout, format, shape, nullptr, rows[i], 1, nullptr, difference);
+        for (int d = 0; d < dim; d++) difference[d] = values[size_t(rows[i] - first) * dim + d] - difference[d];
         page[layout.refined_rows + used + i] = uint8_t(rows[i] + 1);
     }
-    for (int i = 0; i < count * dim; i++) differences[i] = values[i] - differences[i];
-    kernels.pack_values(format_info(format).values, differences.data(), count, dim, used, refined, page + layout.refined_values,
+    kernels.pack_values(format_info(format).values, differences, count, dim, used, refined, page + layout.refined_values,
                         refined_scale(page, layout, refined, 0, 0));
 }
 

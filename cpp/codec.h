@@ -18,9 +18,10 @@ void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout,
 void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
                   int count, const float* values);
 
-// Codes what the codes of packed rows' values leave. values: [rows][value_dim]; the page has room for as many refined rows.
-void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
-                 const std::vector<int>& rows, const float* values);
+// Codes what the codes of `count` packed rows' values leave; the page has room for as many refined rows. values: [value_dim] of the page's
+// row `first` and those behind it. Takes no memory: the cache does it on ggml's threads.
+void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const int* rows,
+                 int count, const float* values, int first = 0);
 int refined_rows(Format format, const uint8_t* page, const PageLayout& layout);
 // Forgets those of rows from `first` on, which others may be written over.
 void unrefine_rows(Format format, uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first);

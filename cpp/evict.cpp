@@ -113,7 +113,7 @@ Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_
 bool Cache::evict(int sequence, const Eviction& how) {
     std::lock_guard<std::mutex> guard(mutex_);
     if (sequences_.last_position(sequence) < 0) return true;
-    account(0, 2 * sequences_.bookkeeping_bytes(sequence));
+    account();
     sequences_.begin_eviction(sequence);
     const int32_t end = sequences_.last_position(sequence) + 1, window_begin = end - tier(sequence).window;
     const int32_t own_begin = shared_end(sequence);

@@ -34,9 +34,11 @@ const FormatInfo& format_info(Format format);
 // False if there is no such format.
 bool format_by_name(const char* name, Format& format);
 
+inline constexpr int kMostDim = 1024;  // of a head
+
 struct HeadShape {
-    int key_dim = 0;    // multiple of kGroup
-    int value_dim = 0;  // multiple of kGroup
+    int key_dim = 0;    // multiple of kGroup, at most kMostDim
+    int value_dim = 0;
     [[gnu::always_inline]] int key_groups() const { return key_dim / kGroup; }
     [[gnu::always_inline]] int value_groups() const { return value_dim / kGroup; }
     bool operator==(const HeadShape& other) const { return key_dim == other.key_dim && value_dim == other.value_dim; }

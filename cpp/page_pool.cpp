@@ -104,7 +104,7 @@ bool PagePool::grow_resident(size_t bytes) {
         return false;
     }
     resident_ += bytes;
-    peak_ = std::max(peak_, charged() + kReferenceBytes);
+    peak_ = std::max(peak_, resident_ + held_);
     return true;
 }
 
@@ -129,7 +129,7 @@ PagePool::Slab* PagePool::map_slab(SizeClass& owner) {
     return slab;
 }
 
-// Exactly what allocate() would do: slabs with room in their order, a slab's freed pages before its untouched ones, then new slabs.
+// What allocate() would do, and no less than its charges: slabs with room in their order, a slab's freed pages before its untouched ones, then new slabs.
 bool PagePool::fits(const Demand& demand) const {
     if (limit_ == 0) return true;
     Demand sizes;  // each once

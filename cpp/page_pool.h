@@ -24,9 +24,10 @@ public:
     // The largest page a slab can hold.
     static size_t max_page_bytes();
 
-    // What the holders need now. Pages allocated later are charged with kReferenceBytes each until the next call.
-    void set_overhead(size_t bytes) {
-        overhead_ = bytes;
+    // What the holders hold now, and what they may come to need. Pages allocated later are charged with kReferenceBytes each until the next call.
+    void set_overhead(size_t held, size_t reserved) {
+        held_ = held;
+        reserved_ = reserved;
         counted_pages_ = pages_;
     }
 
@@ -46,7 +47,8 @@ public:
     uint32_t references(const uint8_t* page) const;
 
     size_t resident_bytes() const { return resident_; }
-    size_t peak_charged_bytes() const { return peak_; }
+    // The most that pages and holders took, as far as the latter told.
+    size_t peak_bytes() const { return peak_; }
     size_t pages() const { return pages_; }
     size_t limit_bytes() const { return limit_; }
     bool hit_limit() const { return hit_limit_; }
@@ -61,12 +63,13 @@ private:
     uint8_t* take(Slab& slab, bool fresh);
     static Slab* slab_of(const uint8_t* page);
     bool grow_resident(size_t bytes);
-    size_t charged() const { return resident_ + overhead_ + (pages_ > counted_pages_ ? (pages_ - counted_pages_) * kReferenceBytes : 0); }
+    size_t charged() const { return resident_ + held_ + reserved_ + (pages_ > counted_pages_ ? (pages_ - counted_pages_) * kReferenceBytes : 0); }
 
     std::vector<std::unique_ptr<SizeClass>> classes_;
     size_t limit_;
     size_t resident_ = 0;
-    size_t overhead_ = 0;
+    size_t held_ = 0;
+    size_t reserved_ = 0;
     size_t peak_ = 0;
     size_t pages_ = 0;
     size_t counted_pages_ = 0;

@@ -121,8 +121,7 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                     return false;
                 }
                 if (format_info(fresh.format).coded) std::memset(fresh.page, 0, layout(index, fresh).bytes);
-                // Not twice as many, as a vector has it: what lies empty then is a percent of a packed cache.
-                if (table.size() == table.capacity()) table.reserve(table.size() + table.size() / 8 + 1);
+                make_room(table);
                 table.push_back(fresh);
             }
             PageRef& tail = table.back();
@@ -195,6 +194,7 @@ void SequenceTable::split(int index, PageTable& table, int32_t position) {
         int32_t positions[kPageRows];
         row_positions(index, whole, positions);
         const int count = int(std::lower_bound(positions, positions + whole.count, position) - positions);
+        make_room(table);
         table[i] = slice(index, whole, 0, count);
         table.insert(table.begin() + i + 1, slice(index, whole, count, whole.count - count));
         release(whole);

@@ -40,6 +40,11 @@ struct PageRef {
 
 using PageTable = std::vector<PageRef>;
 
+// Room for one more. Not for twice as many, as a vector has it: what lies empty then is a percent of a packed cache.
+inline void make_room(PageTable& table) {
+    if (table.size() == table.capacity()) table.reserve(table.size() + table.size() / 8 + 1);
+}
+
 // The positions [begin, end) that a sequence stands for once rows were evicted, which may have been its first or last ones.
 struct Extent {
     bool evicted = false;  // otherwise the rows tell

@@ -160,6 +160,7 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     reference.page = sequences.allocate(layout);
     if (reference.page == nullptr)
         throw CodedError(sequences.pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY", "The pool has no page for the rows of the state");
+    make_room(references);
     references.push_back(reference);
     const HeadShape& shape = sequences.shape(table);
     if (whole) {

@@ -110,6 +110,8 @@ Tier tier_of(const Napi::Object& config) {
         throw CodedError("OPTION_INVALID", "There is no window format " + window_format);
     tier.window = config.Get("window").As<Napi::Number>().Int32Value();
     tier.sinks = config.Get("sinks").As<Napi::Number>().Int32Value();
+    if (tier.window == 0 && format_info(tier.format).refined > 0)
+        throw CodedError("OPTION_INVALID", "Tier " + tier.name + " has important rows and no window to find them in");
     const Napi::Value eviction = config.Get("eviction");
     if (eviction.IsObject()) tier.eviction = eviction_of(eviction.As<Napi::Object>());
     return tier;

@@ -119,7 +119,7 @@ export class DeltaStore {
     }
 
     /**
-     * Drops rows of a sequence now, whether or not its tier would. Sinks and the exact window stay. What is left out of the options
+     * Drops rows of a sequence now, whether or not its tier would. Sinks and the window stay. What is left out of the options
      * is as in the sequence's tier. Waits for a batch under way, and does its work off the event loop.
      * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in either, or a scorer that needs attention
      *     to be watched in a tier that does not; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into,

@@ -339,7 +339,9 @@ inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int 
     }
     if (!whole) outside<Rows>(scores, begin, end, kMinusInfinity);
     if (queries.received != nullptr) {
-        add_received<Rows>(scores, begin, end, queries.maxima[i], queries.sums[i], queries.received);
+        const int32_t behind = queries.positions[i] - rows.position;  // of the first row
+        const int reached = behind > queries.reach ? begin + (behind - queries.reach) : begin;
+        add_received<Rows>(scores, reached, end, queries.maxima[i], queries.sums[i], queries.received);
         return false;
     }
     const float highest = lane_max<Rows>(scores);

@@ -22,8 +22,10 @@ struct QueryBlock {
     float* maxima = nullptr;  // [count], -inf at first
     float* sums = nullptr;    // [count], 0 at first
     float* output = nullptr;  // [count][value_dim], 0 at first; divided by the sum at the end
-    // If set, the softmax is done: nothing of the above changes, and each row's weights, over all queries, are added to received[row].
+    // If set, the softmax is done: nothing of the above changes, and each row's weights, over all queries that are at most `reach` positions
+    // ahead of it, are added to received[row].
     float* received = nullptr;  // [kPageRows]
+    int32_t reach = INT32_MAX;
 };
 
 // The rows of one page reference.
@@ -53,7 +55,7 @@ struct Kernels {
     void (*rotate)(float* rows, int count, int dim, int block);
 
     // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on; the page has room for
-    // `page_rows`: kPageRows, or for the linear codings kWindowPageRows. `centre` [dim] is taken from each key first, nothing if null. A
+    // `page_rows`: kPageRows; kWindowPageRows for the linear codings; as many as can be refined for trellis codes. `centre` [dim] is taken from each key first, nothing if null. A
     // scale is the projection scale <x,x>/<x,c> of its group (Gao & Long 2024, RaBitQ, arXiv 2405.12497, has the same estimator), for
     // code points at unit variance; linear codings have that of their largest element.
     void (*pack_keys)(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, int page_rows, uint8_t* codes,

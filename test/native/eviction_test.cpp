@@ -317,7 +317,8 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
                 for (int t = 0; t < count; t++) {
                     const int32_t position = tokens[t].position;
                     if (weights && last_ones && t + kLastQueries < count) continue;
-                    if (weights && !eviction && position % kWatchStep != 0) continue;
+                    const bool some = weights && !eviction;
+                    if (some && position % kWatchStep != 0) continue;
                     for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
                         const float* from = queries.data() + (size_t(h) * count + t) * head.key_dim;
                         std::vector<float> query(from, from + head.key_dim);
@@ -327,7 +328,8 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
                             const auto own = std::find_if(rows.begin(), rows.end(), [&](const DefinedRow& row) { return row.position == position; });
                             heads->add(layer, h, model.cache.options().far_turns[layer], query, expected, own->key, (own + 1)->key);
                         }
-                        for (size_t r = 0; weights && r < rows.size(); r++) (*weights)[table][rows[r].position] += expected.weights[r];
+                        for (size_t r = 0; weights && r < rows.size(); r++)
+                            if (!some || position - rows[r].position <= model.cache.options().window) (*weights)[table][rows[r].position] += expected.weights[r];
                     }
                 }
             }
@@ -427,7 +429,7 @@ static void check_refined_choice(Format format, uint64_t seed) {
             double least_refined = kInfinity, best_plain = 0;
             for (int r = 0; r < kPageRows; r++) {
                 const int32_t position = reference.position + r;
-                const double score = expected[table][position] / (count - position) *
+                const double score = expected[table][position] *
                                      value_norm(format, model.cache.table().shape(table), reference.page, layout, r);
                 if (refined.count(r)) least_refined = std::min(least_refined, score);
                 else best_plain = std::max(best_plain, score);

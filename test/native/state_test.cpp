@@ -22,7 +22,7 @@ static CacheOptions make_options(Format format, int window = 16, int sinks = 4, 
 }
 
 static CacheOptions small_options(Format format) {
-    CacheOptions options = make_options(format, 0, 4);
+    CacheOptions options = make_options(format, format_info(format).refined > 0 ? 16 : 0, 4);
     options.layers = {{1, 1, {64, 64}}};
     return options;
 }
@@ -193,6 +193,66 @@ static void check_flips(Format format) {
     CHECK_EQUAL(at.target.cache.stats().pages, size_t(0));
 }
 
+// The checksum over changed bytes, by its definition in state.h's implementation.
+static void reseal(Bytes& bytes, const std::vector<size_t>& parts) {
+    uint64_t hash = 0xcbf29ce484222325ull;
+    size_t at = 0;
+    for (const size_t part : parts)
+        for (size_t done = 0; done < part; done += 8) {
+            uint64_t word = 0;
+            const size_t count = std::min<size_t>(8, part - done);
+            std::memcpy(&word, bytes.data() + at, count);
+            at += count;
+            hash = (hash ^ word) * 0x100000001b3ull;
+            hash ^= hash >> 29;
+        }
+    hash ^= hash >> 32;
+    std::memcpy(bytes.data() + at, &hash, 8);
+}
+
+// Bytes that no honest writer wrote, under a right checksum: refused by name, or rows of some value; never memory that is not the page's.
+static void check_forged(Format format, uint64_t seed) {
+    Damaged at(format);
+    std::vector<size_t> parts;  // as they were written
+    write_state(at.source.cache, kFingerprint, {0, 1}, [&](const void*, size_t count) { parts.push_back(count); });
+    parts.pop_back();
+    Bytes honest = at.bytes;
+    reseal(honest, parts);
+    CHECK(honest == at.bytes);
+    Random random(seed);
+    int loaded = 0, refused = 0;
+    for (int round = 0; round < 600 && check::clean(); round++) {
+        Bytes forged = at.bytes;
+        // Mostly what is not codes: parts of a few bytes, and the ends of pages.
+        size_t begin = 0, part = 0;
+        for (const size_t chosen = random.between(0, int(parts.size()) - 1); part < chosen; part++) begin += parts[part];
+        const size_t offset = parts[part] < 64 || random.chance(0.5) ? random.between(0, int(parts[part]) - 1) : parts[part] - random.between(1, 64);
+        forged[begin + offset] = uint8_t(random.chance(0.5) ? random.next() : 0xff);
+        reseal(forged, parts);
+        CacheModel target(small_options(format), *select_kernels(), 3);
+        const std::string code = load(target, forged, -1, kFingerprint, 10000);
+        (code.empty() ? loaded : refused)++;
+        if (!code.empty()) CHECK_EQUAL(target.cache.stats().pages, size_t(0));
+        for (int sequence : {0, 1}) {
+            const int32_t next = target.cache.last_position(sequence) + 1;
+            if (next > 5000 || target.cache.reserve({{{sequence, next}}}) != Failure::none) continue;
+            target.cache.start(0, 1);
+            const std::vector<float> rows = random.gaussians(3 * 64);
+            const RowsView view{rows.data(), 64 * sizeof(float), 64 * sizeof(float)};
+            target.cache.write_keys(0, view, 0, 1);
+            target.cache.write_values(0, view, 0, 1);
+            std::vector<float> output(64);
+            AttentionInput input{view, output.data(), 64 * sizeof(float), 64 * sizeof(float), 0.1f, 0.0f};
+            target.cache.attend(0, input, 0, 1);
+            target.cache.finish();
+        }
+        if (at.target.cache.options().eviction) target.cache.evict(0, *at.target.cache.options().eviction);
+        target.cache.clear();
+    }
+    CHECK_AT_LEAST(loaded, 50);
+    CHECK_AT_LEAST(refused, 50);
+}
+
 #define CHECK_CODE(found, expected) \
     do { \
         const std::string check_found = (found); \
@@ -267,6 +327,7 @@ int main(int argc, char** argv) {
                 check::run("state: round trip, " + name + ", window " + std::to_string(window) + ", sinks " + std::to_string(sinks),
                            [&] { check_round_trip(make_options(format, window, sinks), seed); });
         check::run("state: cut short at every length, " + name, [&] { check_cut_short(format); });
+        check::run("state: forged, " + name, [&] { check_forged(format, seed); });
         check::run("state: every byte flipped, " + name, [&] { check_flips(format); });
     }
     check::run("state: of another model, format, version or size", check_refused);

@@ -116,9 +116,12 @@ function contradictions(file: PolicyFile, tierNames: readonly string[]): string[
         if (refines && tier.window === 0)
             problems.push(problem(pointerTo(pointerTo("/tiers", name), "important"), tier.important,
                 "contradicts the window 0: which rows matter is seen in the window; give a larger one, or leave it out"));
-        if (format !== "f16" || tier.evict !== undefined) continue;
-        for (const field of ["window", "windowFormat", "sinks"] as const) {
-            if (tier[field] !== undefined)
+        if (format !== "f16") continue;
+        if (tier.windowFormat !== undefined)
+            problems.push(problem(pointerTo(pointerTo("/tiers", name), "windowFormat"), tier.windowFormat,
+                'contradicts the format "f16", which keeps all rows F16; leave it out, or choose "k4v4", "k4v2" or "k3v2"'));
+        for (const field of ["window", "sinks"] as const) {
+            if (tier[field] !== undefined && tier.evict === undefined)
                 problems.push(problem(pointerTo(pointerTo("/tiers", name), field), tier[field],
                     'contradicts the format "f16", which keeps all rows F16; leave it out, give "evict", or choose "k4v4", "k4v2" or "k3v2"'));
         }

@@ -70,7 +70,7 @@ export interface PolicyTier {
      */
     window?: number;
     /**
-     * How rows are stored until they leave the window: `k8v8` at 8 bits, which evaluates faster and takes half the memory, `f16` as they are. `k8v8` if absent. Without effect on `f16` without `evict`.
+     * How rows are stored until they leave the window: `k8v8` at 8 bits, which evaluates faster and takes half the memory, `f16` as they are. `k8v8` if absent. Not with the format `f16`.
      */
     windowFormat?: "k8v8" | "f16";
     /**

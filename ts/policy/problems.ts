@@ -45,10 +45,11 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
         }
         case "required":
             return error.params["missingProperty"] === "keep" ? problem(pointer, data, 'has no "keep"; give a number from 0 to 1')
+                : error.params["missingProperty"] === "share" ? problem(pointer, data, 'has no "share"; give 0, 0.1 or 0.2')
                 : problem(pointer, data, 'has neither "format" nor "extends"; give one of them');
         case "enum": {
             const allowed = error.params["allowedValues"] as readonly string[];
-            const hint = typeof data === "string" ? didYouMean(data, allowed) : "";
+            const hint = typeof data === "string" ? didYouMean(data, allowed.filter((value) => typeof value === "string")) : "";
             return problem(pointer, data, `is not allowed; allowed are ${quoteList(allowed)}${hint}`);
         }
         case "const":
