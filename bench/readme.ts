@@ -3,7 +3,6 @@ import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {CacheReport, EvalReport} from "../ts/eval/report.js";
 import type {RetrievalSummary} from "../ts/eval/retrieval.js";
-import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import type {MemoryReport} from "./memory.js";
 import type {SweepPoint} from "./quality/pareto.js";
 import {SpeedFigures, type SpeedReport} from "./speed-report.js";
@@ -76,10 +75,8 @@ function sweep(name: string): string {
 
 const {tables} = new SpeedFigures(results("speed") as SpeedReport);
 const avx2 = new SpeedFigures(results("speed-avx2") as SpeedReport).tables.speed;
-const firstToken = Object.fromEntries(
-    Object.entries(firstTokenTables(results("first-token") as FirstTokenReport)).map(([name, rendered]) => [name, () => rendered]));
 const all = {
-    quality, retrieval, generation, memory, sharing, ...tables, avx2, ...firstToken, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
+    quality, retrieval, generation, memory, sharing, ...tables, avx2, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
 };
 for (const page of ["README.md", "docs/tiers.md"]) {
     const file = path.join(root, page);

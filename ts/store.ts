@@ -11,6 +11,7 @@ import type {NativeBinding, NativeSequenceStats} from "./native.js";
 import {disposalsOf, emitFor, nativeOf, packedContextClass, packedTier, prefixSharing, setSequenceTier} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
+import {didYouMean} from "./policy/nearest.js";
 import {pageFormatOf, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
 import {
     contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type DecodeRequest,
@@ -156,6 +157,8 @@ export class DeltaStore {
         const addonContext = addonContextOf(sequence.context), native = this.#native, {_sequenceId: sequenceId} = sequenceInternals(sequence);
         if (native === null || packedTier(addonContext) === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
+        if (typeof name !== "string")
+            throw new DeltaStoreError("OPTION_INVALID", `The tier is ${inspect(name, {depth: 0})}; allowed is the name of a tier`);
         const ensureAlive = aliveness(sequence);
         await whileAlive(sequence.context, async () => {
             ensureAlive();
@@ -329,7 +332,11 @@ function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
 // The same for getSequence's `kvCache` and `sharingGroup`.
 const getSequence = LlamaContext.prototype.getSequence;
 LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & SequenceOptions = {}) {
-    const {kvCache, sharingGroup, ...others} = options, handle = addonContextOf(this), native = nativeOf(handle);
+    const {kvCache, sharingGroup, ...others} = options ?? {}, handle = addonContextOf(this), native = nativeOf(handle);
+    for (const name of Object.keys(others)) {
+        const hint = didYouMean(name, ["kvCache", "sharingGroup"]);
+        if (hint !== "") throw new DeltaStoreError("OPTION_INVALID", `getSequence has no option ${JSON.stringify(name)}${hint}`);
+    }
     if (sharingGroup !== undefined && (typeof sharingGroup !== "string" || sharingGroup === ""))
         throw new DeltaStoreError("OPTION_INVALID", `sharingGroup is ${inspect(sharingGroup, {depth: 0})}; allowed is a name, or leave it out`);
     if (kvCache !== undefined && (native === null || typeof kvCache !== "string"))
