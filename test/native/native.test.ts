@@ -5,7 +5,7 @@ import t, {type Test} from "tap";
 import {root} from "../support/paths.js";
 
 // The engine's own tests: built here, run plainly with every kernel, and once under the address and undefined-behaviour sanitizers.
-t.setTimeout(600_000);
+t.setTimeout(1_500_000);  // two builds, the second with sanitizers
 
 const run = promisify(execFile);
 /** `kernels` and `packing` go through all kernels themselves; the others run on the one that DELTASTORE_KERNEL names. */
