@@ -167,17 +167,6 @@ void Cache::attend(int layer, const AttentionInput& input, int thread, int) {
     if (layer > 0) pack_layer(layer - 1, plan, reinterpret_cast<float*>(scratch_[thread].memory.get()));
 }
 
-void Cache::pack_layer(int layer, Plan& plan, float* scratch) {
-    if (own_centre_ < 0 || plan.next_pack[layer].load(std::memory_order_relaxed) < 0) return;
-    const int kv_heads = options_.layers[layer].kv_heads, items = kv_heads * int(plan.written.size());
-    for (;;) {
-        const int item = plan.next_pack[layer].fetch_add(1, std::memory_order_relaxed);
-        if (item >= items) return;
-        const Written& written = plan.written[item / kv_heads];
-        if (tier(written.sequence).packs()) pack_table(written, table_index(layer, item % kv_heads), scratch);
-    }
-}
-
 void Cache::run_item(int layer, const AttentionInput& input, Plan& plan, int kv_head, int block_index, int only_run, uint8_t* scratch) {
     const LayerShape& shape = options_.layers[layer];
     const HeadShape& head = shape.head;

@@ -16,20 +16,11 @@ static std::vector<HeadShape> table_shapes(const std::vector<LayerShape>& layers
     return shapes;
 }
 
-static int most_sinks(const CacheOptions& options) {
-    int most = options.sinks;
-    for (const Tier& other : options.others) most = std::max(most, other.sinks);
-    return most;
-}
-
-static constexpr int kCentreRows = 64;   // rows of a sequence that a centre is the mean of, at least
-static constexpr size_t kMostCentres = kNoCentre;
-
 Cache::Cache(CacheOptions options, const Kernels& kernels)
     : options_(std::move(options)),
       kernels_(kernels),
       pool_(options_.pool_limit),
-      sequences_(pool_, table_shapes(options_.layers), options_.max_sequences + options_.kept_prefixes, most_sinks(options_)) {
+      sequences_(pool_, table_shapes(options_.layers), options_.max_sequences + options_.kept_prefixes) {
     tiers_.push_back(&options_);
     for (const Tier& other : options_.others) tiers_.push_back(&other);
     tier_of_.resize(sequences_.sequences());
@@ -90,6 +81,10 @@ bool Cache::fits(PagePool::Demand demand) const {
     return pool_.fits(demand);
 }
 
+Failure Cache::no_page() const {
+    return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+}
+
 size_t Cache::own_bytes() const {
     size_t bytes = sequences_.bookkeeping_bytes() + centres_.size() * centre_floats_ * sizeof(float);
     for (const Watch& watch : watches_) bytes += watch.bytes();
@@ -97,23 +92,36 @@ size_t Cache::own_bytes() const {
 }
 
 void Cache::account(size_t tokens, size_t more) {
-    size_t sums = tokens * sequences_.tables() * sizeof(uint32_t), watched = sums;
-    for (const Watch& watch : watches_) watched += watch.bytes();
-    const size_t centre = own_centre_ < 0 && options_.rotate ? centre_floats_ * sizeof(float) : 0;
-    pool_.set_overhead(own_bytes(), sums + watched / 8 + centre + more);
+    pool_.set_held(own_bytes());
+    size_t begun = 0;
+    growing_bytes_ = 0;
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++) {
+        const size_t bytes = watches_[sequence].bytes();
+        growing_bytes_ += bytes;
+        if (bytes == 0 && tier(sequence).watched() != WatchedQueries::none) begun += Watch::least_bytes(sequences_.tables());
+    }
+    expected_bytes_ = begun + (own_centre_ < 0 && options_.rotate ? centre_floats_ * sizeof(float) : 0) + more;
+    expect(tokens);
+}
+
+void Cache::expect(size_t tokens) {
+    const size_t sums = tokens * sequences_.tables() * sizeof(uint32_t);
+    pool_.set_reserved(expected_bytes_ + sums + (growing_bytes_ + sums) / 8);
 }
 
 void Cache::begin_admission() {
     std::lock_guard<std::mutex> guard(mutex_);
     admitted_.clear();
     admitted_tokens_ = 0;
+    if (pool_.limit_bytes() != 0) account();
 }
 
 bool Cache::admit(int sequence, int32_t position, int count) {
+    if (pool_.limit_bytes() == 0) return true;
     std::lock_guard<std::mutex> guard(mutex_);
     PagePool::Demand demand = admitted_;
     sequences_.add_demand(sequence, position, count, open_format(sequence), open_centre(sequence), demand);
-    account(admitted_tokens_ + count);
+    expect(admitted_tokens_ + count);
     if (!fits(demand)) return false;
     admitted_ = demand;
     admitted_tokens_ += count;
@@ -164,7 +172,7 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
                     for (const Span& undo : reserved->spans)
                         erase_locked(undo.sequence, reserved->tokens[undo.first].position, INT32_MAX);
                 plans_.clear();
-                return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+                return no_page();
             }
         }
     }
@@ -224,176 +232,6 @@ void Cache::write(int layer, bool keys, const RowsView& rows, int thread, int th
     }
 }
 
-void Cache::finish() {
-    if (current_ < 0) return;
-    const Plan& plan = *plans_[current_];
-    for (const Written& written : plan.written) {
-        if (!tier(written.sequence).packs()) continue;
-        if (own_centre_ < 0) find_centre(written.sequence, written.end);
-        if (own_centre_ < 0) continue;
-        for (int table = 0; table < sequences_.tables(); table++)
-            pack_table(written, table, reinterpret_cast<float*>(scratch_[0].memory.get()));
-        if (tier(written.sequence).watched() != WatchedQueries::some) continue;
-        std::lock_guard<std::mutex> guard(mutex_);
-        watches_[written.sequence].drop_before(first_open(written.sequence));
-    }
-}
-
-int32_t Cache::first_open(int sequence) const {
-    int32_t first = sequences_.last_position(sequence) + 1;
-    for (int table = 0; table < sequences_.tables(); table++) {
-        const PageTable& references = sequences_.table(sequence, table);
-        for (size_t i = references.size(); i > 0 && !references[i - 1].pinned() && !format_info(references[i - 1].format).packed; i--)
-            first = std::min(first, references[i - 1].position);
-    }
-    return first;
-}
-
-// `scratch`: floats for a page's keys and values.
-void Cache::pack_table(const Written& written, int table, float* scratch) {
-    PageTable& references = sequences_.table(written.sequence, table);
-    const auto packed = [](const PageRef& reference) { return format_info(reference.format).packed; };
-    // What is older than a packed page was packed before, unless this ubatch opened that page (window 0).
-    size_t first = references.size();
-    while (first > 0 && !(packed(references[first - 1]) && references[first - 1].position < written.begin)) first--;
-    size_t count = references.size();
-    for (size_t i = first; i < count; i++) {  // oldest first, so that a later call finds those that got no page
-        const PageRef& reference = references[i];
-        if (reference.pinned() || reference.gapped() || packed(reference) || reference.end_position() > written.end - tier(written.sequence).window) continue;
-        const bool open = i + 1 == count && reference.end_row() < reference.rows;
-        if (open || reference.shift != 0) continue;
-        if (!pack_reference(written, table, references, i, scratch)) return;  // tried again after the next ubatch
-        if (references.size() < count) i--;
-        count = references.size();
-    }
-}
-
-// Rows go behind those of the packed page before them while it has room, and then into a new one.
-bool Cache::pack_reference(const Written& written, int table, PageTable& references, size_t index, float* scratch) {
-    const HeadShape& shape = sequences_.shape(table);
-    const Format format = tier(written.sequence).format;
-    const PageRef reference = references[index];
-    PageRef* const before = index > 0 ? &references[index - 1] : nullptr;
-    const PageLayout& target = sequences_.layout(table, format, kPageRows);
-    int joining = 0;
-    uint8_t* page = nullptr;
-    {
-        std::lock_guard<std::mutex> guard(mutex_);
-        if (before != nullptr && before->kind == PageKind::plain && before->format == format && before->centre == own_centre_ &&
-            before->shift == 0 && before->end_position() == reference.position && pool_.references(before->page) == 1)
-            joining = std::min<int>(reference.count, before->rows - before->end_row());
-        if (joining < reference.count) {
-            page = sequences_.allocate(target);
-            if (page == nullptr) return false;
-            std::memset(page, 0, target.bytes);  // state files hold whole pages
-        }
-    }
-    const int rest = reference.count - joining;
-    const PageLayout& source = sequences_.layout(table, reference);
-    const auto read = [&](float* keys, float* values) {
-        read_rows(reference.page, source, reference.format, shape, nullptr, reference.begin, reference.count, keys, values);
-    };
-    const float* centre = this->centre(own_centre_, table);
-    read(scratch, nullptr);
-    if (joining > 0) deltastore::write_keys(kernels_, before->page, target, format, shape, centre, before->end_row(), joining, scratch);
-    if (rest > 0) deltastore::write_keys(kernels_, page, target, format, shape, centre, 0, rest, scratch + joining * shape.key_dim);
-    read(nullptr, scratch);
-    const auto write_values = [&](uint8_t* to, int row, int first, int count) {
-        const float* values = scratch + first * shape.value_dim;
-        unrefine_rows(format, to, target, shape, row);  // of rows that were erased
-        deltastore::write_values(kernels_, to, target, format, shape, row, count, values);
-        refine(written, table, to, row, count, reference.position + first, values);
-    };
-    if (joining > 0) write_values(before->page, before->end_row(), 0, joining);
-    if (rest > 0) write_values(page, 0, joining, rest);
-    std::lock_guard<std::mutex> guard(mutex_);
-    if (joining > 0) before->count = uint8_t(before->count + joining);
-    if (rest == 0) {
-        sequences_.release(reference);
-        references.erase(references.begin() + index);
-        return true;
-    }
-    PageRef& moved = references[index];
-    moved.position += joining;
-    moved.count = uint8_t(rest);
-    moved.centre = uint8_t(own_centre_);
-    sequences_.replace(moved, page, format, kPageRows, 0);
-    return true;
-}
-
-// Of rows just packed, [count][value_dim] from row `row` on, those whose values add most to what queries see get a second code: as many as
-// are these rows' part of a page's refined rows.
-void Cache::refine(const Written& written, int table, uint8_t* page, int row, int count, int32_t position, const float* values) {
-    const Format format = tier(written.sequence).format;
-    if (format_info(format).refined == 0) return;
-    const HeadShape& shape = sequences_.shape(table);
-    const PageLayout& layout = sequences_.layout(table, format, kPageRows);
-    const int due = int(std::lround(double(format_info(format).refined) * (row + count) / kPageRows));
-    const int room = std::min(due - refined_rows(format, page, layout), count);
-    if (room <= 0) return;
-    const Watch& watch = watches_[written.sequence];
-    const bool all_queries = tier(written.sequence).watched() == WatchedQueries::all;  // of others each row had as many
-    std::pair<float, int> scores[kPageRows];  // and the row
-    for (int r = 0; r < count; r++) {
-        const int32_t at = position + r;
-        const bool known = at >= watch.begin() && at < watch.end();
-        float energy = 0;
-        for (int d = 0; d < shape.value_dim; d++) energy += values[r * shape.value_dim + d] * values[r * shape.value_dim + d];
-        const float received = known ? float(*watch.sum(table, at)) / (all_queries ? float(written.end - at) : 1.0f) : 0.0f;
-        scores[r] = {received * std::sqrt(energy), r};
-    }
-    std::partial_sort(scores, scores + room, scores + count, std::greater<>());
-    int rows[kMostRefined];
-    for (int i = 0; i < room; i++) rows[i] = row + scores[i].second;
-    refine_rows(kernels_, page, layout, format, shape, rows, room, values, row);
-}
-
-// The mean of a sequence's exact keys, once enough of them are there. Softmax does not change when a constant is taken from
-// every key, and codes are finer without it.
-void Cache::find_centre(int sequence, int32_t end) {
-    std::vector<float> means(centre_floats_, 0.0f), keys;
-    for (int table = 0; table < sequences_.tables(); table++) {
-        const int dim = sequences_.shape(table).key_dim;
-        float* mean = means.data() + centre_offset_[table];
-        int rows = 0;
-        for (const PageRef& reference : sequences_.table(sequence, table)) {
-            const int count = std::min<int>(reference.count, end - reference.position);
-            if (reference.pinned() || format_info(reference.format).packed || count <= 0) continue;
-            keys.resize(size_t(count) * dim);
-            read_rows(reference.page, sequences_.layout(table, reference), reference.format,
-                      sequences_.shape(table), nullptr, reference.begin, count, keys.data(), nullptr);
-            for (int r = 0; r < count; r++)
-                for (int d = 0; d < dim; d++) mean[d] += keys[r * dim + d];
-            rows += count;
-        }
-        if (rows < kCentreRows) return;
-        for (int d = 0; d < dim; d++) mean[d] /= float(rows);
-    }
-    std::lock_guard<std::mutex> guard(mutex_);
-    own_centre_ = add_centre(means, {});
-}
-
-int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken) {
-    for (size_t i = 0; i < centres_.size(); i++)
-        if (*centres_[i] == vector) return int(i);
-    size_t index = centres_.size();
-    if (index >= kMostCentres) {  // takes the place of one that no page names
-        taken.resize(kMostCentres);
-        if (own_centre_ >= 0) taken[own_centre_] = true;
-        for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
-            for (int table = 0; table < sequences_.tables(); table++)
-                for (const PageRef& reference : sequences_.table(sequence, table))
-                    if (reference.centre != kNoCentre) taken[reference.centre] = true;
-        index = std::find(taken.begin(), taken.end(), false) - taken.begin();
-        if (index == kMostCentres) return -1;
-        centres_[index].reset();
-    } else {
-        centres_.emplace_back();
-    }
-    centres_[index] = std::make_unique<std::vector<float>>(vector);
-    return int(index);
-}
-
 void Cache::clear() {
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) erase(sequence, 0, INT32_MAX);
 }
@@ -425,7 +263,7 @@ Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
         }
         return Failure::none;
     }
-    return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+    return no_page();
 }
 
 int32_t Cache::prefix_end(int source, int32_t end) const {
@@ -484,7 +322,7 @@ Failure Cache::apply_shifts(int sequence, const std::function<void(int, float*, 
                                            [&](const PageRef& other) { return other.page == reference.page; });
             if (pool_.references(reference.page) > uint32_t(own)) {  // others read it: turn a copy
                 uint8_t* copy = sequences_.allocate(layout);
-                if (copy == nullptr) return pool_.hit_limit() ? Failure::pool_limit : Failure::out_of_memory;
+                if (copy == nullptr) return no_page();
                 std::memcpy(copy, reference.page, layout.bytes);
                 sequences_.replace(reference, copy, reference.format, reference.rows, reference.begin);
             }
@@ -539,18 +377,17 @@ CacheStats Cache::stats() const {
 }
 
 size_t Cache::projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch) {
-    size_t window_row = 0, packed_row = 0;
+    size_t window_row = 0, packed_row = 0, sink_row = 0, tables = 0;
     for (const LayerShape& layer : options.layers) {
-        window_row += layer.kv_heads * page_layout(format_info(options.format).packed ? options.window_format : options.format, layer.head, kPageRows).bytes / kPageRows;
-        packed_row += layer.kv_heads * page_layout(options.format, layer.head, kPageRows).bytes / kPageRows;
+        const auto row = [&](Format format) { return layer.kv_heads * page_layout(format, layer.head, kPageRows).bytes / kPageRows; };
+        window_row += row(options.packs() ? options.window_format : options.format);
+        packed_row += row(options.format);
+        sink_row += row(Format::f16);
+        tables += layer.kv_heads;
     }
-    size_t sink_row = 0;
-    for (const LayerShape& layer : options.layers) sink_row += layer.kv_heads * page_layout(Format::f16, layer.head, kPageRows).bytes / kPageRows;
     const size_t window_rows = size_t(options.window) + 2 * kWindowPageRows;
     const size_t open_rows = std::min(tokens, sequences * window_rows + ubatch);
     const size_t references = (tokens / kPageRows + sequences) * sizeof(PageRef);
-    size_t tables = 0;
-    for (const LayerShape& layer : options.layers) tables += layer.kv_heads;
     const size_t bytes = sequences * options.sinks * sink_row + open_rows * window_row + (tokens - open_rows) * packed_row + references * tables;
     const size_t slabs = bytes + bytes / 64 + 2 * PagePool::kSlabBytes;  // headers, and slabs that are not full
     return options.pool_limit ? std::min(slabs, options.pool_limit) : slabs;

@@ -217,6 +217,8 @@ private:
     Failure no_page() const;
     Failure repack_reference(int sequence, int table, PageRef& reference);
     size_t own_bytes() const;
+    // Of account(), with other `tokens`.
+    void expect(size_t tokens);
     bool fits(PagePool::Demand demand) const;
     void erase_locked(int sequence, int32_t from, int32_t to);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
@@ -258,6 +260,7 @@ private:
     int own_centre_ = -1;  // that new pages are packed with; -1 until enough rows were seen
     PagePool::Demand admitted_;
     size_t admitted_tokens_ = 0;
+    size_t growing_bytes_ = 0, expected_bytes_ = 0;  // as account() found them: sums, which take an eighth more than they need; and what may be added
     std::vector<std::unique_ptr<Plan>> plans_;
     std::vector<Scratch> scratch_;  // one a thread
     int current_ = -1;

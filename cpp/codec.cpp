@@ -32,12 +32,13 @@ static void read_coded_keys(KeyCoding coding, const uint8_t* codes, const uint16
                             int first, int count, float* keys) {
     for (int r = 0; r < count; r++) {
         const int row = first + r;
+        float scale = 0;
         for (int d = 0; d < dim; d++) {
+            if (d % kGroup == 0) scale = half_to_float(scales[d / kGroup * page_rows + row]) * kKeyStep;
             const int point = coding == KeyCoding::linear8  ? codes[(d / 4 * page_rows + row) * 4 + d % 4] - kKeyOffset
                               : coding == KeyCoding::lloyd3 ? code_point3(codes, row, d)
                                                             : code_point4(codes, row, d);
-            const float scale = half_to_float(scales[d / kGroup * page_rows + row]);
-            keys[r * dim + d] = point * kKeyStep * scale + (centre ? centre[d] : 0.0f);
+            keys[r * dim + d] = point * scale + (centre ? centre[d] : 0.0f);
         }
     }
 }
@@ -78,27 +79,24 @@ static void read_coded_values(ValueCoding coding, const uint8_t* codes, const ui
 static constexpr int kRefinedBytes = kGroup / 4;  // of a group
 
 // Where a refined row's codes of a group begin, and how far its bytes are apart.
-static std::pair<size_t, int> refined_codes(const PageLayout& layout, int refined, int group, int index) {
-    const size_t begin = layout.refined_values + size_t(group) * refined * kRefinedBytes + index / 4 * 4 * kRefinedBytes + index % 4;
-    return {begin, index < refined - 2 ? 4 : 2};
+static std::pair<size_t, int> refined_codes(const PageLayout& layout, int group, int index) {
+    const size_t begin = layout.refined_values + size_t(group) * layout.refined * kRefinedBytes + index / 4 * 4 * kRefinedBytes + index % 4;
+    return {begin, index < layout.refined - 2 ? 4 : 2};
 }
 
-static uint16_t* refined_scale(uint8_t* page, const PageLayout& layout, int refined, int group, int index) {
-    return reinterpret_cast<uint16_t*>(page + layout.refined_scales) + group * refined + index;
-}
-static const uint16_t* refined_scale(const uint8_t* page, const PageLayout& layout, int refined, int group, int index) {
-    return refined_scale(const_cast<uint8_t*>(page), layout, refined, group, index);
+static size_t refined_scale(const PageLayout& layout, int group, int index) {
+    return layout.refined_scales + (size_t(group) * layout.refined + index) * sizeof(uint16_t);
 }
 
-static void add_refined(const uint8_t* page, const PageLayout& layout, int refined, const HeadShape& shape, int first, int count,
-                        float* values) {
-    for (int i = 0; i < refined; i++) {
+static void add_refined(const uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first, int count, float* values) {
+    for (int i = 0; i < layout.refined; i++) {
         const int row = page[layout.refined_rows + i] - 1 - first;
         if (row < 0 || row >= count) continue;
         for (int g = 0; g < shape.value_groups(); g++) {
             float difference[kGroup];
-            const auto [codes, abreast] = refined_codes(layout, refined, g, i);
-            read_trellis(page + codes, abreast, half_to_float(*refined_scale(page, layout, refined, g, i)), difference);
+            const auto [codes, abreast] = refined_codes(layout, g, i);
+            const float scale = half_to_float(*reinterpret_cast<const uint16_t*>(page + refined_scale(layout, g, i)));
+            read_trellis(page + codes, abreast, scale, difference);
             for (int d = 0; d < kGroup; d++) values[row * shape.value_dim + g * kGroup + d] += difference[d];
         }
     }
@@ -116,7 +114,7 @@ void read_rows(const uint8_t* page, const PageLayout& layout, Format format, con
     if (keys) read_coded_keys(info.keys, page + layout.keys, scales(layout.key_scales), layout.rows, shape.key_dim, centre, first, count, keys);
     if (values == nullptr) return;
     read_coded_values(info.values, page + layout.values, scales(layout.value_scales), layout.rows, shape.value_dim, first, count, values);
-    add_refined(page, layout, info.refined, shape, first, count, values);
+    add_refined(page, layout, shape, first, count, values);
 }
 
 void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
@@ -137,15 +135,15 @@ void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layou
                             reinterpret_cast<uint16_t*>(page + layout.value_scales));
 }
 
-int refined_rows(Format format, const uint8_t* page, const PageLayout& layout) {
+int refined_rows(const uint8_t* page, const PageLayout& layout) {
     int count = 0;
-    while (count < format_info(format).refined && page[layout.refined_rows + count] != 0) count++;
+    while (count < layout.refined && page[layout.refined_rows + count] != 0) count++;
     return count;
 }
 
 void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const int* rows,
                  int count, const float* values, int first) {
-    const int refined = format_info(format).refined, used = refined_rows(format, page, layout), dim = shape.value_dim;
+    const int used = refined_rows(page, layout), dim = shape.value_dim;
     float differences[kMostRefined * kMostDim];
     for (int i = 0; i < count; i++) {
         float* difference = differences + i * dim;
@@ -153,29 +151,29 @@ void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout
         for (int d = 0; d < dim; d++) difference[d] = values[size_t(rows[i] - first) * dim + d] - difference[d];
         page[layout.refined_rows + used + i] = uint8_t(rows[i] + 1);
     }
-    kernels.pack_values(format_info(format).values, differences, count, dim, used, refined, page + layout.refined_values,
-                        refined_scale(page, layout, refined, 0, 0));
+    kernels.pack_values(format_info(format).values, differences, count, dim, used, layout.refined, page + layout.refined_values,
+                        reinterpret_cast<uint16_t*>(page + layout.refined_scales));
 }
 
 // A refined row's codes, scales and row number; the target may be the same page.
-static void copy_refined(int refined, const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int from, uint8_t* target,
+static void copy_refined(const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int from, uint8_t* target,
                          const PageLayout& target_layout, int to, int target_row) {
     for (int g = 0; g < shape.value_groups(); g++) {
-        const auto [read, read_abreast] = refined_codes(source_layout, refined, g, from);
-        const auto [write, write_abreast] = refined_codes(target_layout, refined, g, to);
+        const auto [read, read_abreast] = refined_codes(source_layout, g, from);
+        const auto [write, write_abreast] = refined_codes(target_layout, g, to);
         for (int j = 0; j < kRefinedBytes; j++) target[write + j * write_abreast] = source[read + j * read_abreast];
-        *refined_scale(target, target_layout, refined, g, to) = *refined_scale(source, source_layout, refined, g, from);
+        std::memcpy(target + refined_scale(target_layout, g, to), source + refined_scale(source_layout, g, from), sizeof(uint16_t));
     }
     target[target_layout.refined_rows + to] = uint8_t(target_row + 1);
 }
 
-void unrefine_rows(Format format, uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first) {
-    const int refined = format_info(format).refined, used = refined_rows(format, page, layout);
+void unrefine_rows(uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first) {
+    const int used = refined_rows(page, layout);
     int kept = 0;
     for (int i = 0; i < used; i++) {
         const int row = page[layout.refined_rows + i] - 1;
         if (row >= first) continue;
-        if (kept < i) copy_refined(refined, shape, page, layout, i, page, layout, kept, row);
+        if (kept < i) copy_refined(shape, page, layout, i, page, layout, kept, row);
         kept++;
     }
     std::memset(page + layout.refined_rows + kept, 0, used - kept);
@@ -211,10 +209,10 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
     };
     copy_scales(source_layout.key_scales, target_layout.key_scales, shape.key_groups());
     copy_scales(source_layout.value_scales, target_layout.value_scales, shape.value_groups());
-    const int used = refined_rows(format, target, target_layout);
-    for (int i = 0; i < info.refined && used < info.refined; i++)
+    const int used = refined_rows(target, target_layout);
+    for (int i = 0; i < source_layout.refined && used < target_layout.refined; i++)
         if (source[source_layout.refined_rows + i] == source_row + 1)
-            copy_refined(info.refined, shape, source, source_layout, i, target, target_layout, used, target_row);
+            copy_refined(shape, source, source_layout, i, target, target_layout, used, target_row);
 }
 
 float value_norm(Format format, const HeadShape& shape, const uint8_t* page, const PageLayout& layout, int row) {

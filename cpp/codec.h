@@ -22,9 +22,9 @@ void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layou
 // row `first` and those behind it. Takes no memory: the cache does it on ggml's threads.
 void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const int* rows,
                  int count, const float* values, int first = 0);
-int refined_rows(Format format, const uint8_t* page, const PageLayout& layout);
+int refined_rows(const uint8_t* page, const PageLayout& layout);
 // Forgets those of rows from `first` on, which others may be written over.
-void unrefine_rows(Format format, uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first);
+void unrefine_rows(uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first);
 
 // Copies one row between pages of a format, whatever else they hold; refined if there is room.
 void copy_row(Format format, const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int source_row, uint8_t* target,

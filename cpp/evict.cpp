@@ -64,7 +64,7 @@ bool Cache::eviction_due(int sequence) const {
 }
 
 Cache::Judged Cache::judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const {
-    const Watch* watch = this->watch(sequence);
+    const Watch* watch = tier(sequence).evicts_by_watch() ? &watches_[sequence] : nullptr;  // others' sums are not of all queries
     const bool last_ones = watch != nullptr && tier(sequence).watched() == WatchedQueries::last;
     const int32_t end = sequences_.last_position(sequence) + 1, sinks_end = sequences_.first_position(sequence) + tier(sequence).sinks;
     const LayerShape& shape = options_.layers[layer_of_[table]];

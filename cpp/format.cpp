@@ -34,6 +34,7 @@ PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gap
     const FormatInfo& info = format_info(format);
     PageLayout layout;
     layout.rows = rows;
+    layout.refined = info.refined;
     const size_t row_count = size_t(rows);
     if (!info.coded) {
         layout.values = row_count * shape.key_dim * 2;

@@ -69,6 +69,7 @@ struct HeadShape {
 //           received [row] uint8:  mean attention that the row received from a query, as mean_code() has it
 struct PageLayout {
     int rows = 0;  // that the page has room for
+    int refined = 0;  // of these, that can have a second code
     size_t keys = 0;
     size_t key_scales = 0;
     size_t values = 0;

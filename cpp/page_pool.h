@@ -24,12 +24,12 @@ public:
     // The largest page a slab can hold.
     static size_t max_page_bytes();
 
-    // What the holders hold now, and what they may come to need. Pages allocated later are charged with kReferenceBytes each until the next call.
-    void set_overhead(size_t held, size_t reserved) {
-        held_ = held;
-        reserved_ = reserved;
+    // What the holders hold now, and what they may come to need. Pages allocated after set_held() are charged with kReferenceBytes each.
+    void set_held(size_t bytes) {
+        held_ = bytes;
         counted_pages_ = pages_;
     }
+    void set_reserved(size_t bytes) { reserved_ = bytes; }
 
     // Makes room for the bookkeeping of a page size, so that allocate() takes no memory of its own for it.
     void prepare(size_t page_bytes) { size_class(page_bytes); }

@@ -5,9 +5,8 @@
 
 namespace deltastore {
 
-SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int most_sinks)
+SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences)
     : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), extents_(max_sequences), rules_(max_sequences),
-      most_sinks_(std::min(most_sinks, kPageRows)),
       may_have_shift_(max_sequences) {
     std::vector<HeadShape> distinct;
     for (const HeadShape& shape : shapes_) {
@@ -20,10 +19,10 @@ SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int 
             layouts_.push_back(page_layout(Format(format), shape, kPageRows));
             window_layouts_.push_back(page_layout(Format(format), shape, kWindowPageRows));
             gapped_layouts_.push_back(page_layout(Format(format), shape, kPageRows, true));
-            sink_layouts_.push_back(page_layout(Format(format), shape, std::max(most_sinks_, 1)));
         }
+        for (int rows = 1; rows <= kPageRows; rows++) sink_layouts_.push_back(page_layout(Format::f16, shape, rows));
     }
-    for (const auto& layouts : {layouts_, window_layouts_, gapped_layouts_, sink_layouts_})
+    for (const auto& layouts : {layouts_, window_layouts_, gapped_layouts_})
         for (const PageLayout& layout : layouts) pool_.prepare(layout.bytes);
     for (auto& tables : sequences_) tables.resize(shapes_.size());
 }
@@ -33,7 +32,15 @@ SequenceTable::~SequenceTable() {
 }
 
 const PageLayout& SequenceTable::layout(int table, Format format, int rows, bool gapped) const {
-    return (gapped ? gapped_layouts_ : rows == kPageRows ? layouts_ : rows == kWindowPageRows ? window_layouts_ : sink_layouts_)[layout_of_[table] * kFormatCount + int(format)];
+    const int shape = layout_of_[table], index = shape * kFormatCount + int(format);
+    if (rows != kPageRows && rows != kWindowPageRows) return sink_layouts_[shape * kPageRows + rows - 1];
+    return (gapped ? gapped_layouts_ : rows == kPageRows ? layouts_ : window_layouts_)[index];
+}
+
+void SequenceTable::set_rules(int sequence, int sinks, int window) {
+    rules_[sequence] = {std::min(sinks, kPageRows), window};
+    if (sinks > 0)
+        for (int index = 0; index < tables(); index++) pool_.prepare(layout(index, Format::f16, rules_[sequence].sinks).bytes);
 }
 
 int32_t SequenceTable::first_position(int sequence) const {

@@ -63,12 +63,12 @@ struct WriteSegment {
 class SequenceTable {
 public:
     // One table a (layer, KV head), in the caller's order.
-    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences, int most_sinks);
+    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences);
     ~SequenceTable();
 
-    // `sinks` rows at the start of a sequence get a page of their own. The newest `window` rows come in small pages, as they are packed when
+    // `sinks` rows at the start of a sequence get a page of their own, kPageRows at most. The newest `window` rows come in small pages, as they are packed when
     // they leave it; -1 if rows stay as they are.
-    void set_rules(int sequence, int sinks, int window) { rules_[sequence] = {std::min(sinks, most_sinks_), window}; }
+    void set_rules(int sequence, int sinks, int window);
 
     int sequences() const { return int(sequences_.size()); }
     int tables() const { return int(shapes_.size()); }
@@ -119,8 +119,6 @@ public:
     // Swaps the page under a reference and drops the old one.
     void replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin);
 
-    // Whether pages of that many rows exist here.
-    bool has_rows(int rows) const { return rows == kPageRows || rows == kWindowPageRows || rows <= most_sinks_; }
     // Replaces a sequence's tables; `tables` is left empty.
     void install(int sequence, std::vector<PageTable>& tables, const Extent& extent);
     // Gives the pages of tables that belong to no sequence back.
@@ -153,11 +151,10 @@ private:
     std::vector<PageLayout> layouts_;            // [distinct shape][format], kPageRows rows
     std::vector<PageLayout> window_layouts_;     // the same with kWindowPageRows
     std::vector<PageLayout> gapped_layouts_;     // the same with gaps
-    std::vector<PageLayout> sink_layouts_;       // the same for the most sinks that there are
+    std::vector<PageLayout> sink_layouts_;       // [distinct shape][rows - 1], F16
     std::vector<std::vector<PageTable>> sequences_;
     std::vector<Extent> extents_;  // [sequence]
     std::vector<Rules> rules_;  // [sequence]
-    int most_sinks_;
     mutable std::vector<char> may_have_shift_;  // [sequence]: false spares the scan
 };
 

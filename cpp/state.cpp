@@ -150,11 +150,6 @@ PageRef read_reference(Cache& cache, int table, size_t centres, Reader& reader, 
     const bool has_size = !whole || reference.rows == kPageRows || (!info.packed && !reference.gapped() && reference.rows == kWindowPageRows);
     if (reference.end_row() > reference.rows || !has_size || (info.packed ? centre >= centres : centre != kNoCentre))
         throw CodedError("STATE_DAMAGED", "A page of the state has rows outside itself");
-    // Pages of a few pinned rows have the size of the context's own sinks; others are whole.
-    if (!whole) {
-        reference.rows = sequences.has_rows(reference.rows) ? reference.rows : kPageRows;
-        if (reference.end_row() > reference.rows) reference.begin = 0;
-    }
     reference.centre = centre;
     const PageLayout& layout = sequences.layout(table, reference);
     reference.page = sequences.allocate(layout);

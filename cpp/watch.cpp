@@ -5,6 +5,7 @@
 namespace deltastore {
 
 void Watch::extend(int32_t begin, int32_t end) {
+    sums_.resize(tables_);
     if (begin != this->end()) {
         for (auto& table : sums_) table.clear();
         begin_ = begin;

@@ -21,7 +21,7 @@ inline constexpr float kWatchUnit = 1.0f / (1 << 16);
 
 class Watch {
 public:
-    explicit Watch(int tables) : sums_(tables) {}
+    explicit Watch(int tables) : tables_(tables) {}
 
     // Makes room for rows [begin, end). Those before `begin` that are not known stay so.
     void extend(int32_t begin, int32_t end);
@@ -50,14 +50,17 @@ public:
     // The sum of row `position`, in kWatchUnit.
     uint32_t* sum(int table, int32_t position) { return sums_[table].data() + (position - begin_); }
     const uint32_t* sum(int table, int32_t position) const { return sums_[table].data() + (position - begin_); }
-    size_t bytes() const { return sums_.empty() ? 0 : sums_.size() * sums_[0].capacity() * sizeof(uint32_t); }
+    size_t bytes() const { return sums_.size() * (sizeof(sums_[0]) + (sums_.empty() ? 0 : sums_[0].capacity() * sizeof(uint32_t))); }
+    // Of the first row.
+    static size_t least_bytes(int tables) { return tables * sizeof(std::vector<uint32_t>); }
 
 private:
     void cut(int32_t from, int32_t to);
 
+    int tables_;
     int32_t begin_ = 0;
     int queries_ = 0;  // since the last restart
-    std::vector<std::vector<uint32_t>> sums_;  // [table][position - begin_]
+    std::vector<std::vector<uint32_t>> sums_;  // [table][position - begin_]; no table until there is a row
 };
 
 }  // namespace deltastore

@@ -9,7 +9,7 @@ export type CacheEvent =
     | {type: "keep"; tokens: number}
     /** A kept prefix is gone: for the budget, the pool's limit, a newer one, or another adapter (LoRA). */
     | {type: "drop"; tokens: number; reason: "budget" | "limit" | "newer" | "adapter"}
-    /** Rows of a sequence were dropped; `kept` is the share of its tokens' rows that are left. */
+    /** Rows of a sequence were dropped, by its tier, `evict` or `setTier`; `kept` is the share of its tokens' rows that are left. */
     | {type: "evict"; sequenceId: number; tokens: number; kept: number}
     /** An evaluation failed for want of memory: POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
     | {type: "refuse"; sequenceId: number | null; error: DeltaStoreError};

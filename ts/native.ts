@@ -118,11 +118,11 @@ export interface NativeBinding {
     beginAdmission(context: AddonContextHandle): void;
     /** Whether the pool has room for these tokens besides those admitted before them; if not, `takeFailure` says why. */
     admit(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: number): boolean;
-    /** Whether the sequence has grown by the slack of its tier's eviction since it was last evicted from. */
     /** For a sequence's rows to come. Throws OPTION_INVALID, MODEL_UNSUPPORTED. */
-    setTier(context: object, sequenceId: number, name: string): void;
+    setTier(context: AddonContextHandle, sequenceId: number, name: string): void;
     /** Older rows take the tier's format where that makes them smaller. Rejects with POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
-    repack(context: object, sequenceId: number): Promise<void>;
+    repack(context: AddonContextHandle, sequenceId: number): Promise<void>;
+    /** Whether the sequence has grown by the slack of its tier's eviction since it was last evicted from. */
     evictionDue(context: AddonContextHandle, sequenceId: number): boolean;
     /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. Rejects if some had to stay. */
     evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;

@@ -1,8 +1,7 @@
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent} from "./events.js";
-import {evictOnce} from "./evict-once.js";
-import type {NativeBinding, NativeTier} from "./native.js";
+import type {Eviction, NativeBinding, NativeTier} from "./native.js";
 import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
 import {pageFormatOf, resolveTier, type Policy, type Tier} from "./policy/tiers.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
@@ -43,8 +42,8 @@ function tiersBeside(tier: Tier, policy: Policy): Tier[] {
  * Gives a sequence of a packed context another tier, for the rows to come.
  * @throws DeltaStoreError TIER_UNKNOWN, OPTION_INVALID, MODEL_UNSUPPORTED
  */
-export function setSequenceTier(context: object, native: NativeBinding, sequenceId: number, name: string | undefined): Tier {
-    const {policy, tier: own, tiers} = packedContexts.get(context)!;
+export function setSequenceTier(context: object, sequenceId: number, name: string | undefined): Tier {
+    const {policy, tier: own, tiers, native} = packedContexts.get(context)!;
     const tier = name === undefined ? own : resolveTier(policy, name);
     if (tier !== own && !tiersBeside(own, policy).includes(tier))
         throw new DeltaStoreError("OPTION_INVALID", `kvCache is "${tier.name}", but the context's tier "${own.name}" keeps rows as they come, which can't be ` +
@@ -58,6 +57,27 @@ export function setSequenceTier(context: object, native: NativeBinding, sequence
     return tier;
 }
 
+/** Drops rows of a sequence, and tells the listeners if some went. Under the context's lock. Rejects if there was no memory for all. */
+export async function evictSequence(context: object, sequenceId: number, eviction: Eviction): Promise<void> {
+    const {native, emit} = packedContexts.get(context)!;
+    const held = () => native.stats(context).sequences.find(({id}) => id === sequenceId);  // undefined for a kept prefix
+    const before = held();
+    try {
+        await native.evict(context, sequenceId, eviction);
+    } catch (error) {
+        throw toDeltaStoreError(error);
+    } finally {
+        const after = held();
+        if (after !== undefined && after.kept !== before?.kept) emit({type: "evict", sequenceId, tokens: after.tokens, kept: after.kept});
+    }
+}
+
+/** The same as the sequence's tier says, if it is due. The results of a batch are there by then: without memory to evict, rows stay for now. */
+async function evictIfDue(context: object, sequenceId: number): Promise<void> {
+    const eviction = packedTier(context, sequenceId)?.eviction ?? null;
+    if (eviction !== null && nativeOf(context)!.evictionDue(context, sequenceId)) await evictSequence(context, sequenceId, eviction).catch(() => undefined);
+}
+
 function nativeTier(tier: Tier): NativeTier {
     const {name, window, windowFormat, sinks, eviction} = tier;
     return {name, format: pageFormatOf(tier), window, windowFormat, sinks, eviction};
@@ -67,7 +87,7 @@ function nativeTier(tier: Tier): NativeTier {
 export const disposalsOf = (context: object, sequenceId: number): number => packedContexts.get(context)?.disposals.get(sequenceId) ?? 0;
 
 /** Tells the listeners of the context's store. */
-export const emitFor = (context: object, event: CacheEvent): void => packedContexts.get(context)?.emit(event);
+const emitFor = (context: object, event: CacheEvent): void => packedContexts.get(context)?.emit(event);
 
 export const prefixSharing = (context: object): PrefixSharing | null => packedContexts.get(context)?.sharing ?? null;
 
@@ -132,7 +152,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     policy: store.policy, tier, tiers: new Map(), disposals: new Map(), emit, native,
                     sharing: sharing.automatic ? new PrefixSharing(this, native, sharing, this.#params.sequences ?? 1, {
                         emit, disposalsOf: (sequenceId) => disposalsOf(this, sequenceId), tierOf: (sequenceId) => packedTier(this, sequenceId)!,
-                        setTier: (sequenceId, {name}) => setSequenceTier(this, native, sequenceId, name)
+                        setTier: (sequenceId, {name}) => setSequenceTier(this, sequenceId, name), evictIfDue: (sequenceId) => evictIfDue(this, sequenceId)
                     }) : null
                 });
                 return true;
@@ -185,17 +205,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 throw error;
             }
             for (const {sequenceId, first, tokens} of this.#added) this.#sharing?.appended(sequenceId, first, tokens);
-            await this.#evictDue();
+            for (const sequenceId of this.#generating) await evictIfDue(this, sequenceId);
             await this.#sharing?.runBetweenBatches();
-        }
-
-        async #evictDue(): Promise<void> {
-            for (const sequenceId of this.#generating) {
-                const eviction = packedTier(this, sequenceId)?.eviction ?? null;
-                if (eviction === null || !native.evictionDue(this, sequenceId)) continue;
-                // The batch's results are there: without memory to evict, rows stay for now.
-                await evictOnce(this, native, sequenceId, eviction, (event) => emitFor(this, event)).catch(() => undefined);
-            }
         }
 
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {

@@ -1,6 +1,5 @@
 import {DisposedError} from "node-llama-cpp";
 import type {CacheEvent} from "./events.js";
-import {evictOnce} from "./evict-once.js";
 import type {NativeBinding} from "./native.js";
 import type {Sharing, Tier} from "./policy/tiers.js";
 import type {AddonContext, DecodeRequest} from "./runtime-internals.js";
@@ -28,6 +27,7 @@ export interface SharingHooks {
     disposalsOf(sequence: number): number;
     tierOf(sequence: number): Tier;
     setTier(sequence: number, tier: Tier): void;
+    evictIfDue(sequence: number): Promise<void>;
     emit(event: CacheEvent): void;
 }
 
@@ -113,8 +113,11 @@ export class PrefixSharing {
         else if (length < held.length) held.length = length;
     }
 
+    /** Rows of another tier are not what the target's promises to others. */
     copied(source: number, target: number, length = Infinity): void {
-        this.#held.set(target, (this.#held.get(source) ?? []).slice(0, length));
+        const held = this.#held.get(source);
+        if (held === undefined || this.#hooks.tierOf(source) !== this.#hooks.tierOf(target)) this.#held.delete(target);
+        else this.#held.set(target, held.slice(0, length));
     }
 
     /** Rows to come are of another adapter than those that are there. */
@@ -230,9 +233,7 @@ export class PrefixSharing {
     async #offer(sequence: number, length: number): Promise<void> {
         const held = this.#held.get(sequence);
         if (held?.length !== length) return;
-        const {eviction} = this.#hooks.tierOf(sequence);
-        if (eviction !== null && this.#native.evictionDue(this.#context, sequence))
-            await evictOnce(this.#context, this.#native, sequence, eviction, this.#hooks.emit).catch(() => undefined);
+        await this.#hooks.evictIfDue(sequence);
         const endsHere = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && tokens.length === length && commonLength(tokens, held) === length;
         if (![...this.#held].some(endsHere)) this.#keep(sequence, length);
     }

@@ -4,11 +4,10 @@ import {DisposedError, LlamaContext, LlamaContextSequence, LlamaModel, type Llam
 import {withContextLock, withSequenceLock} from "./context-lock.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
-import {evictOnce} from "./evict-once.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {disposalsOf, emitFor, nativeOf, packedContextClass, packedTier, prefixSharing, setSequenceTier} from "./packed-context.js";
+import {disposalsOf, evictSequence, nativeOf, packedContextClass, packedTier, prefixSharing, setSequenceTier} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {didYouMean} from "./policy/nearest.js";
@@ -131,16 +130,12 @@ export class DeltaStore {
         const addonContext = addonContextOf(sequence.context), tier = packedTier(addonContext, sequenceInternals(sequence)._sequenceId);
         if (this.#native === null || tier === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
-        const eviction = evictionOf(tier, options), native = this.#native, ensureAlive = aliveness(sequence);
+        const eviction = evictionOf(tier, options), ensureAlive = aliveness(sequence);
         await whileAlive(sequence.context, async () => {
             ensureAlive();
             const sequenceId = sequenceInternals(sequence)._sequenceId;
             prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
-            try {
-                await evictOnce(addonContext, native, sequenceId, eviction, (event) => emitFor(addonContext, event));
-            } catch (error) {
-                throw toDeltaStoreError(error);
-            }
+            await evictSequence(addonContext, sequenceId, eviction);
         });
     }
 
@@ -162,14 +157,14 @@ export class DeltaStore {
         const ensureAlive = aliveness(sequence);
         await whileAlive(sequence.context, async () => {
             ensureAlive();
-            const {eviction} = setSequenceTier(addonContext, native, sequenceId, name);
+            const {eviction} = setSequenceTier(addonContext, sequenceId, name);
             prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
             try {
                 await native.repack(addonContext, sequenceId);
-                if (eviction !== null) await evictOnce(addonContext, native, sequenceId, eviction, (event) => emitFor(addonContext, event));
             } catch (error) {
                 throw toDeltaStoreError(error);
             }
+            if (eviction !== null) await evictSequence(addonContext, sequenceId, eviction);
         });
     }
 
@@ -345,7 +340,7 @@ LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Para
     const sequence = getSequence.call(this, others), {_sequenceId: sequenceId} = sequenceInternals(sequence);
     if (native === null) return sequence;
     try {
-        setSequenceTier(handle, native, sequenceId, kvCache as string | undefined);
+        setSequenceTier(handle, sequenceId, kvCache as string | undefined);
     } catch (error) {
         sequence.dispose();
         throw error;

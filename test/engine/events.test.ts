@@ -48,6 +48,8 @@ t.test("what happens to a cache is told as it happens", async (t) => {
     t.match(error, {code: "POOL_LIMIT_REACHED"});
     t.match(events.filter(({type}) => type === "refuse"), [{type: "refuse", context: other, error}]);
     events.length = 0;
+    await store.evict(first, {keep: 1});
+    t.strictSame(events, [], "nothing went");
     listener.dispose();
     await store.evict(first, {keep: 0.2});
     t.strictSame(events, [], "nobody listens any more");

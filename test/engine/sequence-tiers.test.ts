@@ -50,6 +50,23 @@ t.test("sequences of one context have tiers of their own", async (t) => {
     await Promise.all([context, alone, again].map(async (one) => await one.dispose()));
 });
 
+t.test("a fork into another tier is nobody's prefix", async (t) => {
+    const context = await createContext("high");
+    const source = context.getSequence(), target = context.getSequence({kvCache: "exact"});
+    await source.evaluateWithoutGeneratingNewTokens(text);
+    await store.fork(source, target);
+    const alone = await createContext("exact", {sequences: 1});
+    const expected = await nextLogits(alone.getSequence(), [...text, ...question]);
+    t.ok(divergence(expected, await nextLogits(target, question)) > 1e-4, "the target goes on with the source's rows");
+    const other = context.getSequence({kvCache: "exact"});
+    t.ok(divergence(expected, await nextLogits(other, [...text, ...question])) < 1e-4, "one of the target's tier evaluates its own");
+    t.equal(store.stats(context).sharing!.attached, 0);
+    const third = context.getSequence();
+    await nextLogits(third, [...text, ...question]);
+    t.equal(store.stats(context).sharing!.attached, 1, "one of the source's tier shares");
+    await Promise.all([context.dispose(), alone.dispose()]);
+});
+
 t.test("setTier makes what a sequence holds smaller, and never finer", async (t) => {
     const context = await createContext("high");
     const sequence = context.getSequence({kvCache: "exact"}), other = context.getSequence();

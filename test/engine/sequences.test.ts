@@ -3,7 +3,7 @@ import {
     DraftSequenceTokenPredictor, InputLookupTokenPredictor, LlamaChatSession, LlamaCompletion, type LlamaContext, type LlamaContextSequence,
     type LlamaModel, type Token
 } from "node-llama-cpp";
-import t from "tap";
+import t, {type Test} from "tap";
 import {divergence, divergences, generate, handleOf, logitsOf, nativeBinding, openLlama, randomTokens} from "../support/engine.js";
 import {f16ModelPath} from "../support/f16-model.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
@@ -279,25 +279,38 @@ t.test("chat sessions: preload, complete, prompt", async (t) => {
     t.match(answers[1]![0], /Paris/);
 });
 
+/**
+ * Batches of other sizes round differently, and coded rows make more of it. When a draft comes is a matter of time, so texts of one prompt may
+ * part, but only where two tokens are next to equally likely.
+ */
+async function alikeButForTies(t: Test, context: LlamaContext, prompt: Token[], found: Token[], plain: Token[], message: string): Promise<void> {
+    t.equal(found.length, plain.length, message);
+    const parting = found.findIndex((token, index) => token !== plain[index]);
+    if (parting < 0) return;
+    native.clearSequence(handleOf(context), 0);
+    const tokens = [...prompt, ...plain.slice(0, parting)];
+    const [logits] = await logitsOf(native, context, tokens, {from: tokens.length - 1});
+    const gap = Math.abs(logits![plain[parting]!]! - logits![found[parting]!]!);
+    t.ok(gap < 0.1, `${message}: a tie at token ${parting}`, {gap});
+}
+
 t.test("token predictors don't change the text", async (t) => {
     const prompt = real.tokenize("Repeat after me: the cat sat on the mat, the cat sat on the mat, the cat sat on");
     for (const tier of ["exact", "high"]) {
-        // Batches of other sizes round differently, and coded rows make more of it: a near tie may then go the other way.
-        const count = tier === "exact" ? 32 : 16;
         const context = await createContext(real, tier, {sequences: 3});
-        const plain = await generate(context.getSequence(), prompt, count);
+        const plain = await generate(context.getSequence(), prompt, 32);
 
         const predictor = new InputLookupTokenPredictor();
         predictor.updateInputTokens(prompt);
         const lookup = context.getSequence({tokenPredictor: predictor});
-        t.strictSame(await generate(lookup, prompt, count), plain, `${tier}, prompt look-up`);
+        await alikeButForTies(t, context, prompt, await generate(lookup, prompt, 32), plain, `${tier}, prompt look-up`);
         const {validated, refuted} = lookup.tokenPredictions;
         t.ok(validated > 0 && refuted > 0, "some predictions were right and some wrong", {validated, refuted});
 
         const draftContext = await createContext(real, tier);
         const draft = new DraftSequenceTokenPredictor(draftContext.getSequence(), {minTokens: 1, maxTokens: 4, minConfidence: 0});
         const drafted = context.getSequence({tokenPredictor: draft});
-        t.strictSame(await generate(drafted, prompt, count), plain, `${tier}, draft model`);
+        await alikeButForTies(t, context, prompt, await generate(drafted, prompt, 32), plain, `${tier}, draft model`);
         t.ok(drafted.tokenPredictions.validated > 3, "some drafts were right", drafted.tokenPredictions);
         t.ok(store.stats(draftContext).tokens > prompt.length, "the draft's cache is packed, too");
         await context.dispose();

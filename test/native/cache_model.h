@@ -411,7 +411,7 @@ private:
     void compare_refined(int index, const PageRef& reference, const PageLayout& layout, int r, const std::vector<float>& value,
                          const std::vector<float>& found) {
         const uint8_t* numbers = reference.page + layout.refined_rows;
-        const auto codes = std::count(numbers, numbers + refined_rows(reference.format, reference.page, layout), reference.begin + r + 1);
+        const auto codes = std::count(numbers, numbers + refined_rows(reference.page, layout), reference.begin + r + 1);
         CHECK_AT_MOST(codes, 1);
         if (codes == 0) return;
         std::vector<uint8_t> coarse(reference.page, reference.page + layout.bytes);

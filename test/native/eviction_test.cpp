@@ -423,7 +423,7 @@ static void check_refined_choice(Format format, uint64_t seed) {
             if (reference.format != format || reference.count < kPageRows) continue;
             const PageLayout& layout = model.cache.table().layout(table, reference);
             CHECK(std::memcmp(reference.page, threaded[i].page, layout.bytes) == 0);
-            CHECK_EQUAL(refined_rows(format, reference.page, layout), format_info(format).refined);
+            CHECK_EQUAL(refined_rows(reference.page, layout), format_info(format).refined);
             std::set<int> refined;
             for (int r = 0; r < format_info(format).refined; r++) refined.insert(reference.page[layout.refined_rows + r] - 1);
             double least_refined = kInfinity, best_plain = 0;

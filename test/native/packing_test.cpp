@@ -307,7 +307,7 @@ static void check_refined(const Kernels& kernels, Format format, const HeadShape
         const int count = random.between(1, refined - first);
         refine_rows(kernels, page.data(), layout, format, shape, order.data() + first, count, rows.data());
         first += count;
-        CHECK_EQUAL(refined_rows(format, page.data(), layout), first);
+        CHECK_EQUAL(refined_rows(page.data(), layout), first);
     }
     const auto has = [&](int row) { return std::find(order.begin(), order.end(), row) != order.end(); };
     const auto compare = [&](const std::vector<uint8_t>& found, const auto& is_refined) {
@@ -328,10 +328,10 @@ static void check_refined(const Kernels& kernels, Format format, const HeadShape
     for (int r = 0; r < kPageRows; r++) copy_row(format, shape, page.data(), layout, r, other.data(), layout, r);
     compare(other, has);
     for (int first : {40, 20, 0}) {
-        unrefine_rows(format, page.data(), layout, shape, first);
+        unrefine_rows(page.data(), layout, shape, first);
         compare(page, [&](int row) { return row < first && has(row); });
     }
-    CHECK_EQUAL(refined_rows(format, page.data(), layout), 0);
+    CHECK_EQUAL(refined_rows(page.data(), layout), 0);
 }
 
 int main(int argc, char** argv) {
