@@ -183,6 +183,7 @@ public:
     void ready_heads(std::vector<Turn> far_turns);
 
     CacheStats stats() const;
+    size_t resident_bytes() const;
     // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.
     static size_t projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch);
 
@@ -234,6 +235,8 @@ private:
     int32_t shared_end(int sequence) const;
     bool may_go(int sequence, int table, const PageRef& reference, int32_t window_begin) const;
     Judged judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const;
+    // After pages went: moves the sequence's own out of slabs that others left.
+    void settle(int sequence);
     bool rewrite(int sequence, const std::vector<Judged>& tables, int32_t window_begin);
     void move_rows(int table, const PageRef& reference, const char* stays, const float* means, Rewrite& rewrite);
     void attend_page(int table, const PageRows& rows, int centre, const QueryBlock& queries, float* centre_scores, int& centre_in_use,

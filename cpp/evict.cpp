@@ -200,14 +200,18 @@ bool Cache::rewrite(int sequence, const std::vector<Judged>& tables, int32_t win
         rewrite.close();
         sequences_.table(sequence, table).swap(rewrite.result);
         sequences_.table(sequence, table).shrink_to_fit();
-        // Others left the slabs that these pages are in.
-        for (PageRef& reference : sequences_.table(sequence, table))
-            if (pool_.references(reference.page) == 1) reference.page = pool_.settle(reference.page);
         whole = whole && !rewrite.stopped;
         first_watched = std::min(first_watched, rewrite.first_watched);
     }
+    settle(sequence);
     watches_[sequence].drop_before(first_watched);
     return whole;
+}
+
+void Cache::settle(int sequence) {
+    for (int table = 0; table < sequences_.tables(); table++)
+        for (PageRef& reference : sequences_.table(sequence, table))
+            if (pool_.references(reference.page) == 1) reference.page = pool_.settle(reference.page);
 }
 
 void Cache::move_rows(int table, const PageRef& reference, const char* stays, const float* means, Rewrite& rewrite) {

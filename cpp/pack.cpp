@@ -194,6 +194,7 @@ int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken)
     return int(index);
 }
 
+// Page by page through all tables at once, so that pages of the same age, which share slabs, go together.
 Failure Cache::repack(int sequence) {
     const Tier& own = tier(sequence);
     const int32_t end = sequences_.last_position(sequence) + 1;
@@ -203,18 +204,29 @@ Failure Cache::repack(int sequence) {
         std::lock_guard<std::mutex> guard(mutex_);
         account();
     }
-    std::vector<float> scratch;
+    size_t most_floats = 0, most_pages = 0;
     for (int table = 0; table < sequences_.tables(); table++) {
         const HeadShape& shape = sequences_.shape(table);
-        scratch.resize(size_t(kPageRows) * (shape.key_dim + shape.value_dim));
-        pack_table({sequence, 0, end}, table, scratch.data());
-        for (PageRef& reference : sequences_.table(sequence, table)) {
-            const bool exact = !format_info(reference.format).packed && reference.kind == PageKind::plain && reference.shift == 0 && reference.end_position() <= end - own.window;
-            const Failure failure = exact && reference.end_row() == reference.rows ? no_page() : repack_reference(sequence, table, reference);
-            if (failure != Failure::none) return failure;
-        }
+        most_floats = std::max(most_floats, size_t(kPageRows) * (shape.key_dim + shape.value_dim));
     }
-    return Failure::none;
+    std::vector<float> scratch(most_floats);
+    for (int32_t until = sequences_.first_position(sequence) + own.window + kPageRows; ; until += kPageRows) {
+        for (int table = 0; table < sequences_.tables(); table++) pack_table({sequence, 0, std::min(until, end)}, table, scratch.data());
+        if (until >= end) break;
+    }
+    for (int table = 0; table < sequences_.tables(); table++) most_pages = std::max(most_pages, sequences_.table(sequence, table).size());
+    Failure failure = Failure::none;
+    for (size_t index = 0; index < most_pages && failure == Failure::none; index++)
+        for (int table = 0; table < sequences_.tables() && failure == Failure::none; table++) {
+            if (index >= sequences_.table(sequence, table).size()) continue;
+            PageRef& reference = sequences_.table(sequence, table)[index];
+            const bool exact = !format_info(reference.format).packed && reference.kind == PageKind::plain && reference.shift == 0;
+            const bool left = exact && reference.end_position() <= end - own.window && reference.end_row() == reference.rows;
+            failure = left ? no_page() : repack_reference(sequence, table, reference);
+        }
+    std::lock_guard<std::mutex> guard(mutex_);
+    settle(sequence);
+    return failure;
 }
 
 Failure Cache::repack_reference(int sequence, int table, PageRef& reference) {

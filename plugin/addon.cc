@@ -203,12 +203,26 @@ Napi::Value prefix_end(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value failure_to_js(Napi::Env env, const FailureReport& report) {
+    if (report.code.empty()) return env.Null();
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("code", report.code);
+    result.Set("message", report.message);
+    return result;
+}
+
 Napi::Value fork_prefix(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        Cache& cache = live_memory(unwrap(info[0])).cache();
+        PackedMemory& memory = live_memory(unwrap(info[0]));
         const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
-        const Failure failure = cache.fork(source, target, 0, info[3].As<Napi::Number>().Int32Value());
-        return Napi::Boolean::New(info.Env(), failure == Failure::none);
+        const Failure failure = memory.cache().fork(source, target, 0, info[3].As<Napi::Number>().Int32Value());
+        return failure_to_js(info.Env(), failure == Failure::none ? FailureReport{} : memory.report(failure));
+    });
+}
+
+Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        return Napi::Number::New(info.Env(), double(live_memory(unwrap(info[0])).cache().resident_bytes()));
     });
 }
 
@@ -221,12 +235,7 @@ Napi::Value can_shift(const Napi::CallbackInfo& info) {
 Napi::Value take_failure(const Napi::CallbackInfo& info) {
     AddonContext* addon = unwrap(info[0]);
     PackedMemory* memory = addon->disposed ? nullptr : packed_memory(addon->ctx);
-    const FailureReport report = memory ? memory->take_failure() : FailureReport{};
-    if (report.code.empty()) return info.Env().Null();
-    Napi::Object result = Napi::Object::New(info.Env());
-    result.Set("code", report.code);
-    result.Set("message", report.message);
-    return result;
+    return failure_to_js(info.Env(), memory ? memory->take_failure() : FailureReport{});
 }
 
 Napi::Value stats(const Napi::CallbackInfo& info) {
@@ -346,6 +355,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("forkPrefix", fork_prefix);
     add("canShift", can_shift);
     add("takeFailure", take_failure);
+    add("residentBytes", resident_bytes);
     add("stats", stats);
     add("evaluateLogits", evaluate_logits);
     add("clearSequence", clear_sequence);

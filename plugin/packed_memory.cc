@@ -157,10 +157,16 @@ void PackedMemory::fail(const char* code, const std::string& message) const {
 }
 
 void PackedMemory::fail(Failure failure) const {
-    if (failure == Failure::pool_limit)
-        fail("POOL_LIMIT_REACHED", "The request needs more pages than fit in the pool's limit of " + std::to_string(cache_->options().pool_limit) +
-                                       " bytes (policy: pool.limit), of which " + std::to_string(cache_->stats().resident_bytes) + " are in use");
-    else if (failure == Failure::out_of_memory) fail("OUT_OF_MEMORY", "The system gave no memory for pages");
+    if (failure == Failure::none) return;
+    FailureReport report = this->report(failure);
+    std::lock_guard<std::mutex> guard(failure_mutex_);
+    failure_ = std::move(report);
+}
+
+FailureReport PackedMemory::report(Failure failure) const {
+    if (failure == Failure::out_of_memory) return {"OUT_OF_MEMORY", "The system gave no memory for pages"};
+    return {"POOL_LIMIT_REACHED", "The request needs more pages than fit in the pool's limit of " + std::to_string(cache_->options().pool_limit) +
+                                      " bytes (policy: pool.limit), of which " + std::to_string(cache_->resident_bytes()) + " are in use"};
 }
 
 FailureReport PackedMemory::take_failure() const {
@@ -270,8 +276,7 @@ void PackedMemory::repack(int sequence) {
     std::lock_guard<std::mutex> computing(computing_);
     const Failure failure = cache_->repack(sequence);
     if (failure == Failure::none) return;
-    fail(failure);
-    const FailureReport report = take_failure();
+    const FailureReport report = this->report(failure);
     throw CodedError(report.code.c_str(), report.message);
 }
 

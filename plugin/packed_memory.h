@@ -37,6 +37,8 @@ public:
     const Cache& cache() const { return *cache_; }
     void fail(const char* code, const std::string& message) const;
     void fail(Failure failure) const;
+    // What is said of a failure.
+    FailureReport report(Failure failure) const;
     // Empty code if there is none. Clears it.
     FailureReport take_failure() const;
 

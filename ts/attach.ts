@@ -18,11 +18,14 @@ declare module "node-llama-cpp" {
     }
     interface LlamaContext {
         /**
-         * `kvCache`: the sequence's tier; the context's if absent.
+         * `kvCache`: the sequence's tier; if absent, what the policy's rules say, or the context's.
+         * `name`: what the policy's rules may go by. Sequences may have the same.
          * `sharingGroup`: the sequence shares prefixes by itself only with those of the same group. Without one it shares with all others
          * that have none, or, with the policy's `sharing.scope` "group", with nobody.
          */
-        getSequence(options?: {kvCache?: Exclude<KvCache, "stock">; sharingGroup?: string; contextShift?: ContextShiftOptions; tokenPredictor?: TokenPredictor}): LlamaContextSequence;
+        getSequence(options?: {
+            kvCache?: Exclude<KvCache, "stock">; name?: string; sharingGroup?: string; contextShift?: ContextShiftOptions; tokenPredictor?: TokenPredictor
+        }): LlamaContextSequence;
     }
 }
 

@@ -11,7 +11,9 @@ export type CacheEvent =
     | {type: "drop"; tokens: number; reason: "budget" | "limit" | "newer" | "adapter"}
     /** Rows of a sequence were dropped, by its tier, `evict` or `setTier`; `kept` is the share of its tokens' rows that are left. */
     | {type: "evict"; sequenceId: number; tokens: number; kept: number}
-    /** An evaluation failed for want of memory: POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
-    | {type: "refuse"; sequenceId: number | null; error: DeltaStoreError};
+    /** A sequence that may hold tokens has another tier: by `setTier`, a rule of the policy, or the pool's pressure. */
+    | {type: "tier"; sequenceId: number; tier: string; before: string; reason: "call" | "rule" | "pressure"}
+    /** An evaluation or a fork failed for want of memory: POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
+    | {type: "refuse"; sequenceId: number; error: DeltaStoreError};
 
 export type StoreEvent = CacheEvent & {context: LlamaContext};

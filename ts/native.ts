@@ -128,12 +128,14 @@ export interface NativeBinding {
     evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;
     /** How much of the sequence's first `end` positions another one can take over, see `Cache::prefix_end`. */
     prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
-    /** Gives `target` the first `end` positions of `source` in place of its own rows. Between batches. False, and nothing done, without memory. */
-    forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): boolean;
+    /** Gives `target` the first `end` positions of `source` in place of its own rows. Between batches. Without memory nothing is done, and it says why. */
+    forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): NativeFailure | null;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
     /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */
     takeFailure(context: AddonContextHandle): NativeFailure | null;
+    /** Of `stats`, at the cost of the page tables' sizes only. */
+    residentBytes(context: AddonContextHandle): number;
     stats(context: AddonContextHandle): NativeStats;
     /**
      * Evaluates tokens and returns the logits of those from `firstLogit` on, row by row (rows x vocabulary size); none if it is the

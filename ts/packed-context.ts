@@ -1,95 +1,54 @@
+import {BetweenBatches} from "./between-batches.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent} from "./events.js";
-import type {Eviction, NativeBinding, NativeTier} from "./native.js";
-import type {AddonContextClass, AddonContextParams} from "./runtime-internals.js";
-import {pageFormatOf, resolveTier, type Policy, type Tier} from "./policy/tiers.js";
+import type {NativeBinding, NativeTier} from "./native.js";
+import {pageFormatOf, type Policy, type Tier} from "./policy/tiers.js";
+import {PoolPressure} from "./pool-pressure.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
+import type {AddonContext, AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 
-interface Packed {
-    policy: Policy;
-    /** Of sequences that were given no other. */
-    tier: Tier;
-    /** By sequence; kept prefixes among them. */
-    tiers: Map<number, Tier>;
+/** What a native context with a packed cache has besides. */
+export interface Packed {
+    readonly native: NativeBinding;
+    readonly tiers: SequenceTiers;
     /** Null if the policy has it off. */
-    sharing: PrefixSharing | null;
+    readonly sharing: PrefixSharing | null;
+    readonly pressure: PoolPressure;
+    readonly between: BetweenBatches;
     /** How often the number of a sequence was given back, to be another's. */
-    disposals: Map<number, number>;
-    emit: (event: CacheEvent) => void;
-    native: NativeBinding;
+    readonly disposals: Map<number, number>;
+    emit(event: CacheEvent): void;
 }
 
 const packedContexts = new WeakMap<object, Packed>();
 
-/** The tier of a native context, of any store, that has a packed cache, or of one of its sequences. */
-export function packedTier(context: object, sequenceId?: number): Tier | undefined {
-    const packed = packedContexts.get(context);
-    return (sequenceId === undefined ? undefined : packed?.tiers.get(sequenceId)) ?? packed?.tier;
-}
+/** Of any store; undefined for a context with the stock cache. */
+export const packedOf = (context: object): Packed | undefined => packedContexts.get(context);
 
-/** Null for a context with the stock cache. */
-export const nativeOf = (context: object): NativeBinding | null => packedContexts.get(context)?.native ?? null;
-
-/** The tiers that a context's sequences can have: rows are rotated in all or in none. */
-function tiersBeside(tier: Tier, policy: Policy): Tier[] {
-    return [...policy.tiers.values()].filter((other) => other !== tier && (tier.format !== "f16" || other.format === "f16"));
-}
-
-/**
- * Gives a sequence of a packed context another tier, for the rows to come.
- * @throws DeltaStoreError TIER_UNKNOWN, OPTION_INVALID, MODEL_UNSUPPORTED
- */
-export function setSequenceTier(context: object, sequenceId: number, name: string | undefined): Tier {
-    const {policy, tier: own, tiers, native} = packedContexts.get(context)!;
-    const tier = name === undefined ? own : resolveTier(policy, name);
-    if (tier !== own && !tiersBeside(own, policy).includes(tier))
-        throw new DeltaStoreError("OPTION_INVALID", `kvCache is "${tier.name}", but the context's tier "${own.name}" keeps rows as they come, which can't be ` +
-            "packed later. Create the context with a tier that packs, and give sequences this one where it is wanted");
-    try {
-        native.setTier(context, sequenceId, tier.name);
-    } catch (error) {
-        throw toDeltaStoreError(error);
-    }
-    tiers.set(sequenceId, tier);
-    return tier;
-}
-
-/** Drops rows of a sequence, and tells the listeners if some went. Under the context's lock. Rejects if there was no memory for all. */
-export async function evictSequence(context: object, sequenceId: number, eviction: Eviction): Promise<void> {
-    const {native, emit} = packedContexts.get(context)!;
-    const held = () => native.stats(context).sequences.find(({id}) => id === sequenceId);  // undefined for a kept prefix
-    const before = held();
-    try {
-        await native.evict(context, sequenceId, eviction);
-    } catch (error) {
-        throw toDeltaStoreError(error);
-    } finally {
-        const after = held();
-        if (after !== undefined && after.kept !== before?.kept) emit({type: "evict", sequenceId, tokens: after.tokens, kept: after.kept});
-    }
-}
-
-/** The same as the sequence's tier says, if it is due. The results of a batch are there by then: without memory to evict, rows stay for now. */
-async function evictIfDue(context: object, sequenceId: number): Promise<void> {
-    const eviction = packedTier(context, sequenceId)?.eviction ?? null;
-    if (eviction !== null && nativeOf(context)!.evictionDue(context, sequenceId)) await evictSequence(context, sequenceId, eviction).catch(() => undefined);
-}
+/** Differs from what it was if the sequence of this number was disposed meanwhile. */
+export const disposalsOf = (context: object, sequenceId: number): number => packedOf(context)?.disposals.get(sequenceId) ?? 0;
 
 function nativeTier(tier: Tier): NativeTier {
     const {name, window, windowFormat, sinks, eviction} = tier;
     return {name, format: pageFormatOf(tier), window, windowFormat, sinks, eviction};
 }
 
-/** Differs from what it was if the sequence of this number was disposed meanwhile. */
-export const disposalsOf = (context: object, sequenceId: number): number => packedContexts.get(context)?.disposals.get(sequenceId) ?? 0;
-
-/** Tells the listeners of the context's store. */
-const emitFor = (context: object, event: CacheEvent): void => packedContexts.get(context)?.emit(event);
-
-export const prefixSharing = (context: object): PrefixSharing | null => packedContexts.get(context)?.sharing ?? null;
+/** @throws DeltaStoreError MODEL_UNSUPPORTED */
+function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, sequences: number, emit: (event: CacheEvent) => void): Packed {
+    const disposals = new Map<number, number>();
+    let sharing: PrefixSharing | null = null;
+    const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
+    if (policy.sharing.automatic)
+        sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, {
+            emit, disposalsOf: (sequenceId) => disposals.get(sequenceId) ?? 0
+        });
+    const pressure = new PoolPressure(context, native, policy, tiers, {dropPrefix: () => sharing?.dropOldest() ?? false});
+    return {native, tiers, sharing, pressure, between: new BetweenBatches(), disposals, emit};
+}
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
 export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
@@ -114,11 +73,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         get #sharing(): PrefixSharing | null {
-            return this.#disposed ? null : prefixSharing(this);
+            return this.#disposed ? null : packedOf(this)?.sharing ?? null;
         }
 
         get #packed(): boolean {
-            return packedContexts.has(this);
+            return packedOf(this) !== undefined;
         }
 
         override async init(): Promise<boolean> {
@@ -147,14 +106,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                const emit = (event: CacheEvent) => store.emit(this, event);
-                packedContexts.set(this, {
-                    policy: store.policy, tier, tiers: new Map(), disposals: new Map(), emit, native,
-                    sharing: sharing.automatic ? new PrefixSharing(this, native, sharing, this.#params.sequences ?? 1, {
-                        emit, disposalsOf: (sequenceId) => disposalsOf(this, sequenceId), tierOf: (sequenceId) => packedTier(this, sequenceId)!,
-                        setTier: (sequenceId, {name}) => setSequenceTier(this, sequenceId, name), evictIfDue: (sequenceId) => evictIfDue(this, sequenceId)
-                    }) : null
-                });
+                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params.sequences ?? 1, (event) => store.emit(this, event)));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -180,11 +132,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         // node-llama-cpp rejects only this sequence's evaluation when this throws, and the whole batch when decodeBatch does.
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
-            if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) {
-                const error = this.#failure("POOL_LIMIT_REACHED");
-                emitFor(this, {type: "refuse", sequenceId, error});
-                throw error;
-            }
+            if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
             this.#admitted++;
             this.#added.push({sequenceId, first, tokens});
             if (logitIndexes.length > 0) this.#generating.add(sequenceId);
@@ -192,31 +140,32 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override async decodeBatch(): Promise<void> {
-            if (!this.#packed) return await super.decodeBatch();
+            const packed = packedOf(this);
+            if (packed === undefined) return await super.decodeBatch();
             if (this.#admitted === 0) return;
             try {
                 await this.#coded(super.decodeBatch());
             } catch (error) {
                 // What a shift has to copy is not admitted before; the next try has all the room there is.
-                const {code} = error as Partial<DeltaStoreError>;
-                if (code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
-                if (code === "POOL_LIMIT_REACHED" || code === "OUT_OF_MEMORY")
-                    emitFor(this, {type: "refuse", sequenceId: null, error: error as DeltaStoreError});
+                if ((error as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
                 throw error;
             }
-            for (const {sequenceId, first, tokens} of this.#added) this.#sharing?.appended(sequenceId, first, tokens);
-            for (const sequenceId of this.#generating) await evictIfDue(this, sequenceId);
-            await this.#sharing?.runBetweenBatches();
+            for (const {sequenceId, first, tokens} of this.#added) {
+                this.#sharing?.appended(sequenceId, first, tokens);
+                if (this.#generating.has(sequenceId)) await packed.tiers.heed(sequenceId, first + tokens.length);
+            }
+            for (const sequenceId of this.#generating) await packed.tiers.evictIfDue(sequenceId);
+            await packed.pressure.relieve();
+            await packed.between.afterBatch();
         }
 
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {
             // Answering false makes node-llama-cpp evaluate the rest again, where positions can't be shifted.
             if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
-            if (start <= 0 && end < 0) this.#sharing?.ending(sequenceId);
-            else this.#sharing?.truncated(sequenceId, start);
-            const removed = super.removeTokenCellsFromSequence(sequenceId, start, end);
-            if (start <= 0 && end < 0) this.#sharing?.trim();
-            return removed;
+            if (start <= 0 && end < 0)
+                return this.#emptying(sequenceId, () => super.removeTokenCellsFromSequence(sequenceId, start, end));
+            this.#sharing?.truncated(sequenceId, start);
+            return super.removeTokenCellsFromSequence(sequenceId, start, end);
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
@@ -225,14 +174,21 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override disposeSequence(sequenceId: number): void {
-            packedContexts.get(this)?.disposals.set(sequenceId, disposalsOf(this, sequenceId) + 1);
+            packedOf(this)?.disposals.set(sequenceId, disposalsOf(this, sequenceId) + 1);
             this.#empty(sequenceId);
         }
 
         #empty(sequenceId: number): void {
+            this.#emptying(sequenceId, () => super.disposeSequence(sequenceId));
+        }
+
+        #emptying<T>(sequenceId: number, empty: () => T): T {
             this.#sharing?.ending(sequenceId);
-            super.disposeSequence(sequenceId);
+            const result = empty();
             this.#sharing?.trim();
+            if (!this.#disposed) packedOf(this)?.tiers.emptied(sequenceId);
+            packedOf(this)?.pressure.emptied(sequenceId);
+            return result;
         }
 
         override setLoras(loras: unknown[], scales: number[]): void {

@@ -1,8 +1,9 @@
 import {DisposedError} from "node-llama-cpp";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding} from "./native.js";
-import type {Sharing, Tier} from "./policy/tiers.js";
+import type {Sharing} from "./policy/tiers.js";
 import type {AddonContext, DecodeRequest} from "./runtime-internals.js";
+import type {SequenceTiers} from "./sequence-tiers.js";
 
 /** Sequences that hold prefixes besides the context's own. */
 export const keptPrefixSlots = 16;
@@ -21,13 +22,9 @@ export interface SharingStats {
     keptBytes: number;
 }
 
-/** What the sharing of a context asks of it. */
 export interface SharingHooks {
     /** Differs from what it was if the sequence of this number was disposed meanwhile. */
     disposalsOf(sequence: number): number;
-    tierOf(sequence: number): Tier;
-    setTier(sequence: number, tier: Tier): void;
-    evictIfDue(sequence: number): Promise<void>;
     emit(event: CacheEvent): void;
 }
 
@@ -56,24 +53,24 @@ export class PrefixSharing {
     readonly #firstSlot: number;
     readonly #budget: number;
     readonly #scope: Sharing["scope"];
+    readonly #tiers: SequenceTiers;
     readonly #hooks: SharingHooks;
     /** By sequence, if it has one; of kept prefixes that of the sequence that evaluated them. */
     readonly #groups = new Map<number, string>();
     /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
     readonly #held = new Map<number, number[]>();
     readonly #pending = new Set<Pending>();
-    /** What to do once no batch is computed. */
-    readonly #betweenBatches = new Set<() => Promise<void>>();
     #attached = 0;
     #attachedTokens = 0;
 
     /** @param sequences of the context; the kept prefixes' have the numbers behind theirs */
-    constructor(context: AddonContext, native: NativeBinding, {keptBytes, scope}: Sharing, sequences: number, hooks: SharingHooks) {
+    constructor(context: AddonContext, native: NativeBinding, {keptBytes, scope}: Sharing, sequences: number, tiers: SequenceTiers, hooks: SharingHooks) {
         this.#context = context;
         this.#native = native;
         this.#firstSlot = sequences;
         this.#budget = keptBytes;
         this.#scope = scope;
+        this.#tiers = tiers;
         this.#hooks = hooks;
     }
 
@@ -90,7 +87,7 @@ export class PrefixSharing {
     #mayShare(sequence: number, other: number): boolean {
         const group = this.#groups.get(sequence);
         return other !== sequence && group === this.#groups.get(other) && (group !== undefined || this.#scope === "context") &&
-            this.#hooks.tierOf(sequence) === this.#hooks.tierOf(other);
+            this.#tiers.of(sequence) === this.#tiers.of(other);
     }
 
     /** Rows were added to a sequence. Behind a gap, or behind rows that were moved, nobody can use them. */
@@ -116,7 +113,7 @@ export class PrefixSharing {
     /** Rows of another tier are not what the target's promises to others. */
     copied(source: number, target: number, length = Infinity): void {
         const held = this.#held.get(source);
-        if (held === undefined || this.#hooks.tierOf(source) !== this.#hooks.tierOf(target)) this.#held.delete(target);
+        if (held === undefined || this.#tiers.of(source) !== this.#tiers.of(target)) this.#held.delete(target);
         else this.#held.set(target, held.slice(0, length));
     }
 
@@ -149,14 +146,14 @@ export class PrefixSharing {
 
     /**
      * Evaluates a request, less what can be attached.
-     * @param locked runs its argument under the context's lock
+     * @param between runs its argument between two batches, under the context's lock
      * @throws DisposedError if the sequence was disposed while it waited
      * @returns what the evaluations of the parts gave
      */
     async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
-                      locked: <R>(work: () => Promise<R>) => Promise<R>): Promise<T[]> {
+                      between: <R>(work: () => Promise<R>) => Promise<R>): Promise<T[]> {
         const before = [...this.#pending], {sequenceId} = request, disposals = this.#hooks.disposalsOf(sequenceId);
-        const ofThisSequence = <R>(work: () => Promise<R>) => this.#between(locked, async () => {
+        const ofThisSequence = <R>(work: () => Promise<R>) => between(async () => {
             if (this.#hooks.disposalsOf(sequenceId) !== disposals) throw new DisposedError();
             return await work();
         });
@@ -184,22 +181,6 @@ export class PrefixSharing {
         }
     }
 
-    /** After a batch, under the lock that it ran under. */
-    async runBetweenBatches(): Promise<void> {
-        for (const run of [...this.#betweenBatches]) await run();
-    }
-
-    /** node-llama-cpp keeps the context's lock as long as any sequence has tokens to evaluate, so this looks for a gap between batches, too. */
-    async #between<R>(locked: <T>(work: () => Promise<T>) => Promise<T>, work: () => Promise<R>): Promise<R> {
-        return await new Promise<R>((resolve, reject) => {
-            const run = async () => {
-                if (this.#betweenBatches.delete(run)) await work().then(resolve, reject);
-            };
-            this.#betweenBatches.add(run);
-            locked(run).catch(reject);
-        });
-    }
-
     /** Whether `evaluate` might do better than an evaluation as it is. */
     worthwhile(request: DecodeRequest): boolean {
         return request.tokens.length > shortestPrefix && mostAttachable(request) >= shortestPrefix;
@@ -220,7 +201,7 @@ export class PrefixSharing {
         }
         // Where two texts part, a third may too: there it finds a prefix that ends, with its window as it was.
         const fork = longest >= end + shortestPrefix && this.#budget > 0 ? longest - first : 0;
-        if (end < first + shortestPrefix || !this.#native.forkPrefix(this.#context, source, sequenceId, end)) return {taken: 0, fork};
+        if (end < first + shortestPrefix || this.#native.forkPrefix(this.#context, source, sequenceId, end) !== null) return {taken: 0, fork};
         this.#held.set(sequenceId, all.slice(0, end));
         if (source >= this.#firstSlot) this.#touch(source);
         this.#attached++;
@@ -233,7 +214,7 @@ export class PrefixSharing {
     async #offer(sequence: number, length: number): Promise<void> {
         const held = this.#held.get(sequence);
         if (held?.length !== length) return;
-        await this.#hooks.evictIfDue(sequence);
+        await this.#tiers.evictIfDue(sequence);
         const endsHere = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && tokens.length === length && commonLength(tokens, held) === length;
         if (![...this.#held].some(endsHere)) this.#keep(sequence, length);
     }
@@ -246,8 +227,8 @@ export class PrefixSharing {
         if (slots.length === keptPrefixSlots) this.#drop(slots.shift()!, "newer");
         let slot = this.#firstSlot;
         while (this.#held.has(slot)) slot++;
-        this.#hooks.setTier(slot, this.#hooks.tierOf(sequence));
-        if (!this.#native.forkPrefix(this.#context, sequence, slot, length)) return;
+        this.#tiers.keep(slot, sequence);
+        if (this.#native.forkPrefix(this.#context, sequence, slot, length) !== null) return;
         this.#held.set(slot, held.slice(0, length));
         this.setGroup(slot, group);
         this.#hooks.emit({type: "keep", tokens: length});

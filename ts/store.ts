@@ -7,7 +7,7 @@ import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {disposalsOf, evictSequence, nativeOf, packedContextClass, packedTier, prefixSharing, setSequenceTier} from "./packed-context.js";
+import {disposalsOf, packedContextClass, packedOf, type Packed} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {didYouMean} from "./policy/nearest.js";
@@ -54,7 +54,7 @@ const contexts = new WeakMap<object, WeakRef<LlamaContext>>();
 /** The packed caches of one Llama instance. Made by `attach`. */
 export class DeltaStore {
     readonly policy: Policy;
-    /** Prefixes attached, kept and dropped, evictions, and requests refused for want of memory, as they happen. */
+    /** Prefixes attached, kept and dropped, evictions, changes of tiers, and requests refused for want of memory, as they happen. */
     readonly onEvent = new EventRelay<StoreEvent>();
     readonly #llama: Llama;
     readonly #native: NativeBinding | null;
@@ -101,18 +101,19 @@ export class DeltaStore {
      * @throws DeltaStoreError OPTION_INVALID if it is no LlamaContext
      */
     isPacked(context: LlamaContext): boolean {
-        return packedTier(addonContextOf(context)) !== undefined;
+        return packedOf(addonContextOf(context)) !== undefined;
     }
 
     /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache (see `isPacked`) */
     stats(context: LlamaContext): CacheStats {
         const addonContext = addonContextOf(context);
         if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
-        if (this.#native === null || packedTier(addonContext) === undefined)
+        const packed = packedOf(addonContext);
+        if (packed === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache, of which there are no stats; isPacked(context) tells");
         try {
-            const {keptBytes, ...stats} = this.#native.stats(addonContext), sharing = prefixSharing(addonContext)?.stats;
-            return {...stats, sharing: sharing === undefined ? null : {...sharing, keptBytes}};
+            const {keptBytes, ...stats} = packed.native.stats(addonContext), {sharing} = packed;
+            return {...stats, sharing: sharing === null ? null : {...sharing.stats, keptBytes}};
         } catch (error) {
             throw toDeltaStoreError(error);
         }
@@ -127,16 +128,22 @@ export class DeltaStore {
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
         requireSequence(sequence);
-        const addonContext = addonContextOf(sequence.context), tier = packedTier(addonContext, sequenceInternals(sequence)._sequenceId);
-        if (this.#native === null || tier === undefined)
-            throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
-        const eviction = evictionOf(tier, options), ensureAlive = aliveness(sequence);
-        await whileAlive(sequence.context, async () => {
+        const {tiers, sharing} = packedWith(sequence), {_sequenceId: sequenceId} = sequenceInternals(sequence);
+        const eviction = evictionOf(tiers.of(sequenceId), options), ensureAlive = aliveness(sequence);
+        await betweenBatches(sequence.context, async () => {
             ensureAlive();
-            const sequenceId = sequenceInternals(sequence)._sequenceId;
-            prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
-            await evictSequence(addonContext, sequenceId, eviction);
+            sharing?.truncated(sequenceId, 0);  // not what the tier promises to others
+            await tiers.evict(sequenceId, eviction);
         });
+    }
+
+    /**
+     * The name of the tier that rows of this sequence get from now on.
+     * @throws DeltaStoreError OPTION_INVALID if it is not a sequence of a packed context
+     */
+    tierOf(sequence: LlamaContextSequence): string {
+        requireSequence(sequence);
+        return packedWith(sequence).tiers.of(sequenceInternals(sequence)._sequenceId).name;
     }
 
     /**
@@ -149,22 +156,13 @@ export class DeltaStore {
      */
     async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
         requireSequence(sequence);
-        const addonContext = addonContextOf(sequence.context), native = this.#native, {_sequenceId: sequenceId} = sequenceInternals(sequence);
-        if (native === null || packedTier(addonContext) === undefined)
-            throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
+        const {tiers} = packedWith(sequence);
         if (typeof name !== "string")
             throw new DeltaStoreError("OPTION_INVALID", `The tier is ${inspect(name, {depth: 0})}; allowed is the name of a tier`);
         const ensureAlive = aliveness(sequence);
-        await whileAlive(sequence.context, async () => {
+        await betweenBatches(sequence.context, async () => {
             ensureAlive();
-            const {eviction} = setSequenceTier(addonContext, sequenceId, name);
-            prefixSharing(addonContext)?.truncated(sequenceId, 0);  // not what the tier promises to others
-            try {
-                await native.repack(addonContext, sequenceId);
-            } catch (error) {
-                throw toDeltaStoreError(error);
-            }
-            if (eviction !== null) await evictSequence(addonContext, sequenceId, eviction);
+            await tiers.choose(sequenceInternals(sequence)._sequenceId, name);
         });
     }
 
@@ -172,18 +170,18 @@ export class DeltaStore {
      * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
      * the time to copy a table of pages, whatever the length. Waits for an evaluation of the target under way. On failure the target is as it was.
      * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
-     *     OUT_OF_MEMORY: no page within the pool's limit for the rows that both go on to write; DISPOSED
+     *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write; DISPOSED
      */
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
         const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);
         if (typeof options !== "object" || options === null || Object.keys(options).some((name) => name !== "upTo"))
             throw invalid(`fork's options are ${inspect(options, {depth: 0})}; allowed is an object with "upTo"`);
-        const {context} = source, native = this.#native, handle = addonContextOf(context), both = [source, target].map(sequenceInternals);
-        if (native === null || packedTier(handle) === undefined || context !== target.context)
+        const {context} = source, handle = addonContextOf(context), packed = packedOf(handle), both = [source, target].map(sequenceInternals);
+        if (packed === undefined || context !== target.context)
             throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");
         const ensureAlive = aliveness(source, target);
-        await withSequenceLock(target, () => whileAlive(context, async () => {
+        await withSequenceLock(target, () => betweenBatches(context, async () => {
             ensureAlive();
             const {upTo = source.nextTokenIndex} = options;
             if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
@@ -193,10 +191,13 @@ export class DeltaStore {
                 return;
             }
             const [from, to] = both as [SequenceInternals, SequenceInternals];
-            while (!native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo))
-                if (!prefixSharing(handle)?.dropOldest())
-                    throw new DeltaStoreError("OUT_OF_MEMORY", "There is no page within the pool's limit for the rows that both go on to write");
-            prefixSharing(handle)?.copied(from._sequenceId, to._sequenceId, upTo);
+            for (let failure; (failure = packed.native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo)) !== null;) {
+                if (await packed.pressure.giveUp()) continue;
+                const error = new DeltaStoreError(failure.code as ErrorCode, failure.message);
+                packed.emit({type: "refuse", sequenceId: to._sequenceId, error});
+                throw error;
+            }
+            packed.sharing?.copied(from._sequenceId, to._sequenceId, upTo);
             to._contextTokens = from._contextTokens.slice(0, upTo);
             to._nextTokenIndex = upTo;
             to._loadedTokenPredictions = [];
@@ -266,17 +267,24 @@ function aliveness(...sequences: LlamaContextSequence[]): () => void {
     };
 }
 
-/** Runs `work` while nothing else changes, evaluates or disposes the context. */
-async function whileAlive<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
-    return await withContextLock(context, async () => {
+/** What a sequence's context has for its packed cache. */
+function packedWith(sequence: LlamaContextSequence): Packed {
+    const packed = packedOf(addonContextOf(sequence.context));
+    if (packed === undefined) throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
+    return packed;
+}
+
+/** Runs `work` while nothing else changes, evaluates or disposes a context with a packed cache. */
+async function betweenBatches<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
+    return await packedOf(addonContextOf(context))!.between.run((once) => withContextLock(context, async () => {
         if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
         const alive = contextInternals(context)._backendContextDisposeGuard.createPreventDisposalHandle();
         try {
-            return await work();
+            await once();
         } finally {
             alive.dispose();
         }
-    });
+    }), work);
 }
 
 function addonContextOf(context: LlamaContext): AddonContext {
@@ -324,33 +332,36 @@ function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
         : new DeltaStoreError("NOT_ATTACHED", `${what} this Llama instance has no store. Call attach(llama) first${advice}`);
 }
 
-// The same for getSequence's `kvCache` and `sharingGroup`.
+// The same for getSequence's options.
 const getSequence = LlamaContext.prototype.getSequence;
 LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & SequenceOptions = {}) {
-    const {kvCache, sharingGroup, ...others} = options ?? {}, handle = addonContextOf(this), native = nativeOf(handle);
-    for (const name of Object.keys(others)) {
-        const hint = didYouMean(name, ["kvCache", "sharingGroup"]);
-        if (hint !== "") throw new DeltaStoreError("OPTION_INVALID", `getSequence has no option ${JSON.stringify(name)}${hint}`);
+    const {kvCache, name, sharingGroup, ...others} = options ?? {}, packed = packedOf(addonContextOf(this));
+    for (const option of Object.keys(others)) {
+        const hint = didYouMean(option, ["kvCache", "name", "sharingGroup"]);
+        if (hint !== "") throw new DeltaStoreError("OPTION_INVALID", `getSequence has no option ${JSON.stringify(option)}${hint}`);
     }
-    if (sharingGroup !== undefined && (typeof sharingGroup !== "string" || sharingGroup === ""))
-        throw new DeltaStoreError("OPTION_INVALID", `sharingGroup is ${inspect(sharingGroup, {depth: 0})}; allowed is a name, or leave it out`);
-    if (kvCache !== undefined && (native === null || typeof kvCache !== "string"))
-        throw new DeltaStoreError("OPTION_INVALID", native === null ? `kvCache is ${JSON.stringify(kvCache)}, but the context has the stock cache` :
+    for (const [option, value] of Object.entries({name, sharingGroup}))
+        if (value !== undefined && (typeof value !== "string" || value === ""))
+            throw new DeltaStoreError("OPTION_INVALID", `${option} is ${inspect(value, {depth: 0})}; allowed is a name, or leave it out`);
+    if (kvCache !== undefined && (packed === undefined || typeof kvCache !== "string"))
+        throw new DeltaStoreError("OPTION_INVALID", packed === undefined ? `kvCache is ${JSON.stringify(kvCache)}, but the context has the stock cache` :
             `kvCache is ${inspect(kvCache, {depth: 0})}; allowed is the name of a tier`);
     const sequence = getSequence.call(this, others), {_sequenceId: sequenceId} = sequenceInternals(sequence);
-    if (native === null) return sequence;
+    if (packed === undefined) return sequence;
     try {
-        setSequenceTier(handle, sequenceId, kvCache as string | undefined);
+        packed.tiers.begin(sequenceId, name as string | undefined, kvCache as string | undefined);
     } catch (error) {
         sequence.dispose();
         throw error;
     }
-    prefixSharing(handle)?.setGroup(sequenceId, sharingGroup);
+    packed.pressure.emptied(sequenceId);
+    packed.sharing?.setGroup(sequenceId, sharingGroup as string | undefined);
     return sequence;
 };
 
 interface SequenceOptions {
     kvCache?: unknown;
+    name?: unknown;
     sharingGroup?: unknown;
 }
 
@@ -364,18 +375,32 @@ function patchEvaluation(): void {
     const prototype = LlamaContext.prototype as unknown as ReturnType<typeof contextInternals>;
     const decodeTokens = prototype._decodeTokens;
     prototype._decodeTokens = async function (request, map) {
-        const {sequenceId, firstTokenSequenceIndex} = request, disposals = disposalsOf(this._ctx, sequenceId), sharing = prefixSharing(this._ctx);
+        const {sequenceId, firstTokenSequenceIndex: first} = request, packed = packedOf(this._ctx);
+        if (packed === undefined) return await decodeTokens.call(this, request, map);
+        const context = this as unknown as LlamaContext, disposals = disposalsOf(this._ctx, sequenceId);
         const evaluate = (part: DecodeRequest) => decodeTokens.call(this, part, map);
-        try {
-            if (sharing?.worthwhile(request) !== true) return await evaluate(request);
-            return await sharing.evaluate(request, evaluate, (work) => whileAlive(this as unknown as LlamaContext, work));
-        } catch (error) {
-            if (disposalsOf(this._ctx, sequenceId) !== disposals || this._unusedSequenceIds.includes(sequenceId)) throw new DisposedError();
-            const disposed = (this as unknown as LlamaContext).disposed || (error instanceof DeltaStoreError && error.code === "DISPOSED");
-            if (!disposed && (error instanceof DeltaStoreError || sharing !== null))
-                this._ctx.removeTokenCellsFromSequence(sequenceId, firstTokenSequenceIndex, -1);
-            throw error;
-        }
+        const between = <R>(work: () => Promise<R>) => betweenBatches(context, work);
+        const once = () => packed.sharing?.worthwhile(request) === true ? packed.sharing.evaluate(request, evaluate, between) : evaluate(request);
+        // What `map` was called for must not be asked of it again.
+        const wanted = request.logits.findIndex((one) => one), repeatable = wanted < 0 || wanted === request.tokens.length - 1;
+        return await packed.pressure.during(sequenceId, async () => {
+            for (;;) {
+                try {
+                    return await once();
+                } catch (error) {
+                    if (disposalsOf(this._ctx, sequenceId) !== disposals || this._unusedSequenceIds.includes(sequenceId)) throw new DisposedError();
+                    if (context.disposed || (error instanceof DeltaStoreError && error.code === "DISPOSED")) throw error;
+                    this._ctx.removeTokenCellsFromSequence(sequenceId, first, -1);
+                    if (!(error instanceof DeltaStoreError)) throw error;
+                    const refused = error.code === "POOL_LIMIT_REACHED" || error.code === "OUT_OF_MEMORY";
+                    const makeRoom = async () =>
+                        disposalsOf(this._ctx, sequenceId) === disposals && await packed.pressure.makeRoom({sequenceId, first, tokens: request.tokens.length});
+                    if (error.code === "POOL_LIMIT_REACHED" && repeatable && await between(makeRoom)) continue;
+                    if (refused) packed.emit({type: "refuse", sequenceId, error});
+                    throw error;
+                }
+            }
+        });
     };
 
     // A sequence takes over the other's tokens before its rows are copied; without the rows it must not keep them.

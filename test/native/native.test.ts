@@ -11,7 +11,7 @@ const run = promisify(execFile);
 /** `kernels` and `packing` go through all kernels themselves; the others run on the one that DELTASTORE_KERNEL names. */
 const ofAllKernels = ["packing", "kernels"];
 const ofOneKernel = ["cache", "attention", "eviction", "state"];
-const ofNone = ["pool"];
+const ofNone = ["pool", "scoring"];
 
 async function build(folder: string, ...options: string[]): Promise<string> {
     const path = join(root, "build", folder);

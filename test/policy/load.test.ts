@@ -5,7 +5,7 @@ import {dist} from "../support/paths.js";
 
 const {loadPolicy, policyFromEnvironment} =
     await import(dist("policy/load.js")) as typeof import("../../dist/policy/load.js");
-const {resolveTier} = await import(dist("policy/tiers.js")) as typeof import("../../dist/policy/tiers.js");
+const {resolveTier, ruledTier} = await import(dist("policy/tiers.js")) as typeof import("../../dist/policy/tiers.js");
 
 interface Failure {
     code: string;
@@ -110,6 +110,33 @@ t.test("pool limits", async (t) => {
         t.match(problems[0], /^\/pool\/limit: /);
     }
     t.match(failureOf({pool: {limit: "512MIB"}}).problems[0], 'did you mean "MiB"?');
+});
+
+t.test("rules and pressure", async (t) => {
+    t.match(loadPolicy(undefined), {rules: [], pressure: null});
+    const {tiers, rules, pressure} = loadPolicy({
+        tiers: {own: {format: "k4v2"}}, rules: [{name: "a*", tier: "own"}, {tokens: 500, tier: "ultra"}],
+        pool: {limit: "1GiB", pressure: {tiers: ["own", "ultra"], idle: 0}}
+    });
+    t.strictSame(rules, [{name: "a*", tokens: 0, tier: tiers.get("own")}, {name: "*", tokens: 500, tier: tiers.get("ultra")}]);
+    t.strictSame(pressure, {tiers: [tiers.get("own"), tiers.get("ultra")], above: 0.9, idle: 0});
+
+    const ruled = (name: string | undefined, tokens: number) => ruledTier([
+        {name: "a*", tokens: 10, tier: tiers.get("ultra")!}, {name: "ab", tokens: 0, tier: tiers.get("own")!}, {name: "*", tokens: 20, tier: tiers.get("exact")!}
+    ], name, tokens)?.name;
+    t.strictSame([ruled("ab", 9), ruled("ab", 10), ruled("abc", 9), ruled("abc", 30), ruled(undefined, 19), ruled(undefined, 20), ruled("b", 20)],
+        ["own", "ultra", undefined, "ultra", undefined, "exact", "exact"]);
+
+    t.match([...failureOf({
+        rules: [{tier: "high"}, {name: "a"}, {name: "", tier: "high"}, {tokens: 0, tier: "stock"}, 5, {name: "a", tokens: 1, tier: "hihg", idle: 3}],
+        pool: {pressure: {tiers: ["ultar", "high", "high"], above: 2, idle: -1}}
+    }).problems].sort(), [
+        /^\/pool\/pressure\/above: 2 .*0 to 1/, /^\/pool\/pressure\/idle: -1 /, /^\/pool\/pressure\/tiers\/0: "ultar" is no tier.*"ultra"/,
+        /^\/pool\/pressure\/tiers: .*different tiers' names/, /^\/pool\/pressure: .*has no effect without a limit/, /^\/rules\/0: .*neither "name" nor "tokens"/,
+        /^\/rules\/1: .*no "tier"/, /^\/rules\/2\/name: "" .*at least one letter/, /^\/rules\/3\/tier: "stock" is no tier/, /^\/rules\/3\/tokens: 0 /,
+        /^\/rules\/4: 5 .*"name", "tokens" and "tier"/, /^\/rules\/5\/idle: 3 /, /^\/rules\/5\/tier: "hihg" .*"high"/
+    ]);
+    t.match(failureOf({rules: {}, pool: {limit: 1, pressure: {}}}).problems, [/^\/pool\/pressure: \{\} has no "tiers"/, /^\/rules: .*list of rules/]);
 });
 
 t.test("every mistake is reported at once", async (t) => {

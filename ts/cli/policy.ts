@@ -36,14 +36,19 @@ function check(file: string, {json}: CheckOptions): void {
     printLine(`${file} is valid.`);
     printLine();
     printLine(formatTable([
-        ["tier", "format", "window", "sinks", "keeps", ""],
-        ...[...policy.tiers.values()].map((tier) => [
-            tier.name, tier.format, String(tier.window), String(tier.sinks), tier.eviction === null ? "all" : percent(tier.eviction.keep),
-            tier.name === policy.defaultTier ? "default" : ""
+        ["tier", "format", "important", "window", "sinks", "keeps", "evicts", ""],
+        ...[...policy.tiers.values()].map(({name, format, important, window, windowFormat, sinks, eviction}) => [
+            name, format, important === 0 ? "" : percent(important), `${window} ${windowFormat}`, String(sinks),
+            eviction === null ? "all" : percent(eviction.keep),
+            eviction === null ? "" : `every ${eviction.slack}: ${eviction.schedule}, ${eviction.scorer}`, name === policy.defaultTier ? "default" : ""
         ])
     ]));
     printLine();
+    for (const {name, tokens, tier} of policy.rules)
+        printLine(`rule: sequences${name === "*" ? "" : ` named "${name}"`}${tokens === 0 ? "" : ` of ${tokens} tokens or more`} have ${tier.name}`);
     printLine(`pool limit: ${policy.poolLimitBytes === 0 ? "none" : formatBytes(policy.poolLimitBytes)}`);
+    if (policy.pressure !== null)
+        printLine(`pressure: above ${percent(policy.pressure.above)} of it what was idle for ${policy.pressure.idle} s becomes ${policy.pressure.tiers.map(({name}) => name).join(", then ")}`);
     printLine(`sharing: ${formatSharing(policy.sharing)}`);
     printLine(`when unsupported: ${policy.onUnsupported}`);
 }
@@ -67,8 +72,12 @@ function pathOf(file: string): string {
     return /[/\\]/.test(file) ? file : `./${file}`;
 }
 
-function policyToJson({tiers, ...rest}: Policy): object {
-    return {...rest, tiers: Object.fromEntries(tiers)};
+function policyToJson({tiers, rules, pressure, ...rest}: Policy): object {
+    const nameOf = ({name}: Tier) => name;
+    return {
+        ...rest, rules: rules.map((rule) => ({...rule, tier: nameOf(rule.tier)})),
+        pressure: pressure === null ? null : {...pressure, tiers: pressure.tiers.map(nameOf)}, tiers: Object.fromEntries(tiers)
+    };
 }
 
 const formatMeanings: Readonly<Record<Tier["format"], string>> = {

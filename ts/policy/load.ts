@@ -2,16 +2,14 @@ import {existsSync, readFileSync} from "node:fs";
 import {Ajv, type ValidateFunction} from "ajv";
 import {DeltaStoreError} from "../errors.js";
 import {parseBytes} from "./bytes.js";
+import {allTierNames, asRecord, contradictions, isRecord, tierNamePattern} from "./contradictions.js";
 import {parseJsonText} from "./json-text.js";
-import {didYouMean, quoteList} from "./nearest.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
-import {describeSchemaErrors, pointerTo, problem} from "./problems.js";
+import {describeSchemaErrors} from "./problems.js";
 import {
-    builtInTiers, defaultEviction, defaultSharing, defaultSinks, defaultTierName, defaultWindow, defaultWindowFormat, hasCoarseValues,
-    stockCacheName, unknownTier, type Policy, type Tier
+    builtInTiers, defaultEviction, defaultPressure, defaultSharing, defaultSinks, defaultTierName, defaultWindow, defaultWindowFormat, hasCoarseValues,
+    unknownTier, type Policy, type Tier
 } from "./tiers.js";
-
-const tierNamePattern = /^[a-z][a-z0-9-]*$/;
 
 /**
  * Checks a policy and fills in what it leaves out.
@@ -84,57 +82,18 @@ function checkPolicy(input: unknown, what: string, textProblems: readonly string
 function completePolicy(file: PolicyFile): Policy {
     const tiers = new Map(builtInTiers);
     for (const [name, tier] of Object.entries(file.tiers ?? {})) tiers.set(name, completeTier(name, tier));
-    const limit = file.pool?.limit;
+    const {limit, pressure} = file.pool ?? {}, {automatic, kept, scope} = file.sharing ?? {};
     return {
         tiers,
         defaultTier: file.default ?? defaultTierName,
+        rules: (file.rules ?? []).map(({name = "*", tokens = 0, tier}) => ({name, tokens, tier: tiers.get(tier)!})),
         poolLimitBytes: bytesOf(limit) ?? 0,
-        sharing: {automatic: file.sharing?.automatic ?? defaultSharing.automatic, keptBytes: bytesOf(file.sharing?.kept) ?? defaultSharing.keptBytes, scope: file.sharing?.scope ?? defaultSharing.scope},
+        pressure: pressure === undefined ? null : {...defaultPressure, ...pressure, tiers: pressure.tiers.map((name) => tiers.get(name)!)},
+        sharing: {
+            automatic: automatic ?? defaultSharing.automatic, keptBytes: bytesOf(kept) ?? defaultSharing.keptBytes, scope: scope ?? defaultSharing.scope
+        },
         onUnsupported: file.onUnsupported ?? "error"
     };
-}
-
-/**
- * What the schema can't say. The input may be anything that failed the schema, so that both kinds of mistake are
- * reported at once; what the schema already refuses is left to it.
- */
-function contradictions(file: PolicyFile, tierNames: readonly string[]): string[] {
-    const problems: string[] = [];
-    const {default: chosen} = file;
-    if (typeof chosen === "string" && tierNamePattern.test(chosen) && chosen !== stockCacheName &&
-        !tierNames.includes(chosen))
-        problems.push(problem("/default", chosen,
-            `is no tier; allowed are ${quoteList(tierNames)}${didYouMean(chosen, tierNames)}`));
-
-    for (const [name, value] of Object.entries(asRecord(file.tiers))) {
-        const tier = asRecord(value) as PolicyTier;
-        const format = tier.format ?? builtInTiers.get(tier.extends ?? "")?.format;
-        const refines = Boolean(asRecord(tier.important)["share"]);
-        if (refines && format !== undefined && !hasCoarseValues(format))
-            problems.push(problem(pointerTo(pointerTo("/tiers", name), "important"), tier.important,
-                `contradicts the format "${format}", whose values have at least 4 bits; leave it out, or choose "k4v2" or "k3v2"`));
-        if (refines && tier.window === 0)
-            problems.push(problem(pointerTo(pointerTo("/tiers", name), "important"), tier.important,
-                "contradicts the window 0: which rows matter is seen in the window; give a larger one, or leave it out"));
-        if (format !== "f16") continue;
-        if (tier.windowFormat !== undefined)
-            problems.push(problem(pointerTo(pointerTo("/tiers", name), "windowFormat"), tier.windowFormat,
-                'contradicts the format "f16", which keeps all rows F16; leave it out, or choose "k4v4", "k4v2" or "k3v2"'));
-        for (const field of ["window", "sinks"] as const) {
-            if (tier[field] !== undefined && tier.evict === undefined)
-                problems.push(problem(pointerTo(pointerTo("/tiers", name), field), tier[field],
-                    'contradicts the format "f16", which keeps all rows F16; leave it out, give "evict", or choose "k4v4", "k4v2" or "k3v2"'));
-        }
-    }
-
-    for (const [pointer, given, least, without] of [
-        ["/pool/limit", asRecord(file.pool)["limit"], 1, "no limit"], ["/sharing/kept", asRecord(file.sharing)["kept"], 0, "the default"]
-    ] as const) {
-        const bytes = typeof given === "string" ? parseBytes(given) : null;
-        if (bytes !== null && (bytes < least || !Number.isSafeInteger(bytes)))
-            problems.push(problem(pointer, given, `comes to ${bytes} bytes; give from ${least} to ${Number.MAX_SAFE_INTEGER} bytes, or leave it out for ${without}`));
-    }
-    return problems;
 }
 
 function bytesOf(value: number | string | undefined): number | undefined {
@@ -153,20 +112,6 @@ function completeTier(name: string, tier: PolicyTier): Tier {
         important: hasCoarseValues(format) && window > 0 ? tier.important?.share ?? base?.important ?? 0 : 0,
         eviction: tier.evict === undefined ? base?.eviction ?? null : {...defaultEviction, ...base?.eviction, ...tier.evict}
     };
-}
-
-function allTierNames(file: PolicyFile): string[] {
-    const own = Object.keys(asRecord(file.tiers)).filter(
-        (name) => tierNamePattern.test(name) && name !== stockCacheName);
-    return [...new Set([...builtInTiers.keys(), ...own])];
-}
-
-function asRecord(value: unknown): Record<string, unknown> {
-    return isRecord(value) ? value : {};
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-    return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function invalid(what: string, problems: readonly string[]): DeltaStoreError {

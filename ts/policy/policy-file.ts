@@ -30,7 +30,12 @@ export interface PolicyFile {
          * Most memory that the pages of a context may take: bytes, or a string with a unit such as "512MiB" or "2GB" (KB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB powers of 1024). Unlimited if absent.
          */
         limit?: number | string;
+        pressure?: PolicyPressure;
     };
+    /**
+     * Tiers of sequences by name and length: the first rule that fits says which, unless the app does, by getSequence's `kvCache` or `setTier`. Where none fits it is the context's. A context whose own tier has the format `f16` heeds only rules with such tiers.
+     */
+    rules?: PolicyRule[];
     /**
      * What sequences of one context that begin with the same tokens hold together.
      */
@@ -109,4 +114,38 @@ export interface PolicyEviction {
      * Tokens that come between one eviction and the next, and before the first. 512 if absent.
      */
     slack?: number;
+}
+/**
+ * What happens before a request is refused for the limit. Kept prefixes go first. Then idle sequences get the next of `tiers` behind their own, the longest idle first; but for those whose tier the app chose, by getSequence's `kvCache` or `setTier`. A sequence has its old tier again once it is emptied.
+ */
+export interface PolicyPressure {
+    /**
+     * Names of tiers, those that take less memory later.
+     */
+    tiers: string[];
+    /**
+     * Share of the limit that is held when this begins, between batches. It begins in any case when a request finds no room. 0.9 if absent.
+     */
+    above?: number;
+    /**
+     * Seconds without an evaluation until a sequence counts as idle. 1 if absent.
+     */
+    idle?: number;
+}
+/**
+ * The tier of sequences of a name, of a length, or both.
+ */
+export interface PolicyRule {
+    /**
+     * What getSequence was given as `name`; with a `*` at the end, what names begin with.
+     */
+    name?: string;
+    /**
+     * Least length of the sequence, counted when a prompt is evaluated and after each token.
+     */
+    tokens?: number;
+    /**
+     * Name of the tier that such a sequence gets.
+     */
+    tier: string;
 }

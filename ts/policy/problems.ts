@@ -46,6 +46,9 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
         case "required":
             return error.params["missingProperty"] === "keep" ? problem(pointer, data, 'has no "keep"; give a number from 0 to 1')
                 : error.params["missingProperty"] === "share" ? problem(pointer, data, 'has no "share"; give 0, 0.1 or 0.2')
+                : error.params["missingProperty"] === "tier" ? problem(pointer, data, 'has no "tier"; give a tier\'s name')
+                : error.params["missingProperty"] === "tiers" ? problem(pointer, data, 'has no "tiers"; give a list of tiers\' names')
+                : pointer.startsWith("/rules/") ? problem(pointer, data, 'has neither "name" nor "tokens"; give one or both')
                 : problem(pointer, data, 'has neither "format" nor "extends"; give one of them');
         case "enum": {
             const allowed = error.params["allowedValues"] as readonly string[];
@@ -75,10 +78,11 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
 }
 
 function describeAllowed(schema: Record<string, unknown>): string {
-    const {type, minimum, maximum} = schema;
+    const {type, minimum, maximum, items, uniqueItems} = schema;
     if (type === "number") return `a number from ${String(minimum)} to ${String(maximum)}`;
     if (type === "integer") return `a whole number from ${String(minimum)} to ${String(maximum)}`;
-    if (type === "string") return "a string";
+    if (type === "string") return "a string of at least one letter";
+    if (type === "array") return items !== undefined && uniqueItems === true ? "a list of different tiers' names" : "a list of rules";
     const {properties} = schema;
     return typeof properties === "object" && properties !== null
         ? `an object with the fields ${quoteList(Object.keys(properties))}`

@@ -30,6 +30,12 @@ export function pageFormatOf({format, important}: Tier): PageFormat {
     return `${format}r${important === 0.1 ? 6 : 14}`;
 }
 
+/** Of a row's key and value together, for each of their elements; of rows that go, none. About. */
+export function bitsOf({format, important, eviction}: Tier): number {
+    const bits = {f16: 32, k4v4: 8, k4v2: 6, k3v2: 5}[format] + 2 * important;
+    return bits * (eviction?.keep ?? 1);
+}
+
 /** What sequences of a context hold together by themselves. */
 export interface Sharing {
     readonly automatic: boolean;
@@ -41,14 +47,45 @@ export interface Sharing {
 
 export const defaultSharing: Sharing = {automatic: true, keptBytes: 32 * 1024 ** 2, scope: "context"};
 
+/** Which sequences get a tier. */
+export interface Rule {
+    /** With a `*` at the end, what names begin with. */
+    readonly name: string;
+    /** Least length. */
+    readonly tokens: number;
+    readonly tier: Tier;
+}
+
+/** The tier that a sequence of this name (if it has one) and length has; undefined if no rule fits. */
+export function ruledTier(rules: readonly Rule[], name: string | undefined, tokens: number): Tier | undefined {
+    const fits = (pattern: string) => pattern === "*" || (name !== undefined && (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern));
+    return rules.find((rule) => fits(rule.name) && tokens >= rule.tokens)?.tier;
+}
+
+/** What becomes of idle sequences as the pool fills. */
+export interface Pressure {
+    /** That sequences get one after another. */
+    readonly tiers: readonly Tier[];
+    /** Share of the pool's limit. */
+    readonly above: number;
+    /** Seconds without an evaluation until a sequence is idle. */
+    readonly idle: number;
+}
+
+export const defaultPressure = {above: 0.9, idle: 1} as const;
+
 /** A checked policy with everything filled in. */
 export interface Policy {
     /** The built-in tiers and the policy's own, by name. */
     readonly tiers: ReadonlyMap<string, Tier>;
     /** Tier of a context that asks for none. */
     readonly defaultTier: string;
+    /** The first that fits says which tier a sequence has, where the app does not. */
+    readonly rules: readonly Rule[];
     /** Most bytes that the page pool may hold; 0 is no limit. */
     readonly poolLimitBytes: number;
+    /** Null if requests are refused as soon as no kept prefix is left. */
+    readonly pressure: Pressure | null;
     readonly sharing: Sharing;
     /** What to do with a model, runtime or platform that can't be served. */
     readonly onUnsupported: "error" | "stock";
