@@ -69,10 +69,12 @@ Format Cache::open_format(int sequence) const {
 }
 
 // Within the limit there must be room to pack as well, and to evict: one page a table, before others are given back.
-bool Cache::fits(PagePool::Demand demand) const {
+bool Cache::fits(PagePool::Demand demand, std::vector<char> tiers) const {
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
+        if (sequences_.last_position(sequence) >= 0) tiers[tier_of_[sequence]] = 1;
     for (int index = 0; index < int(tiers_.size()); index++) {
         const Tier& own = *tiers_[index];
-        if (std::find(tier_of_.begin(), tier_of_.end(), index) == tier_of_.end()) continue;
+        if (!tiers[index]) continue;
         for (const bool gapped : {false, true})
             if (gapped ? own.eviction.has_value() : own.packs())
                 for (int table = 0; table < sequences_.tables(); table++)
@@ -112,6 +114,7 @@ void Cache::expect(size_t tokens) {
 void Cache::begin_admission() {
     std::lock_guard<std::mutex> guard(mutex_);
     admitted_.clear();
+    admitted_tiers_.assign(tiers_.size(), 0);
     admitted_tokens_ = 0;
     if (pool_.limit_bytes() != 0) account();
 }
@@ -122,8 +125,11 @@ bool Cache::admit(int sequence, int32_t position, int count) {
     PagePool::Demand demand = admitted_;
     sequences_.add_demand(sequence, position, count, open_format(sequence), open_centre(sequence), demand);
     expect(admitted_tokens_ + count);
-    if (!fits(demand)) return false;
+    std::vector<char> tiers = admitted_tiers_;
+    tiers[tier_of_[sequence]] = 1;
+    if (!fits(demand, tiers)) return false;
     admitted_ = demand;
+    admitted_tiers_ = tiers;
     admitted_tokens_ += count;
     return true;
 }
@@ -137,14 +143,16 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
     account(count);
     if (pool_.limit_bytes() != 0) {
         PagePool::Demand demand;
+        std::vector<char> tiers(tiers_.size());
         for (const auto& tokens : ubatches)
             for (size_t i = 0; i < tokens.size();) {
                 const size_t first = i;
                 while (i < tokens.size() && tokens[i].sequence == tokens[first].sequence) i++;
                 const int sequence = tokens[first].sequence;
+                tiers[tier_of_[sequence]] = 1;
                 sequences_.add_demand(sequence, tokens[first].position, int(i - first), open_format(sequence), open_centre(sequence), demand);
             }
-        if (!fits(demand)) return Failure::pool_limit;
+        if (!fits(demand, tiers)) return Failure::pool_limit;
     }
     for (const auto& tokens : ubatches) {
         auto plan = std::make_unique<Plan>();
@@ -160,7 +168,7 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
             const int32_t begin = tokens[span.first].position, end = begin + span.count;
             const auto same = [&](const Written& written) { return written.sequence == span.sequence; };
             const auto found = std::find_if(plan->written.begin(), plan->written.end(), same);
-            if (found == plan->written.end()) plan->written.push_back({span.sequence, begin, end});
+            if (found == plan->written.end()) plan->written.push_back({span.sequence, begin, end, tier(span.sequence).window});
             else found->end = std::max(found->end, end);
         }
         plans_.push_back(std::move(plan));
@@ -268,9 +276,8 @@ Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
 
 int32_t Cache::prefix_end(int source, int32_t end) const {
     std::lock_guard<std::mutex> guard(mutex_);
-    const int32_t source_end = sequences_.last_position(source) + 1;
     if (sequences_.first_position(source) != 0 || sequences_.tables() == 0) return 0;
-    if (end >= source_end) return source_end;
+    end = std::min(end, sequences_.last_position(source) + 1);
     const Tier& own = tier(source);
     const int32_t window_begin = end - own.window;
     const PageTable& references = sequences_.table(source, 0);

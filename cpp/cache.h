@@ -131,9 +131,9 @@ public:
     int tier_index(const std::string& name) const;
     // For the rows to come, and those in the window; older ones stay as they are until repack().
     void set_tier(int sequence, int index);
-    // Rows that left the window take the tier's format where that makes them smaller. What other sequences hold too stays as it is. Not while a
-    // batch with this sequence is computed.
-    Failure repack(int sequence);
+    // Rows but the newest `window`, which is not larger than the tier's, take the tier's format where that makes them smaller. What other
+    // sequences hold too stays as it is. Not while a batch with this sequence is computed.
+    Failure repack(int sequence, int window);
 
     // Opens rows for the tokens of all ubatches, all or none. Tokens of a sequence come in order of position and continue it.
     Failure reserve(const std::vector<std::vector<Token>>& ubatches);
@@ -164,8 +164,8 @@ public:
     void shift(int sequence, int32_t from, int32_t to, int32_t delta);
     // On failure the target is as it was.
     Failure fork(int source, int target, int32_t from, int32_t to);
-    // How much of the first `end` positions another sequence can take over and go on as if it had evaluated them: all, if they end the source
-    // or the rows of the window before them are not packed yet; else whole pages that lie before that window.
+    // How much of the first `end` positions another sequence can take over and go on as if it had evaluated them: all, if the rows of the window
+    // before them are not packed yet; else whole pages that lie before that window.
     int32_t prefix_end(int source, int32_t end) const;
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
@@ -216,11 +216,12 @@ private:
     Format open_format(int sequence) const;
     uint8_t open_centre(int sequence) const { return format_info(open_format(sequence)).packed ? uint8_t(own_centre_) : kNoCentre; }
     Failure no_page() const;
-    Failure repack_reference(int sequence, int table, PageRef& reference);
+    Failure repack_reference(int sequence, int table, PageRef& reference, float* scratch);
     size_t own_bytes() const;
     // Of account(), with other `tokens`.
     void expect(size_t tokens);
-    bool fits(PagePool::Demand demand) const;
+    // `tiers`: [tier], those of the demand.
+    bool fits(PagePool::Demand demand, std::vector<char> tiers) const;
     void erase_locked(int sequence, int32_t from, int32_t to);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
     void pack_table(const Written& written, int table, float* scratch);
@@ -232,6 +233,7 @@ private:
     void write(int layer, bool keys, const RowsView& rows, int thread, int threads);
     // `reference`: of the sequence's table.
     bool shared(int sequence, int table, const PageRef& reference) const;
+    bool shared_now(int sequence, int table, const PageRef& reference) const;  // takes the lock
     int32_t shared_end(int sequence) const;
     bool may_go(int sequence, int table, const PageRef& reference, int32_t window_begin) const;
     Judged judge(int sequence, int table, const Scorer& scorer, int32_t own_begin, int32_t window_begin) const;
@@ -262,6 +264,7 @@ private:
     size_t centre_floats_ = 0;
     int own_centre_ = -1;  // that new pages are packed with; -1 until enough rows were seen
     PagePool::Demand admitted_;
+    std::vector<char> admitted_tiers_;  // [tier]
     size_t admitted_tokens_ = 0;
     size_t growing_bytes_ = 0, expected_bytes_ = 0;  // as account() found them: sums, which take an eighth more than they need; and what may be added
     std::vector<std::unique_ptr<Plan>> plans_;

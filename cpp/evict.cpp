@@ -40,6 +40,11 @@ bool Cache::shared(int sequence, int table, const PageRef& reference) const {
     return pool_.references(reference.page) > uint32_t(last - first + 1);
 }
 
+bool Cache::shared_now(int sequence, int table, const PageRef& reference) const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return shared(sequence, table, reference);
+}
+
 // The end of the pages at the sequence's beginning that others hold too, in any table.
 int32_t Cache::shared_end(int sequence) const {
     int32_t end = sequences_.first_position(sequence);

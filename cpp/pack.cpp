@@ -59,9 +59,9 @@ void Cache::pack_table(const Written& written, int table, float* scratch) {
     size_t count = references.size();
     for (size_t i = first; i < count; i++) {  // oldest first, so that a later call finds those that got no page
         const PageRef& reference = references[i];
-        if (reference.pinned() || reference.gapped() || packed(reference) || reference.end_position() > written.end - tier(written.sequence).window) continue;
+        if (reference.pinned() || reference.gapped() || packed(reference) || reference.end_position() > written.end - written.window) continue;
         const bool open = i + 1 == count && reference.end_row() < reference.rows;
-        if (open || reference.shift != 0) continue;
+        if (open || reference.shift != 0 || (written.spares_shared && shared_now(written.sequence, table, reference))) continue;
         if (!pack_reference(written, table, references, i, scratch)) return;  // tried again after the next ubatch
         if (references.size() < count) i--;
         count = references.size();
@@ -195,7 +195,7 @@ int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken)
 }
 
 // Page by page through all tables at once, so that pages of the same age, which share slabs, go together.
-Failure Cache::repack(int sequence) {
+Failure Cache::repack(int sequence, int window) {
     const Tier& own = tier(sequence);
     const int32_t end = sequences_.last_position(sequence) + 1;
     if (own.packs() && own_centre_ < 0) find_centre(sequence, end);
@@ -210,8 +210,8 @@ Failure Cache::repack(int sequence) {
         most_floats = std::max(most_floats, size_t(kPageRows) * (shape.key_dim + shape.value_dim));
     }
     std::vector<float> scratch(most_floats);
-    for (int32_t until = sequences_.first_position(sequence) + own.window + kPageRows; ; until += kPageRows) {
-        for (int table = 0; table < sequences_.tables(); table++) pack_table({sequence, 0, std::min(until, end)}, table, scratch.data());
+    for (int32_t until = sequences_.first_position(sequence) + window + kPageRows; ; until += kPageRows) {
+        for (int table = 0; table < sequences_.tables(); table++) pack_table({sequence, 0, std::min(until, end), window, true}, table, scratch.data());
         if (until >= end) break;
     }
     for (int table = 0; table < sequences_.tables(); table++) most_pages = std::max(most_pages, sequences_.table(sequence, table).size());
@@ -221,15 +221,16 @@ Failure Cache::repack(int sequence) {
             if (index >= sequences_.table(sequence, table).size()) continue;
             PageRef& reference = sequences_.table(sequence, table)[index];
             const bool exact = !format_info(reference.format).packed && reference.kind == PageKind::plain && reference.shift == 0;
-            const bool left = exact && reference.end_position() <= end - own.window && reference.end_row() == reference.rows;
-            failure = left ? no_page() : repack_reference(sequence, table, reference);
+            const bool left = exact && reference.end_position() <= end - window && reference.end_row() == reference.rows && !shared_now(sequence, table, reference);
+            failure = left ? no_page() : repack_reference(sequence, table, reference, scratch.data());
         }
     std::lock_guard<std::mutex> guard(mutex_);
     settle(sequence);
     return failure;
 }
 
-Failure Cache::repack_reference(int sequence, int table, PageRef& reference) {
+// `scratch`: floats for a page's keys and values.
+Failure Cache::repack_reference(int sequence, int table, PageRef& reference, float* scratch) {
     const Format format = tier(sequence).format;
     const PageLayout& source = sequences_.layout(table, reference);
     const PageLayout& target = sequences_.layout(table, format, kPageRows, reference.gapped());
@@ -244,11 +245,11 @@ Failure Cache::repack_reference(int sequence, int table, PageRef& reference) {
     }
     std::memset(page, 0, target.bytes);
     const int first = reference.begin, count = reference.count;
-    std::vector<float> keys(size_t(count) * shape.key_dim), values(size_t(count) * shape.value_dim);
-    read_rows(reference.page, source, reference.format, shape, centre(reference.centre, table), first, count, keys.data(), values.data());
+    float *keys = scratch, *values = scratch + size_t(count) * shape.key_dim;
+    read_rows(reference.page, source, reference.format, shape, centre(reference.centre, table), first, count, keys, values);
     const uint8_t taken = reference.centre == kNoCentre ? uint8_t(own_centre_) : reference.centre;
-    deltastore::write_keys(kernels_, page, target, format, shape, centre(taken, table), first, count, keys.data());
-    deltastore::write_values(kernels_, page, target, format, shape, first, count, values.data());
+    deltastore::write_keys(kernels_, page, target, format, shape, centre(taken, table), first, count, keys);
+    deltastore::write_values(kernels_, page, target, format, shape, first, count, values);
     if (reference.gapped()) {
         std::memcpy(page + target.gaps, reference.page + source.gaps, kPageRows);
         std::memcpy(page + target.received, reference.page + source.received, kPageRows);

@@ -10,7 +10,6 @@
 namespace deltastore {
 
 static constexpr size_t kSystemPage = 4096;
-static constexpr size_t kHeaderBytes = kSystemPage;
 static constexpr uint32_t kNone = UINT32_MAX;
 
 static size_t round_up(size_t value, size_t unit) {
@@ -19,13 +18,14 @@ static size_t round_up(size_t value, size_t unit) {
 
 struct PagePool::SizeClass {
     size_t page_bytes;
+    size_t header_bytes;
     uint32_t pages_per_slab;
     bool whole;            // made of whole system pages: a freed one goes back to the system at once
     Slab* all = nullptr;  // doubly linked; slabs with room come first
 
     // Bytes that the system has committed for a slab.
     size_t resident(size_t used, size_t touched) const {
-        return round_up(kHeaderBytes + (whole ? used : touched) * page_bytes, kSystemPage);
+        return round_up(header_bytes + (whole ? used : touched) * page_bytes, kSystemPage);
     }
 };
 
@@ -39,9 +39,9 @@ struct PagePool::Slab {
     uint32_t free_head;  // index of the first freed page; a free page's entry in `references` is the next one's index
     uint32_t references[1];
 
-    uint8_t* page(uint32_t index) { return reinterpret_cast<uint8_t*>(this) + kHeaderBytes + index * owner->page_bytes; }
+    uint8_t* page(uint32_t index) { return reinterpret_cast<uint8_t*>(this) + owner->header_bytes + index * owner->page_bytes; }
     uint32_t index_of(const uint8_t* page) const {
-        return uint32_t((page - reinterpret_cast<const uint8_t*>(this) - kHeaderBytes) / owner->page_bytes);
+        return uint32_t((page - reinterpret_cast<const uint8_t*>(this) - owner->header_bytes) / owner->page_bytes);
     }
     bool full() const { return free_head == kNone && touched == owner->pages_per_slab; }
     size_t resident() const { return owner->resident(used, touched); }
@@ -77,7 +77,7 @@ PagePool::~PagePool() {
 }
 
 size_t PagePool::max_page_bytes() {
-    return (kSlabBytes - kHeaderBytes) / 64 * 64;
+    return (kSlabBytes - kSystemPage) / 64 * 64;
 }
 
 PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
@@ -89,9 +89,12 @@ PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
 }
 
 PagePool::SizeClass PagePool::new_class(size_t page_bytes) {
-    const size_t counts = (kHeaderBytes - offsetof(Slab, references)) / sizeof(Slab::references[0]);  // that the header holds
-    const size_t count = std::min((kSlabBytes - kHeaderBytes) / page_bytes, counts);
-    return {page_bytes, uint32_t(count), page_bytes % kSystemPage == 0};
+    constexpr size_t kFixed = offsetof(Slab, references), kEach = sizeof(Slab::references[0]);
+    const bool whole = page_bytes % kSystemPage == 0;
+    const size_t alignment = whole ? kSystemPage : 64;
+    size_t count = (kSlabBytes - kFixed) / (page_bytes + kEach);
+    if (round_up(kFixed + count * kEach, alignment) + count * page_bytes > kSlabBytes) count--;
+    return {page_bytes, round_up(kFixed + count * kEach, alignment), uint32_t(count), whole};
 }
 
 PagePool::Slab* PagePool::slab_of(const uint8_t* page) {
@@ -166,7 +169,7 @@ uint8_t* PagePool::allocate(size_t page_bytes) {
     Slab* slab = owner.all;
     const bool fresh = slab == nullptr || slab->full();
     if (fresh) {
-        if (limit_ != 0 && charged() + kReferenceBytes + round_up(kHeaderBytes + page_bytes, kSystemPage) > limit_) {
+        if (limit_ != 0 && charged() + kReferenceBytes + round_up(owner.header_bytes + page_bytes, kSystemPage) > limit_) {
             hit_limit_ = true;
             return nullptr;
         }

@@ -30,11 +30,14 @@ struct Cache::Span {
     int count;
 };
 
-// A ubatch's part in a sequence: its rows start at position `begin`, and those before `end` are written once it is computed.
+// A ubatch's part in a sequence: its rows start at position `begin`, and those before `end` are written once it is computed. The newest
+// `window` of these are not packed, nor, if `spares_shared`, what other sequences hold too.
 struct Cache::Written {
     int sequence;
     int32_t begin;
     int32_t end;
+    int window;
+    bool spares_shared = false;
 };
 
 // A block of tokens of one sequence, with all query heads of one KV head: a group. Its items are its runs, or one for all of them.

@@ -191,7 +191,7 @@ void number_centres(Cache& cache, const std::vector<std::vector<float>>& centres
             }
 }
 
-void read_header(const Cache& cache, const Tier& tier, uint64_t fingerprint, Reader& reader) {
+void read_header(const Cache& cache, uint64_t fingerprint, Reader& reader) {
     char magic[4];
     reader.bytes(magic, sizeof magic);
     if (std::memcmp(magic, kMagic, sizeof magic) != 0) throw CodedError("STATE_FOREIGN", "The state was not written by llama-deltastore");
@@ -201,10 +201,10 @@ void read_header(const Cache& cache, const Tier& tier, uint64_t fingerprint, Rea
                                               std::to_string(kStateVersion));
     if (reader.number<uint64_t>() != fingerprint)
         throw CodedError("STATE_MODEL_MISMATCH", "The state was written with another model");
-    const Format format = Format(reader.number<uint8_t>(0, kFormatCount - 1, "format"));
-    if (format != tier.format)
-        throw CodedError("STATE_FORMAT_MISMATCH", std::string("The state has pages of format ") + format_info(format).name +
-                                                      "; this sequence's tier has " + format_info(tier.format).name);
+    const bool rotated = reader.number<uint8_t>(0, 1, "rotation") != 0;
+    if (rotated != cache.options().rotate)
+        throw CodedError("STATE_FORMAT_MISMATCH", rotated ? "The state is of a context that packs rows; this one keeps all rows F16"
+                                                          : "The state is of a context that keeps all rows F16; this one packs them");
     const auto& layers = cache.options().layers;
     const auto mismatch = [] { return CodedError("STATE_MODEL_MISMATCH", "The state's layers have other shapes than this model's"); };
     if (reader.number<uint32_t>() != layers.size()) throw mismatch();
@@ -223,7 +223,7 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
     writer.bytes(kMagic, sizeof kMagic);
     writer.number(kStateVersion);
     writer.number(fingerprint);
-    writer.number(uint8_t((sequences.empty() ? cache.options() : cache.tier(sequences[0])).format));
+    writer.number<uint8_t>(cache.options().rotate);
     writer.number(uint32_t(cache.options().layers.size()));
     for (const LayerShape& layer : cache.options().layers) {
         writer.number(uint32_t(layer.kv_heads));
@@ -253,7 +253,7 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
 void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_tokens, const ReadBytes& read) {
     std::lock_guard<std::mutex> guard(cache.lock());
     Reader reader(read);
-    read_header(cache, target >= 0 ? cache.tier(target) : cache.options(), fingerprint, reader);
+    read_header(cache, fingerprint, reader);
 
     const uint32_t centre_count = reader.number<uint32_t>(0, 255, "number of centres");
     std::vector<std::vector<float>> centres(centre_count);

@@ -18,7 +18,7 @@
 
 namespace deltastore {
 
-inline constexpr uint32_t kStateVersion = 4;
+inline constexpr uint32_t kStateVersion = 5;
 
 using WriteBytes = std::function<void(const void* bytes, size_t count)>;
 // Throws when there are not enough bytes.

@@ -170,9 +170,9 @@ Napi::Value set_tier(const Napi::CallbackInfo& info) {
 Napi::Value repack(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         PackedMemory& memory = live_memory(unwrap(info[0]));
-        const int sequence = info[1].As<Napi::Number>().Int32Value();
-        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [&memory, sequence]() -> PromiseWorker::Result {
-            memory.repack(sequence);
+        const int sequence = info[1].As<Napi::Number>().Int32Value(), window = info[2].As<Napi::Number>().Int32Value();
+        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [&memory, sequence, window]() -> PromiseWorker::Result {
+            memory.repack(sequence, window);
             return nullptr;
         });
     });

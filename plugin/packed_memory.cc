@@ -272,9 +272,9 @@ void PackedMemory::set_tier(int sequence, const std::string& name) {
     cache_->set_tier(sequence, index);
 }
 
-void PackedMemory::repack(int sequence) {
+void PackedMemory::repack(int sequence, int window) {
     std::lock_guard<std::mutex> computing(computing_);
-    const Failure failure = cache_->repack(sequence);
+    const Failure failure = cache_->repack(sequence, std::min(window, cache_->tier(sequence).window));
     if (failure == Failure::none) return;
     const FailureReport report = this->report(failure);
     throw CodedError(report.code.c_str(), report.message);

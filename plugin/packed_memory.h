@@ -47,7 +47,7 @@ public:
     // Throw CodedError: OPTION_INVALID, or MODEL_UNSUPPORTED if the tier evicts and the model has ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY if
     // rows had to stay as they are.
     void set_tier(int sequence, const std::string& name);
-    void repack(int sequence);
+    void repack(int sequence, int window);
 
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;

@@ -22,7 +22,7 @@ export const errorCodes = {
     STATE_DAMAGED: "The state file is cut short or changed. The sequence is empty; evaluate its tokens again.",
     STATE_FOREIGN: "The file is not a state of this package. The sequence is empty; evaluate its tokens again.",
     STATE_MODEL_MISMATCH: "The state file is another model's. The sequence is empty; evaluate its tokens again.",
-    STATE_FORMAT_MISMATCH: "The state file was written with another page format than this context's tier. The sequence is empty; evaluate its tokens again.",
+    STATE_FORMAT_MISMATCH: "The state file is of a context that packs rows and this one keeps them all F16, or the other way round. The sequence is empty; evaluate its tokens again.",
     STATE_TOO_LARGE: "The state holds more tokens than this sequence can. The sequence is empty; evaluate its tokens again.",
     STATE_NOT_FOUND: "The state file can't be read or written. After loading, the sequence is empty; evaluate its tokens again.",
     DISPOSED: "The store, the context or the Llama instance was disposed.",

@@ -9,7 +9,7 @@ export type CacheEvent =
     | {type: "keep"; tokens: number}
     /** A kept prefix is gone: for the budget, the pool's limit, a newer one, or another adapter (LoRA). */
     | {type: "drop"; tokens: number; reason: "budget" | "limit" | "newer" | "adapter"}
-    /** Rows of a sequence were dropped, by its tier, `evict` or `setTier`; `kept` is the share of its tokens' rows that are left. */
+    /** Rows of a sequence were dropped, by its tier, `evict` or a change of tier; `kept` is the share of its tokens' rows that are left. */
     | {type: "evict"; sequenceId: number; tokens: number; kept: number}
     /** A sequence that may hold tokens has another tier: by `setTier`, a rule of the policy, or the pool's pressure. */
     | {type: "tier"; sequenceId: number; tier: string; before: string; reason: "call" | "rule" | "pressure"}

@@ -120,8 +120,11 @@ export interface NativeBinding {
     admit(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: number): boolean;
     /** For a sequence's rows to come. Throws OPTION_INVALID, MODEL_UNSUPPORTED. */
     setTier(context: AddonContextHandle, sequenceId: number, name: string): void;
-    /** Older rows take the tier's format where that makes them smaller. Rejects with POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
-    repack(context: AddonContextHandle, sequenceId: number): Promise<void>;
+    /**
+     * Rows but the newest `window` (at most the tier's) take the tier's format where that makes them smaller. Between batches. Rejects with
+     * POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+     */
+    repack(context: AddonContextHandle, sequenceId: number, window: number): Promise<void>;
     /** Whether the sequence has grown by the slack of its tier's eviction since it was last evicted from. */
     evictionDue(context: AddonContextHandle, sequenceId: number): boolean;
     /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. Rejects if some had to stay. */

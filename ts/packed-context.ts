@@ -19,8 +19,8 @@ export interface Packed {
     readonly sharing: PrefixSharing | null;
     readonly pressure: PoolPressure;
     readonly between: BetweenBatches;
-    /** How often the number of a sequence was given back, to be another's. */
-    readonly disposals: Map<number, number>;
+    /** How often a number was given to a sequence. */
+    readonly generations: Map<number, number>;
     emit(event: CacheEvent): void;
 }
 
@@ -29,25 +29,20 @@ const packedContexts = new WeakMap<object, Packed>();
 /** Of any store; undefined for a context with the stock cache. */
 export const packedOf = (context: object): Packed | undefined => packedContexts.get(context);
 
-/** Differs from what it was if the sequence of this number was disposed meanwhile. */
-export const disposalsOf = (context: object, sequenceId: number): number => packedOf(context)?.disposals.get(sequenceId) ?? 0;
-
 function nativeTier(tier: Tier): NativeTier {
     const {name, window, windowFormat, sinks, eviction} = tier;
     return {name, format: pageFormatOf(tier), window, windowFormat, sinks, eviction};
 }
 
 /** @throws DeltaStoreError MODEL_UNSUPPORTED */
-function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, sequences: number, emit: (event: CacheEvent) => void): Packed {
-    const disposals = new Map<number, number>();
+function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
+              emit: (event: CacheEvent) => void): Packed {
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
     if (policy.sharing.automatic)
-        sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, {
-            emit, disposalsOf: (sequenceId) => disposals.get(sequenceId) ?? 0
-        });
-    const pressure = new PoolPressure(context, native, policy, tiers, {dropPrefix: () => sharing?.dropOldest() ?? false});
-    return {native, tiers, sharing, pressure, between: new BetweenBatches(), disposals, emit};
+        sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
+    const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
+    return {native, tiers, sharing, pressure, between: new BetweenBatches(), generations: new Map<number, number>(), emit};
 }
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
@@ -106,7 +101,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params.sequences ?? 1, (event) => store.emit(this, event)));
+                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params, (event) => store.emit(this, event)));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -142,7 +137,14 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override async decodeBatch(): Promise<void> {
             const packed = packedOf(this);
             if (packed === undefined) return await super.decodeBatch();
-            if (this.#admitted === 0) return;
+            try {
+                if (this.#admitted > 0) await this.#decode(packed);
+            } finally {
+                await packed.between.drain();
+            }
+        }
+
+        async #decode({tiers, pressure}: Packed): Promise<void> {
             try {
                 await this.#coded(super.decodeBatch());
             } catch (error) {
@@ -150,13 +152,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 if ((error as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
                 throw error;
             }
-            for (const {sequenceId, first, tokens} of this.#added) {
-                this.#sharing?.appended(sequenceId, first, tokens);
-                if (this.#generating.has(sequenceId)) await packed.tiers.heed(sequenceId, first + tokens.length);
-            }
-            for (const sequenceId of this.#generating) await packed.tiers.evictIfDue(sequenceId);
-            await packed.pressure.relieve();
-            await packed.between.afterBatch();
+            for (const {sequenceId, first, tokens} of this.#added) this.#sharing?.appended(sequenceId, first, tokens);
+            for (const sequenceId of this.#generating) await tiers.evictIfDue(sequenceId);
+            await pressure.relieve();
         }
 
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {
@@ -174,7 +172,6 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override disposeSequence(sequenceId: number): void {
-            packedOf(this)?.disposals.set(sequenceId, disposalsOf(this, sequenceId) + 1);
             this.#empty(sequenceId);
         }
 
@@ -208,7 +205,17 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.#empty(sequenceId);  // node-llama-cpp has forgotten its tokens already
             await checkStateFile(path, maxTokens);
             const what = `The state file ${path} can't be loaded: `;
-            const tokens = await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
+            const {pressure} = packedOf(this)!;
+            const load = async (): Promise<Uint32Array> => {
+                try {
+                    return await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
+                } catch (error) {
+                    if ((error as DeltaStoreError).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw error;
+                    return await load();
+                }
+            };
+            const tokens = await load();
+            pressure.touched(sequenceId);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
@@ -228,6 +235,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
             }
             this.#sharing?.copied(source, target);
+            packedOf(this)?.pressure.touched(target);
             return copied;
         }
 

@@ -1,91 +1,102 @@
-import type {AddonContextHandle, NativeBinding} from "./native.js";
-import type {Policy} from "./policy/tiers.js";
+import type {NativeBinding} from "./native.js";
+import {bitsOf, type Policy} from "./policy/tiers.js";
+import type {AddonContext} from "./runtime-internals.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 
-/** A request's next tokens. */
-interface Wanted {
-    sequenceId: number;
-    first: number;
-    tokens: number;
-}
-
-export interface PoolPressureHooks {
-    /** Gives up a kept prefix; false if there is none. */
-    dropPrefix(): boolean;
-}
-
-/** What a context gives up as its pool comes to the limit: kept prefixes, and then what idle sequences hold, as the policy says. */
+/**
+ * What a context gives up as its pool comes to the limit: kept prefixes, and then what idle sequences hold, as the policy says. All that gives
+ * up runs between batches.
+ */
 export class PoolPressure {
-    readonly #context: AddonContextHandle;
+    readonly #context: AddonContext;
     readonly #native: NativeBinding;
     readonly #policy: Policy;
     readonly #tiers: SequenceTiers;
-    readonly #hooks: PoolPressureHooks;
-    /** Evaluations under way, by sequence. */
-    readonly #busy = new Map<number, number>();
-    /** When a sequence's last evaluation ended, in the order of that. Milliseconds. */
+    readonly #batchSize: number;
+    readonly #dropPrefix: () => boolean;
+    /** By sequence: the evaluations under way, and the position that they go to. */
+    readonly #busy = new Map<number, {evaluations: number; end: number}>();
+    /** When sequences that hold rows were last used, in the order of that. Milliseconds. */
     readonly #used = new Map<number, number>();
 
-    constructor(context: AddonContextHandle, native: NativeBinding, policy: Policy, tiers: SequenceTiers, hooks: PoolPressureHooks) {
+    /** @param dropPrefix gives up a kept prefix; false if there is none */
+    constructor(context: AddonContext, native: NativeBinding, policy: Policy, tiers: SequenceTiers, batchSize: number, dropPrefix: () => boolean) {
         this.#context = context;
         this.#native = native;
         this.#policy = policy;
         this.#tiers = tiers;
-        this.#hooks = hooks;
+        this.#batchSize = batchSize;
+        this.#dropPrefix = dropPrefix;
     }
 
-    /** While `work` evaluates a sequence it is not idle. */
-    async during<R>(sequenceId: number, work: () => Promise<R>): Promise<R> {
-        this.#busy.set(sequenceId, (this.#busy.get(sequenceId) ?? 0) + 1);
+    /** While `work` evaluates a sequence's tokens before position `end` it is not idle. */
+    async during<R>(sequenceId: number, end: number, work: () => Promise<R>): Promise<R> {
+        this.#busy.set(sequenceId, {evaluations: (this.#busy.get(sequenceId)?.evaluations ?? 0) + 1, end});
+        this.#tiers.woken(sequenceId);
         try {
             return await work();
         } finally {
-            const left = this.#busy.get(sequenceId)! - 1;
-            if (left > 0) this.#busy.set(sequenceId, left);
-            else this.#busy.delete(sequenceId);
-            this.#used.delete(sequenceId);
-            this.#used.set(sequenceId, performance.now());
+            const busy = this.#busy.get(sequenceId)!;
+            if (--busy.evaluations === 0) this.#busy.delete(sequenceId);
         }
     }
 
-    /** The sequence holds nothing. */
+    /** A sequence holds rows, and has just been used. */
+    touched(sequenceId: number): void {
+        this.#used.delete(sequenceId);
+        this.#used.set(sequenceId, performance.now());
+    }
+
     emptied(sequenceId: number): void {
         this.#used.delete(sequenceId);
     }
 
-    /** Between batches: makes room before it is asked for. */
+    /** Makes room before it is asked for; not for a request that can't be served. */
     async relieve(): Promise<void> {
         const {pressure, poolLimitBytes} = this.#policy;
-        if (pressure === null) return;
-        while (this.#native.residentBytes(this.#context) > pressure.above * poolLimitBytes && await this.giveUp());
+        const full = () => pressure !== null && this.#native.residentBytes(this.#context) > pressure.above * poolLimitBytes;
+        if (!full() || [...this.#busy.keys()].some((sequenceId) => this.#isHopeless(sequenceId))) return;
+        while (await this.giveUp() && full());
     }
 
-    /** Between batches: whether there is room for a request now. */
-    async makeRoom({sequenceId, first, tokens}: Wanted): Promise<boolean> {
+    /** Whether there is room now for the next batch of a sequence that is evaluated, at `position`. */
+    async makeRoom(sequenceId: number, position: number): Promise<boolean> {
+        const tokens = this.#busy.get(sequenceId)!.end - position;
         const fits = () => {
             this.#native.beginAdmission(this.#context);
-            return this.#native.admit(this.#context, sequenceId, first, tokens);
+            return this.#native.admit(this.#context, sequenceId, position, Math.min(tokens, this.#batchSize));
         };
-        for (;;) {
-            if (fits()) break;
-            if (!await this.giveUp()) return false;
+        try {
+            if (fits()) return true;
+            if (this.#isHopeless(sequenceId)) return false;
+            while (await this.giveUp()) if (fits()) return true;
+            return false;
+        } finally {
+            this.#native.takeFailure(this.#context);
         }
-        this.#native.takeFailure(this.#context);
-        return true;
     }
 
-    /** Between batches: one step; false if there is nothing left to give up. */
+    /** One step; false if there is nothing left to give up. */
     async giveUp(): Promise<boolean> {
-        if (this.#hooks.dropPrefix()) return true;
-        const {pressure} = this.#policy;
-        if (pressure === null) return false;
-        const until = performance.now() - 1000 * pressure.idle;
-        for (const [sequenceId, used] of this.#used) {
-            if (used > until) break;
-            if (this.#busy.has(sequenceId) || this.#tiers.next(sequenceId) === undefined) continue;
-            await this.#tiers.press(sequenceId);
-            return true;
-        }
+        if (this.#dropPrefix()) return true;
+        for (const sequenceId of this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
         return false;
+    }
+
+    /** Whether what a sequence evaluates would not fit if all were given up. In doubt it would. */
+    #isHopeless(sequenceId: number): boolean {
+        const tokens = this.#busy.get(sequenceId)!.end - 1 - this.#context.getSequenceKvCacheMaxPosition(sequenceId);
+        const idle = new Set(this.#idle()), {sequences, stockBytes, tokens: held} = this.#native.stats(this.#context);
+        let bytes = held === 0 ? 0 : stockBytes / held * tokens * bitsOf(this.#tiers.of(sequenceId)) / 32;
+        for (const {id, residentBytes} of sequences) bytes += residentBytes * (idle.has(id) ? this.#tiers.least(id) : 1);
+        return bytes > this.#policy.poolLimitBytes;
+    }
+
+    /** Those idle for longest first; none if the policy gives up none. */
+    #idle(): number[] {
+        const {pressure} = this.#policy;
+        if (pressure === null) return [];
+        const until = performance.now() - 1000 * pressure.idle;
+        return [...this.#used].filter(([sequenceId, used]) => used <= until && !this.#busy.has(sequenceId)).map(([sequenceId]) => sequenceId);
     }
 }

@@ -2,7 +2,7 @@ import {DisposedError} from "node-llama-cpp";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding} from "./native.js";
 import type {Sharing} from "./policy/tiers.js";
-import type {AddonContext, DecodeRequest} from "./runtime-internals.js";
+import {partOf, type AddonContext, type DecodeRequest} from "./runtime-internals.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 
 /** Sequences that hold prefixes besides the context's own. */
@@ -20,12 +20,6 @@ export interface SharingStats {
     keptPrefixes: number;
     /** What of residentBytes is theirs; a page that sequences hold too counts in parts. */
     keptBytes: number;
-}
-
-export interface SharingHooks {
-    /** Differs from what it was if the sequence of this number was disposed meanwhile. */
-    disposalsOf(sequence: number): number;
-    emit(event: CacheEvent): void;
 }
 
 /** What is left to evaluate once a prefix is attached. */
@@ -54,7 +48,7 @@ export class PrefixSharing {
     readonly #budget: number;
     readonly #scope: Sharing["scope"];
     readonly #tiers: SequenceTiers;
-    readonly #hooks: SharingHooks;
+    readonly #emit: (event: CacheEvent) => void;
     /** By sequence, if it has one; of kept prefixes that of the sequence that evaluated them. */
     readonly #groups = new Map<number, string>();
     /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
@@ -64,14 +58,15 @@ export class PrefixSharing {
     #attachedTokens = 0;
 
     /** @param sequences of the context; the kept prefixes' have the numbers behind theirs */
-    constructor(context: AddonContext, native: NativeBinding, {keptBytes, scope}: Sharing, sequences: number, tiers: SequenceTiers, hooks: SharingHooks) {
+    constructor(context: AddonContext, native: NativeBinding, {keptBytes, scope}: Sharing, sequences: number, tiers: SequenceTiers,
+                emit: (event: CacheEvent) => void) {
         this.#context = context;
         this.#native = native;
         this.#firstSlot = sequences;
         this.#budget = keptBytes;
         this.#scope = scope;
         this.#tiers = tiers;
-        this.#hooks = hooks;
+        this.#emit = emit;
     }
 
     get stats(): Omit<SharingStats, "keptBytes"> {
@@ -147,14 +142,15 @@ export class PrefixSharing {
     /**
      * Evaluates a request, less what can be attached.
      * @param between runs its argument between two batches, under the context's lock
-     * @throws DisposedError if the sequence was disposed while it waited
+     * @param gone whether the sequence was disposed
+     * @throws DisposedError if it was while it waited
      * @returns what the evaluations of the parts gave
      */
     async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
-                      between: <R>(work: () => Promise<R>) => Promise<R>): Promise<T[]> {
-        const before = [...this.#pending], {sequenceId} = request, disposals = this.#hooks.disposalsOf(sequenceId);
+                      between: <R>(work: () => Promise<R>) => Promise<R>, gone: () => boolean): Promise<T[]> {
+        const before = [...this.#pending], {sequenceId} = request;
         const ofThisSequence = <R>(work: () => Promise<R>) => between(async () => {
-            if (this.#hooks.disposalsOf(sequenceId) !== disposals) throw new DisposedError();
+            if (gone()) throw new DisposedError();
             return await work();
         });
         const own = this.#held.get(sequenceId) ?? [], tokens = [...own, ...request.tokens];
@@ -171,9 +167,9 @@ export class PrefixSharing {
             }
             const {taken, fork} = await ofThisSequence(() => Promise.resolve(this.#attach(request)));
             const results: T[] = [];
-            if (fork > taken) results.push(...await evaluate(part(request, taken, fork)));
+            if (fork > taken) results.push(...await evaluate(partOf(request, taken, fork)));
             if (fork > 0) await ofThisSequence(() => this.#offer(request.sequenceId, request.firstTokenSequenceIndex + fork));
-            results.push(...await evaluate(part(request, Math.max(taken, fork), request.tokens.length)));
+            results.push(...await evaluate(partOf(request, Math.max(taken, fork), request.tokens.length)));
             return results;
         } finally {
             this.#pending.delete(pending);
@@ -206,7 +202,7 @@ export class PrefixSharing {
         if (source >= this.#firstSlot) this.#touch(source);
         this.#attached++;
         this.#attachedTokens += end - first;
-        this.#hooks.emit({type: "attach", sequenceId, tokens: end - first});
+        this.#emit({type: "attach", sequenceId, tokens: end - first});
         return {taken: end - first, fork};
     }
 
@@ -231,7 +227,7 @@ export class PrefixSharing {
         if (this.#native.forkPrefix(this.#context, sequence, slot, length) !== null) return;
         this.#held.set(slot, held.slice(0, length));
         this.setGroup(slot, group);
-        this.#hooks.emit({type: "keep", tokens: length});
+        this.#emit({type: "keep", tokens: length});
         this.trim();
     }
 
@@ -239,7 +235,7 @@ export class PrefixSharing {
         const tokens = this.#held.get(slot)!.length;
         this.#native.clearSequence(this.#context, slot);
         this.#held.delete(slot);
-        this.#hooks.emit({type: "drop", tokens, reason});
+        this.#emit({type: "drop", tokens, reason});
     }
 
     #touch(slot: number): void {
@@ -251,13 +247,6 @@ export class PrefixSharing {
     #slots(): number[] {
         return [...this.#held.keys()].filter((sequence) => sequence >= this.#firstSlot);
     }
-}
-
-function part(request: DecodeRequest, begin: number, end: number): DecodeRequest {
-    return {
-        ...request, tokens: request.tokens.slice(begin, end), logits: request.logits.slice(begin, end),
-        firstTokenSequenceIndex: request.firstTokenSequenceIndex + begin
-    };
 }
 
 /** Tokens whose logits nobody wants, but for the last one: something has to be evaluated. */

@@ -46,12 +46,20 @@ export interface DecodeRequest {
     logits: unknown[];
 }
 
+/** The tokens [begin, end) of a request. */
+export function partOf(request: DecodeRequest, begin: number, end: number): DecodeRequest {
+    return {
+        ...request, tokens: request.tokens.slice(begin, end), logits: request.logits.slice(begin, end),
+        firstTokenSequenceIndex: request.firstTokenSequenceIndex + begin
+    };
+}
+
 export interface ContextInternals {
     _ctx: AddonContext;
     _backendContextDisposeGuard: DisposeGuard;
     /** Of sequences that were disposed. */
     _unusedSequenceIds: number[];
-    _decodeTokens(request: DecodeRequest, map: unknown): Promise<unknown[]>;
+    _decodeTokens(request: DecodeRequest, map: (...of: unknown[]) => unknown): Promise<unknown[]>;
 }
 
 export interface SequenceInternals {

@@ -11,6 +11,10 @@ interface Sequence {
     tier: Tier;
     /** Until it is emptied, what pressure has made of it stays. */
     pressed: boolean;
+    /** Whether this was done since it was last evaluated: its window is packed, and what its tier drops is gone. */
+    resting: boolean;
+    /** Rows stayed as they were when it got its tier, for want of memory. */
+    unfinished: boolean;
 }
 
 export interface SequenceTiersHooks {
@@ -61,7 +65,7 @@ export class SequenceTiers {
     begin(sequenceId: number, name: string | undefined, chosen: string | undefined): void {
         const asked = chosen === undefined ? undefined : this.#resolve(chosen), tier = this.#first(name, asked);
         this.#set(sequenceId, tier);
-        this.#sequences.set(sequenceId, {name, chosen: asked, tier, pressed: false});
+        this.#sequences.set(sequenceId, {name, chosen: asked, tier, pressed: false, resting: false, unfinished: false});
     }
 
     /** A kept prefix has the tier of the sequence that evaluated it. */
@@ -73,40 +77,72 @@ export class SequenceTiers {
     emptied(sequenceId: number): void {
         const sequence = this.#sequences.get(sequenceId);
         if (sequence === undefined) return;
-        sequence.pressed = false;
+        sequence.pressed = sequence.unfinished = false;
         const first = this.#first(sequence.name, sequence.chosen);
         if (first !== sequence.tier) this.#set(sequenceId, first);
     }
 
     /** @throws DeltaStoreError as `begin`, too */
     async choose(sequenceId: number, name: string): Promise<void> {
-        const tier = this.#resolve(name);
+        const tier = this.#resolve(name), entry = this.#entry(sequenceId);
+        entry.chosen = tier;
+        entry.pressed = false;
         await this.#change(sequenceId, tier, "call");
-        this.#entry(sequenceId).chosen = tier;
     }
 
-    /** What the rules say of a sequence that has come to so many tokens. Without memory for it, rows stay for now. */
+    /** Whether the rules give a sequence that has come to so many tokens another tier. */
+    isDue(sequenceId: number, tokens: number): boolean {
+        return this.#rules.length > 0 && this.#ruled(sequenceId, tokens) !== this.of(sequenceId);
+    }
+
+    /** Gives it that. Without memory for it, rows stay for now. */
     async heed(sequenceId: number, tokens: number): Promise<void> {
-        if (this.#rules.length === 0) return;
+        const tier = this.#ruled(sequenceId, tokens);
+        if (tier !== this.of(sequenceId)) await this.#change(sequenceId, tier, "rule").catch(() => undefined);
+    }
+
+    #ruled(sequenceId: number, tokens: number): Tier {
         const {name, chosen, tier, pressed} = this.#entry(sequenceId);
-        if (chosen !== undefined || pressed) return;
-        const ruled = ruledTier(this.#rules, name, tokens) ?? this.own;
-        if (ruled !== tier) await this.#change(sequenceId, ruled, "rule").catch(() => undefined);
+        return chosen !== undefined || pressed ? tier : ruledTier(this.#rules, name, tokens) ?? this.own;
     }
 
-    /** The tier that pressure gives the sequence next; undefined if none. */
-    next(sequenceId: number): Tier | undefined {
-        const {chosen, tier} = this.#entry(sequenceId), tiers = this.#policy.pressure?.tiers ?? [];
-        if (chosen !== undefined) return undefined;
-        return tiers.slice(tiers.indexOf(tier) + 1).find((other) => this.#allowed.has(other) && bitsOf(other) < bitsOf(tier));
+    /** The sequence gets new rows. */
+    woken(sequenceId: number): void {
+        this.#entry(sequenceId).resting = false;
     }
 
-    /** Gives the sequence its next tier; rows for which there is no memory to move them stay. */
-    async press(sequenceId: number): Promise<void> {
-        const tier = this.next(sequenceId);
-        if (tier === undefined) return;
-        this.#entry(sequenceId).pressed = true;
-        await this.#change(sequenceId, tier, "pressure").catch(() => undefined);
+    /** The tiers that pressure gives the sequence, one after the other. */
+    #next(sequenceId: number): Tier[] {
+        const {chosen, tier} = this.#entry(sequenceId), {tiers} = this.#policy.pressure!;
+        if (chosen !== undefined) return [];
+        return tiers.slice(tiers.indexOf(tier) + 1).filter((other) => this.#allowed.has(other) && bitsOf(other) < bitsOf(tier));
+    }
+
+    /** The part of its memory that pressure can leave of the sequence, about. */
+    least(sequenceId: number): number {
+        const bits = bitsOf(this.of(sequenceId));
+        return Math.min(bits, ...this.#next(sequenceId).map(bitsOf)) / bits;
+    }
+
+    /**
+     * Makes an idle sequence smaller, if the policy has something left for it: packs its window but for what is to stay of it, drops what its tier
+     * drops without waiting for the slack to fill, or gives it the next tier by which memory comes back. False if none did.
+     */
+    async press(sequenceId: number): Promise<boolean> {
+        const entry = this.#entry(sequenceId), {tier, unfinished} = entry, {window} = this.#policy.pressure!;
+        if (entry.chosen !== undefined) return false;
+        const held = () => this.#native.residentBytes(this.#context), before = held();
+        if (!entry.resting) {
+            entry.resting = true;
+            if (window < tier.window) await this.#native.repack(this.#context, sequenceId, window).catch(() => undefined);
+            if (tier.eviction !== null) await this.evict(sequenceId, tier.eviction).catch(() => undefined);
+        }
+        for (const next of [...unfinished ? [tier] : [], ...this.#next(sequenceId)]) {
+            if (held() < before) return true;
+            entry.pressed = true;
+            await this.#change(sequenceId, next, "pressure").catch(() => undefined);
+        }
+        return held() < before;
     }
 
     /** Drops rows, and tells the listeners if some went. */
@@ -131,16 +167,22 @@ export class SequenceTiers {
     }
 
     async #change(sequenceId: number, tier: Tier, reason: (CacheEvent & {type: "tier"})["reason"]): Promise<void> {
-        const before = this.of(sequenceId);
-        this.#set(sequenceId, tier);
+        const before = this.of(sequenceId), entry = this.#entry(sequenceId);
+        if (tier === before && !entry.unfinished) return;
+        if (tier !== before) {
+            this.#set(sequenceId, tier);
+            this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason});
+        }
         this.#hooks.changed(sequenceId);
-        if (tier !== before) this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason});
+        entry.unfinished = true;
         try {
-            await this.#native.repack(this.#context, sequenceId);
+            await this.#native.repack(this.#context, sequenceId, tier.window);
         } catch (error) {
             throw toDeltaStoreError(error);
+        } finally {
+            if (tier.eviction !== null) await this.evict(sequenceId, tier.eviction);
         }
-        if (tier.eviction !== null) await this.evict(sequenceId, tier.eviction);
+        entry.unfinished = false;
     }
 
     #first(name: string | undefined, chosen: Tier | undefined): Tier {
@@ -165,7 +207,7 @@ export class SequenceTiers {
 
     #entry(sequenceId: number): Sequence {
         let entry = this.#sequences.get(sequenceId);
-        if (entry === undefined) this.#sequences.set(sequenceId, entry = {name: undefined, chosen: undefined, tier: this.own, pressed: false});
+        if (entry === undefined) this.#sequences.set(sequenceId, entry = {name: undefined, chosen: undefined, tier: this.own, pressed: false, resting: false, unfinished: false});
         return entry;
     }
 }

@@ -1,20 +1,20 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
-import {DisposedError, LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
+import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
 import {withContextLock, withSequenceLock} from "./context-lock.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
+import {evaluatePacked, goneSince} from "./evaluation.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {disposalsOf, packedContextClass, packedOf, type Packed} from "./packed-context.js";
+import {packedContextClass, packedOf, type Packed} from "./packed-context.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {didYouMean} from "./policy/nearest.js";
 import {pageFormatOf, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
 import {
-    contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type DecodeRequest,
-    type SequenceInternals
+    contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals
 } from "./runtime-internals.js";
 
 /** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
@@ -128,10 +128,12 @@ export class DeltaStore {
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
         requireSequence(sequence);
-        const {tiers, sharing} = packedWith(sequence), {_sequenceId: sequenceId} = sequenceInternals(sequence);
-        const eviction = evictionOf(tiers.of(sequenceId), options), ensureAlive = aliveness(sequence);
+        const packed = packedWith(sequence), {tiers, sharing} = packed, {_sequenceId: sequenceId} = sequenceInternals(sequence);
+        evictionOf(tiers.of(sequenceId), options);  // to throw at once
+        const ensureAlive = aliveness(packed, sequence);
         await betweenBatches(sequence.context, async () => {
             ensureAlive();
+            const eviction = evictionOf(tiers.of(sequenceId), options);
             sharing?.truncated(sequenceId, 0);  // not what the tier promises to others
             await tiers.evict(sequenceId, eviction);
         });
@@ -156,13 +158,13 @@ export class DeltaStore {
      */
     async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
         requireSequence(sequence);
-        const {tiers} = packedWith(sequence);
+        const packed = packedWith(sequence);
         if (typeof name !== "string")
             throw new DeltaStoreError("OPTION_INVALID", `The tier is ${inspect(name, {depth: 0})}; allowed is the name of a tier`);
-        const ensureAlive = aliveness(sequence);
+        const ensureAlive = aliveness(packed, sequence);
         await betweenBatches(sequence.context, async () => {
             ensureAlive();
-            await tiers.choose(sequenceInternals(sequence)._sequenceId, name);
+            await packed.tiers.choose(sequenceInternals(sequence)._sequenceId, name);
         });
     }
 
@@ -180,7 +182,7 @@ export class DeltaStore {
         const {context} = source, handle = addonContextOf(context), packed = packedOf(handle), both = [source, target].map(sequenceInternals);
         if (packed === undefined || context !== target.context)
             throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");
-        const ensureAlive = aliveness(source, target);
+        const ensureAlive = aliveness(packed, source, target);
         await withSequenceLock(target, () => betweenBatches(context, async () => {
             ensureAlive();
             const {upTo = source.nextTokenIndex} = options;
@@ -191,6 +193,7 @@ export class DeltaStore {
                 return;
             }
             const [from, to] = both as [SequenceInternals, SequenceInternals];
+            packed.tiers.emptied(to._sequenceId);
             for (let failure; (failure = packed.native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo)) !== null;) {
                 if (await packed.pressure.giveUp()) continue;
                 const error = new DeltaStoreError(failure.code as ErrorCode, failure.message);
@@ -198,6 +201,7 @@ export class DeltaStore {
                 throw error;
             }
             packed.sharing?.copied(from._sequenceId, to._sequenceId, upTo);
+            packed.pressure.touched(to._sequenceId);
             to._contextTokens = from._contextTokens.slice(0, upTo);
             to._nextTokenIndex = upTo;
             to._loadedTokenPredictions = [];
@@ -253,17 +257,11 @@ function requireSequence(sequence: unknown): asserts sequence is LlamaContextSeq
         throw new DeltaStoreError("OPTION_INVALID", `A LlamaContextSequence is needed; given was ${inspect(sequence, {depth: -1})}`);
 }
 
-/** Disposal takes a while: it first gives the number back, which may then be another sequence's. Throws if one goes, or went since. */
-function aliveness(...sequences: LlamaContextSequence[]): () => void {
-    const of = (sequence: LlamaContextSequence) => {
-        const {_sequenceId} = sequenceInternals(sequence), {_unusedSequenceIds, _ctx} = contextInternals(sequence.context);
-        return {gone: sequence.disposed || _unusedSequenceIds.includes(_sequenceId), disposals: disposalsOf(_ctx, _sequenceId)};
-    };
-    const before = sequences.map(of);
+/** Throws if one of the sequences goes, or went since. */
+function aliveness(packed: Packed, ...sequences: LlamaContextSequence[]): () => void {
+    const gone = sequences.map((sequence) => goneSince(sequence.context, packed, sequenceInternals(sequence)._sequenceId));
     return () => {
-        for (const [index, sequence] of sequences.entries())
-            if (before[index]!.gone || sequence.disposed || of(sequence).disposals !== before[index]!.disposals)
-                throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
+        if (sequences.some(({disposed}) => disposed) || gone.some((one) => one())) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
     };
 }
 
@@ -355,6 +353,7 @@ LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Para
         throw error;
     }
     packed.pressure.emptied(sequenceId);
+    packed.generations.set(sequenceId, (packed.generations.get(sequenceId) ?? 0) + 1);
     packed.sharing?.setGroup(sequenceId, sharingGroup as string | undefined);
     return sequence;
 };
@@ -371,36 +370,12 @@ let patched = false;
 function patchEvaluation(): void {
     if (patched) return;
     patched = true;
-    // After a failed evaluation node-llama-cpp takes the sequence to be where it was; rows of its evaluated part would be in the way.
     const prototype = LlamaContext.prototype as unknown as ReturnType<typeof contextInternals>;
     const decodeTokens = prototype._decodeTokens;
     prototype._decodeTokens = async function (request, map) {
-        const {sequenceId, firstTokenSequenceIndex: first} = request, packed = packedOf(this._ctx);
+        const context = this as unknown as LlamaContext, packed = packedOf(this._ctx);
         if (packed === undefined) return await decodeTokens.call(this, request, map);
-        const context = this as unknown as LlamaContext, disposals = disposalsOf(this._ctx, sequenceId);
-        const evaluate = (part: DecodeRequest) => decodeTokens.call(this, part, map);
-        const between = <R>(work: () => Promise<R>) => betweenBatches(context, work);
-        const once = () => packed.sharing?.worthwhile(request) === true ? packed.sharing.evaluate(request, evaluate, between) : evaluate(request);
-        // What `map` was called for must not be asked of it again.
-        const wanted = request.logits.findIndex((one) => one), repeatable = wanted < 0 || wanted === request.tokens.length - 1;
-        return await packed.pressure.during(sequenceId, async () => {
-            for (;;) {
-                try {
-                    return await once();
-                } catch (error) {
-                    if (disposalsOf(this._ctx, sequenceId) !== disposals || this._unusedSequenceIds.includes(sequenceId)) throw new DisposedError();
-                    if (context.disposed || (error instanceof DeltaStoreError && error.code === "DISPOSED")) throw error;
-                    this._ctx.removeTokenCellsFromSequence(sequenceId, first, -1);
-                    if (!(error instanceof DeltaStoreError)) throw error;
-                    const refused = error.code === "POOL_LIMIT_REACHED" || error.code === "OUT_OF_MEMORY";
-                    const makeRoom = async () =>
-                        disposalsOf(this._ctx, sequenceId) === disposals && await packed.pressure.makeRoom({sequenceId, first, tokens: request.tokens.length});
-                    if (error.code === "POOL_LIMIT_REACHED" && repeatable && await between(makeRoom)) continue;
-                    if (refused) packed.emit({type: "refuse", sequenceId, error});
-                    throw error;
-                }
-            }
-        });
+        return await evaluatePacked(context, packed, request, map, decodeTokens, (work) => betweenBatches(context, work));
     };
 
     // A sequence takes over the other's tokens before its rows are copied; without the rows it must not keep them.

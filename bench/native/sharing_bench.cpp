@@ -1,5 +1,6 @@
-// What 100 sequences of 4,096 tokens hold that share a part: `npm run bench:sharing`. Rows are random; where they lie is the engine's own doing.
-// Attention is not computed, so evicting tiers keep their share by position.
+// What 100 sequences of 4,096 tokens hold that share a part, before and after their windows are packed but for 16 tokens, as `pool.pressure` does
+// with idle ones: `npm run bench:sharing`. Rows are random; where they lie is the engine's own doing. Attention is not computed, so evicting
+// tiers keep their share by position.
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -56,8 +57,10 @@ int main() {
                 append(cache, sequence, kTokens - shared, rows);
             }
             const CacheStats stats = cache.stats();
-            std::printf("%s\n  {\"tier\": \"%s\", \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu}", first ? "" : ",", tier, percent,
-                        stats.stock_bytes, stats.resident_bytes);
+            for (int sequence = 0; sequence < kSequences; sequence++)
+                if (cache.repack(sequence, 16) != Failure::none) return 1;
+            std::printf("%s\n  {\"tier\": \"%s\", \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu, \"idleBytes\": %zu}", first ? "" : ",", tier,
+                        percent, stats.stock_bytes, stats.resident_bytes, cache.resident_bytes());
             std::fflush(stdout);
             first = false;
         }

@@ -19,7 +19,7 @@ t.test("policy check of a valid file", async (t) => {
     t.match(text.stdout, /conservative +k4v2 +10% +64 k8v8 +4 +all/);
     t.match(text.stdout, /balanced +k4v2 +64 k8v8 +4 +60% +every 512: retrieval, attention/);
     t.match(text.stdout, 'rule: sequences named "batch-*" of 4096 tokens or more have ultra');
-    t.match(text.stdout, "pressure: above 90% of it what was idle for 1 s becomes compact, then ultra");
+    t.match(text.stdout, "pressure: above 90% of it what was idle for 1 s has a window of 16, then becomes compact, then becomes ultra");
     t.match(text.stdout, "pool limit: 1.00 GiB");
     t.match(text.stdout, "sharing: automatic, prefixes kept in 32.00 MiB, within a context");
     t.equal(text.stderr, "");
@@ -30,7 +30,7 @@ t.test("policy check of a valid file", async (t) => {
         valid: true,
         policy: {
             defaultTier: "fast", poolLimitBytes: 2 ** 30, onUnsupported: "error",
-            rules: [{name: "batch-*", tokens: 4096, tier: "ultra"}], pressure: {tiers: ["compact", "ultra"], above: 0.9, idle: 1},
+            rules: [{name: "batch-*", tokens: 4096, tier: "ultra"}], pressure: {window: 16, tiers: ["compact", "ultra"], above: 0.9, idle: 1},
             tiers: {exact: {format: "f16"}, fast: {name: "fast", format: "k4v2", window: 128, windowFormat: "k8v8", sinks: 4}}
         }
     });

@@ -95,6 +95,30 @@ for (const tier of tiers) {
     });
 }
 
+t.test("a state goes into a sequence of any tier, if the context keeps rows alike", async (t) => {
+    const path = join(t.testdir(), "state.bin"), context = await createContext(model, "high", {sequences: 3});
+    const exact = (context as {getSequence(options: object): LlamaContextSequence}).getSequence({kvCache: "exact"});
+    await exact.evaluateWithoutGeneratingNewTokens(prompt);
+    await exact.saveStateToFile(path);
+    const logits = await nextLogits(exact, more);
+    const again = context.getSequence({kvCache: "exact"}), coarser = context.getSequence({kvCache: "compact"});
+    for (const sequence of [again, coarser]) await load(sequence, path);
+    t.strictSame(await nextLogits(again, more), logits);
+    t.equal((await generate(coarser, more, 3)).length, 3);
+    await refuses(t, "rows of a context that packs", path, "STATE_FORMAT_MISMATCH", await createContext(model, "exact"));
+    // What changed its tier is read back, too.
+    await store.setTier(coarser, "conservative");
+    await coarser.saveStateToFile(path);
+    const changed = await nextLogits(coarser, more);
+    await load(again, path);
+    const {residentBytes} = store.stats(context).sequences[1]!;
+    t.ok(residentBytes < store.stats(context).sequences[0]!.residentBytes, "its rows stay as they are");
+    t.equal(store.tierOf(again), "exact");
+    await load(coarser, path);
+    t.strictSame(await nextLogits(coarser, more), changed);
+    await context.dispose();
+});
+
 t.test("states of other contexts are refused by name", async (t) => {
     const {path} = await savedState(t, "high");
     const stock = await createContext(model, "stock");
@@ -108,7 +132,6 @@ t.test("states of other contexts are refused by name", async (t) => {
     const attempts: [string, LlamaModel, string, object, string][] = [
         ["another model", other, "high", {}, "STATE_MODEL_MISMATCH"],
         ["a model of the same shape", sibling, "high", {}, "STATE_MODEL_MISMATCH"],
-        ["another tier", model, "conservative", {}, "STATE_FORMAT_MISMATCH"],
         ["the exact tier", model, "exact", {}, "STATE_FORMAT_MISMATCH"],
         ["a smaller context", model, "high", {contextSize: 256}, "STATE_TOO_LARGE"],
         ["a smaller sequence", model, "high", {contextSize: 256, sequences: 4}, "STATE_TOO_LARGE"]

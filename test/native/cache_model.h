@@ -227,9 +227,11 @@ public:
     // Another tier; what is left of the rows may only get smaller, but for a packed page that others will fill.
     void change_tier(int sequence, int index, bool repack) {
         cache.set_tier(sequence, index);
-        if (!repack) return;
+        if (repack) this->repack(sequence, cache.tier(sequence).window);
+    }
+    void repack(int sequence, int window) {
         const size_t before = page_bytes(sequence);
-        const Failure failure = cache.repack(sequence);
+        const Failure failure = cache.repack(sequence, window);
         if (failure != Failure::none) CHECK(failure == Failure::pool_limit && cache.options().pool_limit != 0);
         size_t room = 0;
         for (int table = 0; table < cache.table().tables(); table++) room += cache.table().layout(table, Format::k4v4, kPageRows).bytes;

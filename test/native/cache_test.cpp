@@ -79,7 +79,8 @@ static void operate(CacheModel& model, Random& random) {
     const double kind = random.uniform();
     const auto& eviction = model.cache.tier(sequence).eviction;
     if (const int others = int(model.cache.options().others.size()); others > 0 && random.chance(0.1)) {
-        model.change_tier(sequence, random.between(0, others), random.chance(0.7));
+        if (random.chance(0.7)) model.change_tier(sequence, random.between(0, others), random.chance(0.7));
+        else model.repack(sequence, random.between(0, model.cache.tier(sequence).window));
     } else if (eviction && random.chance(0.15)) {
         Eviction how = *eviction;
         how.keep = random.uniform();
@@ -206,6 +207,28 @@ static void check_admission(uint64_t seed) {
     CHECK_AT_LEAST(admitted_rounds, 20);
 }
 
+// An idle sequence's window may be packed early: it gets smaller, others don't take its end for a window as it should be, and it goes on.
+static void check_resting(uint64_t seed) {
+    CacheModel model(make_options(Format::k4v2, 64, 4, 0), *select_kernels(), seed);
+    CHECK(model.add(0, 300) == Failure::none);
+    CHECK_EQUAL(model.cache.prefix_end(0, 300), 300);
+    CHECK(model.fork(0, 1, 0, INT32_MAX) == Failure::none);
+    const size_t whole = model.page_bytes(0);
+    model.repack(0, 16);
+    CHECK_EQUAL(model.page_bytes(0), whole);  // what another one holds stays
+    model.erase(1, 0, INT32_MAX);
+    model.repack(0, 16);
+    CHECK_AT_MOST(model.page_bytes(0) + 32 * 64 * 2 * model.cache.table().tables(), whole);  // at least 32 rows of halves are codes
+    for (int table = 0; table < model.cache.table().tables(); table++)
+        for (const PageRef& reference : model.cache.table().table(0, table))
+            if (!reference.pinned() && reference.position < 300 - 16 - kWindowPageRows) CHECK(format_info(reference.format).packed);
+    CHECK_EQUAL(model.cache.prefix_end(0, 300), (300 - 64 - 4) / 64 * 64 + 4);
+    CHECK(model.add(0, 100) == Failure::none);
+    CHECK_EQUAL(model.cache.prefix_end(0, 400), 400);
+    model.compare();
+    model.compare_rows();
+}
+
 // Sequences of all kinds of tiers, which change.
 static CacheOptions mixed_tiers(size_t limit) {
     CacheOptions options = make_options(Format::k4v4, 16, 4, limit);
@@ -247,6 +270,7 @@ int main(int argc, char** argv) {
             }
     check::run("cache: tiers that change, 10,000 operations", [&] { check_operations(mixed_tiers(0), 10000, seed + 5); });
     check::run("cache: tiers that change within a limit", [&] { check_operations(mixed_tiers(700 << 10), 3000, seed + 6); });
+    check::run("cache: a window packed early", [&] { check_resting(seed); });
     check::run("cache: a fork shares whole pages", check_fork_shares);
     check::run("cache: what is admitted can be reserved", [&] { check_admission(seed); });
     return check::finish();

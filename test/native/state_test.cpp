@@ -271,7 +271,12 @@ static void check_refused() {
     Bytes version = at.bytes;
     version[4]++;
     CHECK_CODE(load(at.target, version), "STATE_FOREIGN");
-    for (Format format : {Format::f16, Format::k4v2, Format::k3v2}) CHECK_CODE(load(at.target, Damaged(format).bytes), "STATE_FORMAT_MISMATCH");
+    CacheOptions rotating = small_options(Format::k4v4);
+    rotating.rotate = true;
+    CacheModel rotated(rotating, *select_kernels(), 1);
+    rotated.add(0, 10);
+    CHECK_CODE(load(at.target, save(rotated, {0}), 0), "STATE_FORMAT_MISMATCH");
+    CHECK_CODE(load(rotated, at.bytes), "STATE_FORMAT_MISMATCH");
     CacheModel other(make_options(Format::k4v4), *select_kernels(), 1);
     other.add(0, 10);
     CHECK_CODE(load(at.target, save(other, {0})), "STATE_MODEL_MISMATCH");
@@ -284,6 +289,20 @@ static void check_refused() {
     before.check();
     at.target.compare();
     at.target.compare_rows();
+}
+
+// Rows of other tiers stay as they are, and rows of the sequence's own come behind them.
+static void check_other_formats() {
+    for (const Format format : {Format::f16, Format::k4v2, Format::k3v2r14}) {
+        Damaged from(format);
+        CacheModel target(small_options(Format::k4v4), *select_kernels(), 1);
+        CHECK_CODE(load(target, from.bytes), "");
+        target.sequences = from.source.sequences;
+        target.extents = from.source.extents;
+        for (int round = 0; round < 3; round++) CHECK(target.add(0, 70) == Failure::none);
+        target.compare();
+        CHECK(format_info(target.cache.table().table(0, 0).back().format).key_bits == 4);
+    }
 }
 
 static void check_pool_limit() {
@@ -331,6 +350,7 @@ int main(int argc, char** argv) {
         check::run("state: every byte flipped, " + name, [&] { check_flips(format); });
     }
     check::run("state: of another model, format, version or size", check_refused);
+    check::run("state: of other tiers", check_other_formats);
     check::run("state: larger than the pool", check_pool_limit);
     check::run("state: hundreds of loads", check_many_loads);
     return check::finish();

@@ -119,7 +119,8 @@ t.test("rules and pressure", async (t) => {
         pool: {limit: "1GiB", pressure: {tiers: ["own", "ultra"], idle: 0}}
     });
     t.strictSame(rules, [{name: "a*", tokens: 0, tier: tiers.get("own")}, {name: "*", tokens: 500, tier: tiers.get("ultra")}]);
-    t.strictSame(pressure, {tiers: [tiers.get("own"), tiers.get("ultra")], above: 0.9, idle: 0});
+    t.strictSame(pressure, {window: 16, tiers: [tiers.get("own"), tiers.get("ultra")], above: 0.9, idle: 0});
+    t.match(loadPolicy({pool: {limit: 1, pressure: {window: 0}}}).pressure, {window: 0, tiers: []});
 
     const ruled = (name: string | undefined, tokens: number) => ruledTier([
         {name: "a*", tokens: 10, tier: tiers.get("ultra")!}, {name: "ab", tokens: 0, tier: tiers.get("own")!}, {name: "*", tokens: 20, tier: tiers.get("exact")!}
@@ -136,7 +137,7 @@ t.test("rules and pressure", async (t) => {
         /^\/rules\/1: .*no "tier"/, /^\/rules\/2\/name: "" .*at least one letter/, /^\/rules\/3\/tier: "stock" is no tier/, /^\/rules\/3\/tokens: 0 /,
         /^\/rules\/4: 5 .*"name", "tokens" and "tier"/, /^\/rules\/5\/idle: 3 /, /^\/rules\/5\/tier: "hihg" .*"high"/
     ]);
-    t.match(failureOf({rules: {}, pool: {limit: 1, pressure: {}}}).problems, [/^\/pool\/pressure: \{\} has no "tiers"/, /^\/rules: .*list of rules/]);
+    t.match(failureOf({rules: {}, pool: {limit: 1, pressure: {window: -1}}}).problems, [/^\/pool\/pressure\/window: -1 /, /^\/rules: .*list of rules/]);
 });
 
 t.test("every mistake is reported at once", async (t) => {

@@ -47,8 +47,10 @@ function check(file: string, {json}: CheckOptions): void {
     for (const {name, tokens, tier} of policy.rules)
         printLine(`rule: sequences${name === "*" ? "" : ` named "${name}"`}${tokens === 0 ? "" : ` of ${tokens} tokens or more`} have ${tier.name}`);
     printLine(`pool limit: ${policy.poolLimitBytes === 0 ? "none" : formatBytes(policy.poolLimitBytes)}`);
-    if (policy.pressure !== null)
-        printLine(`pressure: above ${percent(policy.pressure.above)} of it what was idle for ${policy.pressure.idle} s becomes ${policy.pressure.tiers.map(({name}) => name).join(", then ")}`);
+    if (policy.pressure !== null) {
+        const {above, idle, window, tiers} = policy.pressure, steps = [`has a window of ${window}`, ...tiers.map(({name}) => `becomes ${name}`)];
+        printLine(`pressure: above ${percent(above)} of it what was idle for ${idle} s ${steps.join(", then ")}`);
+    }
     printLine(`sharing: ${formatSharing(policy.sharing)}`);
     printLine(`when unsupported: ${policy.onUnsupported}`);
 }

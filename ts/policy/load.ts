@@ -88,7 +88,7 @@ function completePolicy(file: PolicyFile): Policy {
         defaultTier: file.default ?? defaultTierName,
         rules: (file.rules ?? []).map(({name = "*", tokens = 0, tier}) => ({name, tokens, tier: tiers.get(tier)!})),
         poolLimitBytes: bytesOf(limit) ?? 0,
-        pressure: pressure === undefined ? null : {...defaultPressure, ...pressure, tiers: pressure.tiers.map((name) => tiers.get(name)!)},
+        pressure: pressure === undefined ? null : {...defaultPressure, ...pressure, tiers: (pressure.tiers ?? []).map((name) => tiers.get(name)!)},
         sharing: {
             automatic: automatic ?? defaultSharing.automatic, keptBytes: bytesOf(kept) ?? defaultSharing.keptBytes, scope: scope ?? defaultSharing.scope
         },

@@ -116,13 +116,17 @@ export interface PolicyEviction {
     slack?: number;
 }
 /**
- * What happens before a request is refused for the limit. Kept prefixes go first. Then idle sequences get the next of `tiers` behind their own, the longest idle first; but for those whose tier the app chose, by getSequence's `kvCache` or `setTier`. A sequence has its old tier again once it is emptied.
+ * What happens before a request is refused for the limit. Kept prefixes go first. Then idle sequences, the longest idle first, have their windows packed and get the next of `tiers` behind their own; but for those whose tier the app chose, by getSequence's `kvCache` or `setTier`. A sequence has its old tier again once it is emptied.
  */
 export interface PolicyPressure {
     /**
-     * Names of tiers, those that take less memory later.
+     * Newest tokens of an idle sequence that stay as they are when the rest of its window is packed, before it gets another tier. 16 if absent.
      */
-    tiers: string[];
+    window?: number;
+    /**
+     * Names of tiers, those that take less memory later. None if absent.
+     */
+    tiers?: string[];
     /**
      * Share of the limit that is held when this begins, between batches. It begins in any case when a request finds no room. 0.9 if absent.
      */

@@ -47,7 +47,6 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
             return error.params["missingProperty"] === "keep" ? problem(pointer, data, 'has no "keep"; give a number from 0 to 1')
                 : error.params["missingProperty"] === "share" ? problem(pointer, data, 'has no "share"; give 0, 0.1 or 0.2')
                 : error.params["missingProperty"] === "tier" ? problem(pointer, data, 'has no "tier"; give a tier\'s name')
-                : error.params["missingProperty"] === "tiers" ? problem(pointer, data, 'has no "tiers"; give a list of tiers\' names')
                 : pointer.startsWith("/rules/") ? problem(pointer, data, 'has neither "name" nor "tokens"; give one or both')
                 : problem(pointer, data, 'has neither "format" nor "extends"; give one of them');
         case "enum": {

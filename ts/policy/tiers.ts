@@ -64,7 +64,9 @@ export function ruledTier(rules: readonly Rule[], name: string | undefined, toke
 
 /** What becomes of idle sequences as the pool fills. */
 export interface Pressure {
-    /** That sequences get one after another. */
+    /** Newest tokens of a sequence that stay as they are when its window is packed, which comes first. */
+    readonly window: number;
+    /** That sequences get then, one after another. */
     readonly tiers: readonly Tier[];
     /** Share of the pool's limit. */
     readonly above: number;
@@ -72,7 +74,7 @@ export interface Pressure {
     readonly idle: number;
 }
 
-export const defaultPressure = {above: 0.9, idle: 1} as const;
+export const defaultPressure = {window: 16, above: 0.9, idle: 1} as const;
 
 /** A checked policy with everything filled in. */
 export interface Policy {
