@@ -59,6 +59,10 @@ export interface ContextInternals {
     _backendContextDisposeGuard: DisposeGuard;
     /** Of sequences that were disposed. */
     _unusedSequenceIds: number[];
+    /** Of sequences that have tokens to evaluate. */
+    _queuedDecodeSequenceIds: Set<number>;
+    _onReclaimUnusedSequenceId: {dispatchEvent(): void};
+    _reclaimUnusedSequenceId(sequenceId: number): Promise<void> | undefined;
     _decodeTokens(request: DecodeRequest, map: (...of: unknown[]) => unknown): Promise<unknown[]>;
 }
 

@@ -1,14 +1,15 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
 import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
-import {withContextLock, withSequenceLock} from "./context-lock.js";
+import {withSequenceLock} from "./context-lock.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
-import {evaluatePacked, goneSince} from "./evaluation.js";
+import {goneSince} from "./evaluation.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
 import {packedContextClass, packedOf, type Packed} from "./packed-context.js";
+import {betweenBatches, patchRuntime} from "./patch-runtime.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {didYouMean} from "./policy/nearest.js";
@@ -76,7 +77,7 @@ export class DeltaStore {
         this.#failure = failure;
         if (this.#packedClass !== null) llamaInternals(llama)._bindings.AddonContext = this.#packedClass;
         this.#leaveModelFiles = native === null ? null : checkModelFiles(llama);
-        if (native !== null) patchEvaluation();
+        if (native !== null) patchRuntime();
         stores.set(llama, this);
     }
 
@@ -272,19 +273,6 @@ function packedWith(sequence: LlamaContextSequence): Packed {
     return packed;
 }
 
-/** Runs `work` while nothing else changes, evaluates or disposes a context with a packed cache. */
-async function betweenBatches<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
-    return await packedOf(addonContextOf(context))!.between.run((once) => withContextLock(context, async () => {
-        if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
-        const alive = contextInternals(context)._backendContextDisposeGuard.createPreventDisposalHandle();
-        try {
-            await once();
-        } finally {
-            alive.dispose();
-        }
-    }), work);
-}
-
 function addonContextOf(context: LlamaContext): AddonContext {
     if (!(context instanceof LlamaContext))
         throw new DeltaStoreError("OPTION_INVALID", `A LlamaContext is needed; given was ${inspect(context, {depth: -1})}`);
@@ -362,36 +350,6 @@ interface SequenceOptions {
     kvCache?: unknown;
     name?: unknown;
     sharingGroup?: unknown;
-}
-
-let patched = false;
-
-/** Once a process. */
-function patchEvaluation(): void {
-    if (patched) return;
-    patched = true;
-    const prototype = LlamaContext.prototype as unknown as ReturnType<typeof contextInternals>;
-    const decodeTokens = prototype._decodeTokens;
-    prototype._decodeTokens = async function (request, map) {
-        const context = this as unknown as LlamaContext, packed = packedOf(this._ctx);
-        if (packed === undefined) return await decodeTokens.call(this, request, map);
-        return await evaluatePacked(context, packed, request, map, decodeTokens, (work) => betweenBatches(context, work));
-    };
-
-    // A sequence takes over the other's tokens before its rows are copied; without the rows it must not keep them.
-    const sequences = LlamaContextSequence.prototype as unknown as SequenceInternals;
-    const copyState = sequences._copyStateFromOtherSequence;
-    sequences._copyStateFromOtherSequence = async function (other, upToTokenIndex) {
-        try {
-            return await copyState.call(this, other, upToTokenIndex);
-        } catch (error) {
-            if (error instanceof DeltaStoreError) {
-                this._contextTokens = [];
-                this._nextTokenIndex = 0;
-            }
-            throw error;
-        }
-    };
 }
 
 function chosenTier(store: DeltaStore, options: object): Creation["tier"] {

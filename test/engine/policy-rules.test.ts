@@ -230,8 +230,11 @@ t.test("work on a sequence finds its turn while others never pause", async (t) =
     });
     await store.setTier(other, "compact");
     await store.evict(other, {keep: 0.5, scorer: "recency"});
-    t.equal(done, false);
     t.equal(tierOf(other), "compact");
+    const left = context.sequencesLeft;
+    await other.dispose();
+    t.equal(context.sequencesLeft, left + 1, "its number is free again");
+    t.equal(done, false);
     await generating;
     await context.dispose();
 });

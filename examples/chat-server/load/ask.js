@@ -1,0 +1,51 @@
+import {readLines} from "../public/lines.js";
+
+/**
+ * How an attempt to get an answer ended. `refused` before there was any text, `cut` after.
+ * @typedef {{outcome: "finished" | "aborted" | "refused" | "cut" | "failed", code: string, retryAfter: number, text: string, lines: any[],
+ *     firstText: number, total: number}} Attempt
+ */
+
+/**
+ * @param {string} url
+ * @param {object} question
+ * @param {{afterMilliseconds?: number, afterTexts?: number}} [abortion] none if absent
+ * @returns {Promise<Attempt>}
+ */
+export async function ask(url, question, {afterMilliseconds, afterTexts} = {}) {
+    const start = performance.now(), since = () => performance.now() - start;
+    /** @type {Attempt} */
+    const attempt = {outcome: "failed", code: "", retryAfter: 0, text: "", lines: [], firstText: NaN, total: NaN};
+    const abort = new AbortController();
+    const timer = afterMilliseconds === undefined ? undefined : setTimeout(() => abort.abort(), afterMilliseconds);
+    try {
+        const response = await fetch(`${url}/chat`, {
+            method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(question), signal: abort.signal
+        });
+        if (!response.ok) {
+            attempt.code = (await response.json()).code;
+            attempt.retryAfter = Number(response.headers.get("retry-after"));
+            attempt.outcome = response.status === 503 ? "refused" : "failed";
+            return attempt;
+        }
+        let texts = 0;
+        for await (const line of readLines(response)) {
+            attempt.lines.push(line);
+            if (line.type === "text") {
+                if (texts++ === 0) attempt.firstText = since();
+                attempt.text += line.text;
+                if (texts === afterTexts) abort.abort();
+            }
+        }
+        const last = attempt.lines.at(-1);
+        attempt.code = last?.code ?? "";
+        attempt.outcome = last?.type === "end" ? "finished" : last?.type === "error" && last.status === 503 ? "cut" : "failed";
+    } catch (error) {
+        attempt.outcome = abort.signal.aborted ? "aborted" : "failed";
+        attempt.code = abort.signal.aborted ? "" : String(error);
+    } finally {
+        clearTimeout(timer);
+        attempt.total = since();
+    }
+    return attempt;
+}

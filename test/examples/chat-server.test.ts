@@ -1,0 +1,21 @@
+import {spawnSync} from "node:child_process";
+import {join} from "node:path";
+import t from "tap";
+import {dist, root} from "../support/paths.js";
+
+t.setTimeout(600_000);
+
+const {resolveDemoModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
+
+// The example has dependencies of its own, and tests on the real model.
+t.test("the chat server's own tests", async (t) => {
+    const model = await resolveDemoModel();
+    const run = (command: string, ...args: string[]) => {
+        const {status, stdout, stderr} = spawnSync(command, args, {cwd: join(root, "examples/chat-server"), encoding: "utf8", env: {...process.env, DELTASTORE_MODEL: model, TAP: undefined}});
+        return {status, output: `${stdout}\n${stderr}`};
+    };
+    for (const [name, ...args] of [["ci", "--ignore-scripts"], ["run", "check"], ["test"]] as const) {
+        const {status, output} = run("npm", name, ...args);
+        t.equal(status, 0, `npm ${name}`, {output: output.slice(-4000)});
+    }
+});

@@ -1,0 +1,64 @@
+import {LlamaContext, LlamaContextSequence} from "node-llama-cpp";
+import {withContextLock} from "./context-lock.js";
+import {DeltaStoreError} from "./errors.js";
+import {evaluatePacked} from "./evaluation.js";
+import {packedOf} from "./packed-context.js";
+import {contextInternals, type SequenceInternals} from "./runtime-internals.js";
+
+/** Runs `work` while nothing else changes, evaluates or disposes a context with a packed cache. */
+export async function betweenBatches<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
+    return await packedOf(contextInternals(context)._ctx)!.between.run((once) => withContextLock(context, async () => {
+        if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
+        const alive = contextInternals(context)._backendContextDisposeGuard.createPreventDisposalHandle();
+        try {
+            await once();
+        } finally {
+            alive.dispose();
+        }
+    }), work);
+}
+
+let patched = false;
+
+/** What packed contexts do otherwise than node-llama-cpp's. Once a process. */
+export function patchRuntime(): void {
+    if (patched) return;
+    patched = true;
+    const prototype = LlamaContext.prototype as unknown as ReturnType<typeof contextInternals>;
+    const decodeTokens = prototype._decodeTokens;
+    prototype._decodeTokens = async function (request, map) {
+        const context = this as unknown as LlamaContext, packed = packedOf(this._ctx);
+        if (packed === undefined) return await decodeTokens.call(this, request, map);
+        return await evaluatePacked(context, packed, request, map, decodeTokens, (work) => betweenBatches(context, work));
+    };
+
+    // A sequence takes over the other's tokens before its rows are copied; without the rows it must not keep them.
+    const sequences = LlamaContextSequence.prototype as unknown as SequenceInternals;
+    const copyState = sequences._copyStateFromOtherSequence;
+    sequences._copyStateFromOtherSequence = async function (other, upToTokenIndex) {
+        try {
+            return await copyState.call(this, other, upToTokenIndex);
+        } catch (error) {
+            if (error instanceof DeltaStoreError) {
+                this._contextTokens = [];
+                this._nextTokenIndex = 0;
+            }
+            throw error;
+        }
+    };
+
+    // The number of a disposed sequence comes back between batches, not only once nothing at all is left to evaluate.
+    const reclaim = prototype._reclaimUnusedSequenceId;
+    prototype._reclaimUnusedSequenceId = async function (sequenceId) {
+        const context = this as unknown as LlamaContext, packed = packedOf(this._ctx);
+        if (packed === undefined || context.disposed) return await reclaim.call(this, sequenceId);
+        const done = await betweenBatches(context, () => {
+            if (this._queuedDecodeSequenceIds.has(sequenceId)) return Promise.resolve(false);
+            this._ctx.disposeSequence(sequenceId);
+            this._unusedSequenceIds.push(sequenceId);
+            this._onReclaimUnusedSequenceId.dispatchEvent();
+            return Promise.resolve(true);
+        }).catch(() => true);  // the context is disposed
+        if (!done) await reclaim.call(this, sequenceId);
+    };
+}
