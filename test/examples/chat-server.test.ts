@@ -10,8 +10,10 @@ const {resolveDemoModel} = await import(dist("models/fetch.js")) as typeof impor
 // The example has dependencies of its own, and tests on the real model.
 t.test("the chat server's own tests", async (t) => {
     const model = await resolveDemoModel();
+    // The inner tap would take the outer one's settings for its own.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^_?TAP/.test(name)));
     const run = (command: string, ...args: string[]) => {
-        const {status, stdout, stderr} = spawnSync(command, args, {cwd: join(root, "examples/chat-server"), encoding: "utf8", env: {...process.env, DELTASTORE_MODEL: model, TAP: undefined}});
+        const {status, stdout, stderr} = spawnSync(command, args, {cwd: join(root, "examples/chat-server"), encoding: "utf8", env: {...env, DELTASTORE_MODEL: model}});
         return {status, output: `${stdout}\n${stderr}`};
     };
     for (const [name, ...args] of [["ci", "--ignore-scripts"], ["run", "check"], ["test"]] as const) {
