@@ -3,16 +3,17 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace deltastore {
 
 class CodedError : public std::runtime_error {
 public:
-    CodedError(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}
-    const char* code() const { return code_; }
+    CodedError(std::string code, const std::string& message) : std::runtime_error(message), code_(std::move(code)) {}
+    const char* code() const { return code_.c_str(); }
 
 private:
-    const char* code_;
+    std::string code_;
 };
 
 }  // namespace deltastore

@@ -294,7 +294,7 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
             if (const int status = llama_decode(context, batch); status != 0) {
                 PackedMemory* memory = packed_memory(context);
                 const FailureReport report = memory ? memory->take_failure() : FailureReport{};
-                if (!report.code.empty()) throw CodedError(report.code.c_str(), report.message);
+                if (!report.code.empty()) throw CodedError(report.code, report.message);
                 throw CodedError("NATIVE_FAILURE", "llama_decode returned " + std::to_string(status));
             }
             llama_synchronize(context);

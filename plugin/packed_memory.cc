@@ -277,7 +277,7 @@ void PackedMemory::repack(int sequence, int window) {
     const Failure failure = cache_->repack(sequence, std::min(window, cache_->tier(sequence).window));
     if (failure == Failure::none) return;
     const FailureReport report = this->report(failure);
-    throw CodedError(report.code.c_str(), report.message);
+    throw CodedError(report.code, report.message);
 }
 
 llama_memory_context_ptr PackedMemory::init_full() {
