@@ -69,9 +69,7 @@ Format Cache::open_format(int sequence) const {
 }
 
 // Within the limit there must be room to pack as well, and to evict: one page a table, before others are given back.
-bool Cache::fits(PagePool::Demand demand, std::vector<char> tiers) const {
-    for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
-        if (sequences_.last_position(sequence) >= 0) tiers[tier_of_[sequence]] = 1;
+bool Cache::fits(PagePool::Demand demand, const std::vector<char>& tiers) const {
     for (int index = 0; index < int(tiers_.size()); index++) {
         const Tier& own = *tiers_[index];
         if (!tiers[index]) continue;
@@ -81,6 +79,13 @@ bool Cache::fits(PagePool::Demand demand, std::vector<char> tiers) const {
                     demand.emplace_back(sequences_.layout(table, own.format, kPageRows, gapped).bytes, 1);
     }
     return pool_.fits(demand);
+}
+
+std::vector<char> Cache::tiers_in_use() const {
+    std::vector<char> tiers(tiers_.size());
+    for (int sequence = 0; sequence < sequences_.sequences(); sequence++)
+        if (sequences_.last_position(sequence) >= 0) tiers[tier_of_[sequence]] = 1;
+    return tiers;
 }
 
 Failure Cache::no_page() const {
@@ -114,9 +119,10 @@ void Cache::expect(size_t tokens) {
 void Cache::begin_admission() {
     std::lock_guard<std::mutex> guard(mutex_);
     admitted_.clear();
-    admitted_tiers_.assign(tiers_.size(), 0);
     admitted_tokens_ = 0;
-    if (pool_.limit_bytes() != 0) account();
+    if (pool_.limit_bytes() == 0) return;
+    admitted_tiers_ = tiers_in_use();
+    account();
 }
 
 bool Cache::admit(int sequence, int32_t position, int count) {
@@ -143,7 +149,7 @@ Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
     account(count);
     if (pool_.limit_bytes() != 0) {
         PagePool::Demand demand;
-        std::vector<char> tiers(tiers_.size());
+        std::vector<char> tiers = tiers_in_use();
         for (const auto& tokens : ubatches)
             for (size_t i = 0; i < tokens.size();) {
                 const size_t first = i;

@@ -220,8 +220,9 @@ private:
     size_t own_bytes() const;
     // Of account(), with other `tokens`.
     void expect(size_t tokens);
-    // `tiers`: [tier], those of the demand.
-    bool fits(PagePool::Demand demand, std::vector<char> tiers) const;
+    std::vector<char> tiers_in_use() const;  // [tier]
+    // `tiers`: those in use, and those of the demand.
+    bool fits(PagePool::Demand demand, const std::vector<char>& tiers) const;
     void erase_locked(int sequence, int32_t from, int32_t to);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
     void pack_table(const Written& written, int table, float* scratch);

@@ -210,7 +210,7 @@ Failure Cache::repack(int sequence, int window) {
         most_floats = std::max(most_floats, size_t(kPageRows) * (shape.key_dim + shape.value_dim));
     }
     std::vector<float> scratch(most_floats);
-    for (int32_t until = sequences_.first_position(sequence) + window + kPageRows; ; until += kPageRows) {
+    for (int32_t until = first_open(sequence) + window + kPageRows; ; until += kPageRows) {
         for (int table = 0; table < sequences_.tables(); table++) pack_table({sequence, 0, std::min(until, end), window, true}, table, scratch.data());
         if (until >= end) break;
     }

@@ -172,10 +172,6 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override disposeSequence(sequenceId: number): void {
-            this.#empty(sequenceId);
-        }
-
-        #empty(sequenceId: number): void {
             this.#emptying(sequenceId, () => super.disposeSequence(sequenceId));
         }
 
@@ -202,7 +198,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
             if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
-            this.#empty(sequenceId);  // node-llama-cpp has forgotten its tokens already
+            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
             await checkStateFile(path, maxTokens);
             const what = `The state file ${path} can't be loaded: `;
             const {pressure} = packedOf(this)!;
@@ -222,7 +218,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 return tokens;
             }
             if (held === tokens.length) return tokens;
-            this.#empty(sequenceId);
+            this.disposeSequence(sequenceId);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
         }
 

@@ -58,7 +58,7 @@ export function patchRuntime(): void {
             this._unusedSequenceIds.push(sequenceId);
             this._onReclaimUnusedSequenceId.dispatchEvent();
             return Promise.resolve(true);
-        }).catch(() => true);  // the context is disposed
+        }).catch(() => context.disposed);
         if (!done) await reclaim.call(this, sequenceId);
     };
 }

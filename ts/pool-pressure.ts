@@ -55,7 +55,7 @@ export class PoolPressure {
     async relieve(): Promise<void> {
         const {pressure, poolLimitBytes} = this.#policy;
         const full = () => pressure !== null && this.#native.residentBytes(this.#context) > pressure.above * poolLimitBytes;
-        if (!full() || [...this.#busy.keys()].some((sequenceId) => this.#isHopeless(sequenceId))) return;
+        if (!full() || this.#anyHopeless([...this.#busy.keys()])) return;
         while (await this.giveUp() && full());
     }
 
@@ -68,7 +68,7 @@ export class PoolPressure {
         };
         try {
             if (fits()) return true;
-            if (this.#isHopeless(sequenceId)) return false;
+            if (this.#anyHopeless([sequenceId])) return false;
             while (await this.giveUp()) if (fits()) return true;
             return false;
         } finally {
@@ -83,13 +83,16 @@ export class PoolPressure {
         return false;
     }
 
-    /** Whether what a sequence evaluates would not fit if all were given up. In doubt it would. */
-    #isHopeless(sequenceId: number): boolean {
-        const tokens = this.#busy.get(sequenceId)!.end - 1 - this.#context.getSequenceKvCacheMaxPosition(sequenceId);
+    /** Whether what one of these sequences evaluates would not fit if all were given up. In doubt, as with what a batch does, it would. */
+    #anyHopeless(sequenceIds: readonly number[]): boolean {
+        const wanted = sequenceIds.map((id) => ({id, tokens: this.#busy.get(id)!.end - 1 - this.#context.getSequenceKvCacheMaxPosition(id)}))
+            .filter(({tokens}) => tokens > this.#batchSize);
+        if (wanted.length === 0) return false;
         const idle = new Set(this.#idle()), {sequences, stockBytes, tokens: held} = this.#native.stats(this.#context);
-        let bytes = held === 0 ? 0 : stockBytes / held * tokens * bitsOf(this.#tiers.of(sequenceId)) / 32;
-        for (const {id, residentBytes} of sequences) bytes += residentBytes * (idle.has(id) ? this.#tiers.least(id) : 1);
-        return bytes > this.#policy.poolLimitBytes;
+        let least = 0;
+        for (const {id, residentBytes} of sequences) least += residentBytes * (idle.has(id) ? this.#tiers.least(id) : 1);
+        const bytesOf = ({id, tokens}: {id: number; tokens: number}) => held === 0 ? 0 : stockBytes / held * tokens * bitsOf(this.#tiers.of(id)) / 32;
+        return wanted.some((one) => least + bytesOf(one) > this.#policy.poolLimitBytes);
     }
 
     /** Those idle for longest first; none if the policy gives up none. */

@@ -1,7 +1,7 @@
 import {DeltaStoreError, toDeltaStoreError} from "./errors.js";
 import type {CacheEvent} from "./events.js";
 import type {AddonContextHandle, Eviction, NativeBinding} from "./native.js";
-import {bitsOf, resolveTier, ruledTier, type Policy, type Rule, type Tier} from "./policy/tiers.js";
+import {bitsOf, ruledTier, unknownTier, type Policy, type Rule, type Tier} from "./policy/tiers.js";
 
 interface Sequence {
     /** What getSequence was given. */
@@ -85,9 +85,10 @@ export class SequenceTiers {
     /** @throws DeltaStoreError as `begin`, too */
     async choose(sequenceId: number, name: string): Promise<void> {
         const tier = this.#resolve(name), entry = this.#entry(sequenceId);
+        this.#assign(sequenceId, tier, "call");
         entry.chosen = tier;
         entry.pressed = false;
-        await this.#change(sequenceId, tier, "call");
+        await this.#follow(sequenceId);
     }
 
     /** Whether the rules give a sequence that has come to so many tokens another tier. */
@@ -97,8 +98,8 @@ export class SequenceTiers {
 
     /** Gives it that. Without memory for it, rows stay for now. */
     async heed(sequenceId: number, tokens: number): Promise<void> {
-        const tier = this.#ruled(sequenceId, tokens);
-        if (tier !== this.of(sequenceId)) await this.#change(sequenceId, tier, "rule").catch(() => undefined);
+        this.#assign(sequenceId, this.#ruled(sequenceId, tokens), "rule");
+        await this.#follow(sequenceId).catch(() => undefined);
     }
 
     #ruled(sequenceId: number, tokens: number): Tier {
@@ -131,16 +132,19 @@ export class SequenceTiers {
     async press(sequenceId: number): Promise<boolean> {
         const entry = this.#entry(sequenceId), {tier, unfinished} = entry, {window} = this.#policy.pressure!;
         if (entry.chosen !== undefined) return false;
+        const steps = [...unfinished ? [tier] : [], ...this.#next(sequenceId)];
+        if (entry.resting && steps.length === 0) return false;
         const held = () => this.#native.residentBytes(this.#context), before = held();
         if (!entry.resting) {
             entry.resting = true;
             if (window < tier.window) await this.#native.repack(this.#context, sequenceId, window).catch(() => undefined);
             if (tier.eviction !== null) await this.evict(sequenceId, tier.eviction).catch(() => undefined);
         }
-        for (const next of [...unfinished ? [tier] : [], ...this.#next(sequenceId)]) {
+        for (const next of steps) {
             if (held() < before) return true;
             entry.pressed = true;
-            await this.#change(sequenceId, next, "pressure").catch(() => undefined);
+            this.#assign(sequenceId, next, "pressure");
+            await this.#follow(sequenceId).catch(() => undefined);
         }
         return held() < before;
     }
@@ -166,15 +170,20 @@ export class SequenceTiers {
         if (eviction !== null && this.#native.evictionDue(this.#context, sequenceId)) await this.evict(sequenceId, eviction).catch(() => undefined);
     }
 
-    async #change(sequenceId: number, tier: Tier, reason: (CacheEvent & {type: "tier"})["reason"]): Promise<void> {
-        const before = this.of(sequenceId), entry = this.#entry(sequenceId);
-        if (tier === before && !entry.unfinished) return;
-        if (tier !== before) {
-            this.#set(sequenceId, tier);
-            this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason});
-        }
+    /** For the rows to come. */
+    #assign(sequenceId: number, tier: Tier, reason: (CacheEvent & {type: "tier"})["reason"]): void {
+        const before = this.of(sequenceId);
+        if (tier === before) return;
+        this.#set(sequenceId, tier);
+        this.#entry(sequenceId).unfinished = true;
         this.#hooks.changed(sequenceId);
-        entry.unfinished = true;
+        this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason});
+    }
+
+    /** Brings the rows that are there to the sequence's tier, if they are not. */
+    async #follow(sequenceId: number): Promise<void> {
+        const entry = this.#entry(sequenceId), {tier} = entry;
+        if (!entry.unfinished) return;
         try {
             await this.#native.repack(this.#context, sequenceId, tier.window);
         } catch (error) {
@@ -190,10 +199,11 @@ export class SequenceTiers {
     }
 
     #resolve(name: string): Tier {
-        const tier = resolveTier(this.#policy, name);
+        const tier = this.#policy.tiers.get(name);
+        if (tier === undefined) throw unknownTier(name, [...this.#policy.tiers.keys()]);
         if (this.#allowed.has(tier)) return tier;
-        throw new DeltaStoreError("OPTION_INVALID", `kvCache is "${name}", but the context's tier "${this.own.name}" keeps rows as they come, which can't be ` +
-            "packed later. Create the context with a tier that packs, and give sequences this one where it is wanted");
+        throw new DeltaStoreError("OPTION_INVALID", `The sequence's tier is "${name}", but the context's, "${this.own.name}", keeps rows as they come, which ` +
+            "can't be packed later. Create the context with a tier that packs, and give sequences this one where it is wanted");
     }
 
     #set(sequenceId: number, tier: Tier): void {

@@ -171,7 +171,8 @@ export class DeltaStore {
 
     /**
      * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
-     * the time to copy a table of pages, whatever the length. Waits for an evaluation of the target under way. On failure the target is as it was.
+     * the time to copy a table of pages, whatever the length. Waits for a batch under way; an `evaluate` of the target that goes on afterwards goes on
+     * behind the source's tokens. The target keeps its tier for the rows to come. On failure the target is as it was.
      * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
      *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write; DISPOSED
      */

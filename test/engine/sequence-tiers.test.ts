@@ -113,5 +113,14 @@ t.test("what a sequence can't be given", async (t) => {
     const alibi = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("bloom-alibi")), gpuLayers: 0});
     const positioned = await alibi.createContext({contextSize: 256, kvCache: "high", threads: 1, flashAttention: true});
     t.throws(() => positioned.getSequence({kvCache: "recommended"}), {code: "MODEL_UNSUPPORTED", message: /ALiBi/});
+    await settled();
+    const plain = positioned.getSequence();
+    t.match(await rejection(store.setTier(plain, "recommended")), {code: "MODEL_UNSUPPORTED"});
+    t.equal(store.tierOf(plain), "high");
+    await generate(plain, randomTokens(20, 3), 2);
+    await plain.clearHistory();
+    await plain.dispose();
+    t.equal(positioned.sequencesLeft, 1, "what it could not have is forgotten");
+    t.throws(() => context.getSequence({kvCache: "stock"} as object), {code: "TIER_UNKNOWN", message: /allowed are "exact", .* and "half"\.$/});
     await Promise.all([context, exact, stock, positioned].map(async (one) => await one.dispose()));
 });

@@ -24,8 +24,9 @@ export async function ask(url, question, {afterMilliseconds, afterTexts} = {}) {
         });
         if (!response.ok) {
             attempt.code = (await response.json()).code;
-            attempt.retryAfter = Number(response.headers.get("retry-after"));
-            attempt.outcome = response.status === 503 ? "refused" : "failed";
+            attempt.retryAfter = Number(response.headers.get("retry-after") ?? 0.2);
+            // 409: the answer that the client went away from has not ended yet.
+            attempt.outcome = [409, 503].includes(response.status) ? "refused" : "failed";
             return attempt;
         }
         let texts = 0;
