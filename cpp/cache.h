@@ -132,7 +132,7 @@ public:
     // For the rows to come, and those in the window; older ones stay as they are until repack().
     void set_tier(int sequence, int index);
     // Rows but the newest `window`, which is not larger than the tier's, take the tier's format where that makes them smaller. What other
-    // sequences hold too stays as it is. Not while a batch with this sequence is computed.
+    // sequences hold too stays as it is. Not while a batch is computed.
     Failure repack(int sequence, int window);
 
     // Opens rows for the tokens of all ubatches, all or none. Tokens of a sequence come in order of position and continue it.
@@ -225,6 +225,8 @@ private:
     bool fits(PagePool::Demand demand, const std::vector<char>& tiers) const;
     void erase_locked(int sequence, int32_t from, int32_t to);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
+    void split_window(int sequence, int32_t begin);
+    void gather_window(int sequence, int32_t begin);
     void pack_table(const Written& written, int table, float* scratch);
     bool pack_reference(const Written& written, int table, PageTable& references, size_t index, float* scratch);
     void refine(const Written& written, int table, uint8_t* page, int row, int count, int32_t position, const float* values);

@@ -210,6 +210,7 @@ Failure Cache::repack(int sequence, int window) {
         most_floats = std::max(most_floats, size_t(kPageRows) * (shape.key_dim + shape.value_dim));
     }
     std::vector<float> scratch(most_floats);
+    split_window(sequence, end - window);
     for (int32_t until = first_open(sequence) + window + kPageRows; ; until += kPageRows) {
         for (int table = 0; table < sequences_.tables(); table++) pack_table({sequence, 0, std::min(until, end), window, true}, table, scratch.data());
         if (until >= end) break;
@@ -225,8 +226,49 @@ Failure Cache::repack(int sequence, int window) {
             failure = left ? no_page() : repack_reference(sequence, table, reference, scratch.data());
         }
     std::lock_guard<std::mutex> guard(mutex_);
-    settle(sequence);
+    gather_window(sequence, end - window);
+    sequences_.trim(sequence);
+    if (tier(sequence).watched() == WatchedQueries::some) watches_[sequence].drop_before(first_open(sequence));
+    // Others' pages, too: where one sequence after the other is packed, each leaves slabs that hold few pages of the next.
+    for (int other = 0; other < sequences_.sequences(); other++) settle(other);
     return failure;
+}
+
+// Makes a page boundary of the window's begin, so that what lies before it can be packed.
+void Cache::split_window(int sequence, int32_t begin) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (int table = 0; table < sequences_.tables(); table++) {
+        const PageTable& references = sequences_.table(sequence, table);
+        const auto across = [&](const PageRef& reference) {
+            return reference.position < begin && reference.end_position() > begin && reference.kind == PageKind::plain &&
+                   reference.rows == kWindowPageRows && !shared(sequence, table, reference);
+        };
+        if (std::any_of(references.begin(), references.end(), across)) sequences_.split(sequence, table, begin);
+    }
+}
+
+// Rows from `begin` on that lie in two pages, and fit in one, move to the second.
+void Cache::gather_window(int sequence, int32_t begin) {
+    for (int table = 0; table < sequences_.tables(); table++) {
+        PageTable& references = sequences_.table(sequence, table);
+        if (references.size() < 2) continue;
+        const PageRef first = references[references.size() - 2];
+        PageRef& last = references.back();
+        const bool alike = first.position == begin && first.end_position() == last.position && first.kind == PageKind::plain &&
+                           last.kind == PageKind::plain && first.format == last.format && !format_info(first.format).packed &&
+                           first.rows == last.rows && first.shift == last.shift;
+        if (!alike || last.begin > 0 || first.count + last.count > last.rows || shared(sequence, table, last)) continue;
+        const PageLayout& layout = sequences_.layout(table, last);
+        const auto copy = [&](const uint8_t* source, int row, int target) {
+            copy_row(last.format, sequences_.shape(table), source, layout, row, last.page, layout, target);
+        };
+        for (int row = last.count; row-- > 0;) copy(last.page, row, row + first.count);
+        for (int row = 0; row < first.count; row++) copy(first.page, first.begin + row, row);
+        last.position = first.position;
+        last.count = uint8_t(first.count + last.count);
+        sequences_.release(first);
+        references.erase(references.end() - 2);
+    }
 }
 
 // `scratch`: floats for a page's keys and values.

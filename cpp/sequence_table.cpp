@@ -192,7 +192,10 @@ void SequenceTable::cut(Extent& extent, int32_t from, int32_t to) {
     if (extent.end <= extent.begin) extent = {};
 }
 
-// Makes a page boundary of `position`, if it lies inside a reference.
+void SequenceTable::trim(int sequence) {
+    for (PageTable& table : sequences_[sequence]) table.shrink_to_fit();
+}
+
 void SequenceTable::split(int index, PageTable& table, int32_t position) {
     for (size_t i = table.size(); i-- > 0;) {
         const PageRef whole = table[i];

@@ -102,6 +102,11 @@ public:
     // Drops positions [from, to).
     void erase(int sequence, int32_t from, int32_t to);
 
+    // Makes a page boundary of `position`, if it lies inside a reference.
+    void split(int sequence, int index, int32_t position) { split(index, sequences_[sequence][index], position); }
+    // Gives back what the lists have room for and do not use.
+    void trim(int sequence);
+
     // Adds `delta` to positions [from, to). The keys have to follow before they are read: PageRef::shift.
     void shift(int sequence, int32_t from, int32_t to, int32_t delta);
     bool has_shift(int sequence) const;

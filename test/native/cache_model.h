@@ -220,8 +220,13 @@ public:
     // Bytes of the pages that a sequence holds, others or not.
     size_t page_bytes(int sequence) const {
         size_t bytes = 0;
-        for (int index = 0; index < cache.table().tables(); index++)
-            for (const PageRef& reference : cache.table().table(sequence, index)) bytes += cache.table().layout(index, reference).bytes;
+        for (int index = 0; index < cache.table().tables(); index++) {
+            const uint8_t* last = nullptr;  // several references may show parts of a page
+            for (const PageRef& reference : cache.table().table(sequence, index)) {
+                if (reference.page != last) bytes += cache.table().layout(index, reference).bytes;
+                last = reference.page;
+            }
+        }
         return bytes;
     }
     // Another tier; what is left of the rows may only get smaller, but for a packed page that others will fill.

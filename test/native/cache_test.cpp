@@ -221,7 +221,8 @@ static void check_resting(uint64_t seed) {
     CHECK_AT_MOST(model.page_bytes(0) + 32 * 64 * 2 * model.cache.table().tables(), whole);  // at least 32 rows of halves are codes
     for (int table = 0; table < model.cache.table().tables(); table++)
         for (const PageRef& reference : model.cache.table().table(0, table))
-            if (!reference.pinned() && reference.position < 300 - 16 - kWindowPageRows) CHECK(format_info(reference.format).packed);
+            if (!reference.pinned()) CHECK_EQUAL(format_info(reference.format).packed, reference.position < 300 - 16);
+    for (int table = 0; table < model.cache.table().tables(); table++) CHECK_EQUAL(int(model.cache.table().table(0, table).back().count), 16);
     CHECK_EQUAL(model.cache.prefix_end(0, 300), (300 - 64 - 4) / 64 * 64 + 4);
     CHECK(model.add(0, 100) == Failure::none);
     CHECK_EQUAL(model.cache.prefix_end(0, 400), 400);

@@ -1,5 +1,8 @@
 import {readLines} from "../public/lines.js";
 
+/** After this long an answer counts as lost: a failure. */
+const patienceMilliseconds = 120_000;
+
 /**
  * How an attempt to get an answer ended. `refused` before there was any text, `cut` after.
  * @typedef {{outcome: "finished" | "aborted" | "refused" | "cut" | "failed", code: string, retryAfter: number, text: string, lines: any[],
@@ -17,6 +20,11 @@ export async function ask(url, question, {afterMilliseconds, afterTexts} = {}) {
     /** @type {Attempt} */
     const attempt = {outcome: "failed", code: "", retryAfter: 0, text: "", lines: [], firstText: NaN, total: NaN};
     const abort = new AbortController();
+    let lost = false;
+    const patience = setTimeout(() => {
+        lost = true;
+        abort.abort();
+    }, patienceMilliseconds);
     const timer = afterMilliseconds === undefined ? undefined : setTimeout(() => abort.abort(), afterMilliseconds);
     try {
         const response = await fetch(`${url}/chat`, {
@@ -42,10 +50,11 @@ export async function ask(url, question, {afterMilliseconds, afterTexts} = {}) {
         attempt.code = last?.code ?? "";
         attempt.outcome = last?.type === "end" ? "finished" : last?.type === "error" && last.status === 503 ? "cut" : "failed";
     } catch (error) {
-        attempt.outcome = abort.signal.aborted ? "aborted" : "failed";
-        attempt.code = abort.signal.aborted ? "" : String(error);
+        attempt.outcome = abort.signal.aborted && !lost ? "aborted" : "failed";
+        attempt.code = lost ? `no end after ${patienceMilliseconds / 1000} s` : abort.signal.aborted ? "" : String(error);
     } finally {
         clearTimeout(timer);
+        clearTimeout(patience);
         attempt.total = since();
     }
     return attempt;
