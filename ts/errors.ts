@@ -25,6 +25,12 @@ export const errorCodes = {
     STATE_FORMAT_MISMATCH: "The state file is of a context that packs rows and this one keeps them all F16, or the other way round. The sequence is empty; evaluate its tokens again.",
     STATE_TOO_LARGE: "The state holds more tokens than this sequence can. The sequence is empty; evaluate its tokens again.",
     STATE_NOT_FOUND: "The state file can't be read or written. After loading, the sequence is empty; evaluate its tokens again.",
+    STORE_FAILED: "The store of turns can't be opened, read or written: disk full, no permission, no connection. What was saved before stays; the app can go on by evaluating.",
+    STORE_KEY_WRONG: "The store's turns are encrypted with another key, or with none. Give the key that they were saved with.",
+    TURN_NOT_FOUND: "The store has no such conversation or turn. Evaluate the tokens.",
+    TURN_DAMAGED: "A turn, or an object that it needs, is damaged or missing. Go back to an earlier turn, or evaluate the tokens again.",
+    TURN_FOREIGN: "The turn was saved by a version of this package that this one can't read.",
+    TURN_MODEL_MISMATCH: "The turn was saved with another model, adapter (LoRA) or other position settings. Evaluate its tokens again.",
     DISPOSED: "The store, the context or the Llama instance was disposed.",
     NATIVE_FAILURE: "The engine failed in an unexpected way; the message has the details."
 } as const satisfies Record<string, string>;

@@ -1,0 +1,43 @@
+/** What a step finds otherwise than it must be; nothing was done. */
+export type Refusal = {readonly refused: "changed"; readonly key: string} | {readonly refused: "missing"; readonly objects: readonly string[]};
+
+/** Changes that are made together or not at all, also among several processes. */
+export interface Step {
+    /** Entries that must have exactly this value; null for none. */
+    readonly expect?: readonly (readonly [key: string, value: Uint8Array | null])[];
+    readonly put?: readonly (readonly [key: string, value: Uint8Array])[];
+    readonly delete?: readonly string[];
+    /** Objects to be stored if the store has none of that name: what is there stays as it is. */
+    readonly objects?: readonly (readonly [name: string, value: Uint8Array])[];
+    /** Objects that get one more holder, once for each time they stand here; each must be stored, or be among `objects`. */
+    readonly retain?: readonly string[];
+    /** Objects that lose a holder, and go with their last. Names that are not stored count for nothing. */
+    readonly release?: readonly string[];
+}
+
+/**
+ * Where turns are kept: entries by key, and objects by name, which are counted references to bytes that never change. Several stores may be
+ * open on the same place, in one process or in several.
+ *
+ * Every method rejects with a DeltaStoreError: STORE_FAILED (the medium: no connection, disk full, no permission), DISPOSED after `close`.
+ */
+export interface SnapshotStore {
+    /** Where it is, for messages. */
+    readonly place: string;
+    /** The entry's value; undefined if there is none. */
+    get(key: string): Promise<Uint8Array | undefined>;
+    /** The objects' bytes, in order. */
+    objects(names: readonly string[]): Promise<(Uint8Array | undefined)[]>;
+    /** Those of the names that are stored. */
+    stored(names: readonly string[]): Promise<Set<string>>;
+    /** Null when it was done, durably. */
+    step(step: Step): Promise<Refusal | null>;
+    /** Keys of entries that begin so, in order. */
+    keys(prefix: string): AsyncIterable<string>;
+    /** Objects, with the bytes of each and its holders. In no order; may miss what comes or goes meanwhile. */
+    inventory(): AsyncIterable<{readonly name: string; readonly bytes: number; readonly holders: number}>;
+    /** Bytes of all entries' and objects' values. */
+    bytes(): Promise<number>;
+    /** Waits for what is under way. Idempotent. */
+    close(): Promise<void>;
+}
