@@ -8,6 +8,7 @@ const policies = t.testdir({
         pool: {limit: "1GiB", pressure: {tiers: ["compact", "ultra"]}}
     }),
     "bad.json": JSON.stringify({default: "fsat", tiers: {fast: {format: "k5v5"}}, pol: {}}),
+    "doubtful.json": JSON.stringify({rules: [{tokens: 5, tier: "high"}, {tokens: 9, tier: "ultra"}], pool: {limit: 4096}}),
     "broken.json": '{"default": "exact"\n"tiers": {}}'
 });
 const file = (name: string): string => join(policies, name);
@@ -27,13 +28,22 @@ t.test("policy check of a valid file", async (t) => {
     const json = await deltastore(["policy", "check", file("good.json"), "--json"]);
     t.equal(json.code, 0);
     t.match(JSON.parse(json.stdout), {
-        valid: true,
+        valid: true, warnings: [],
         policy: {
             defaultTier: "fast", poolLimitBytes: 2 ** 30, onUnsupported: "error",
             rules: [{name: "batch-*", tokens: 4096, tier: "ultra"}], pressure: {window: 16, tiers: ["compact", "ultra"], above: 0.9, idle: 1},
             tiers: {exact: {format: "f16"}, fast: {name: "fast", format: "k4v2", window: 128, windowFormat: "k8v8", sinks: 4}}
         }
     });
+});
+
+t.test("policy check of a file that is valid, and not all of it takes effect", async (t) => {
+    const text = await deltastore(["policy", "check", file("doubtful.json")]);
+    t.equal(text.code, 0);
+    t.match(text.stdout, /doubtful\.json is valid\.\nwarning: \/rules\/1: .*\nwarning: \/pool\/limit: .*\n\ntier /);
+    const json = await deltastore(["policy", "check", file("doubtful.json"), "--json"]);
+    t.equal(json.code, 0);
+    t.match(JSON.parse(json.stdout), {valid: true, warnings: [/^\/rules\/1: /, /^\/pool\/limit: /]});
 });
 
 t.test("policy check of an invalid file", async (t) => {

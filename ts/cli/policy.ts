@@ -3,6 +3,7 @@ import {DeltaStoreError} from "../errors.js";
 import {formatBytes} from "../policy/bytes.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import {resolveTier, type Policy, type Sharing, type Tier} from "../policy/tiers.js";
+import {policyWarnings} from "../policy/warnings.js";
 import {formatTable, printJson, printLine} from "./output.js";
 
 interface CheckOptions {
@@ -31,9 +32,10 @@ export function addPolicyCommand(program: Command): void {
 }
 
 function check(file: string, {json}: CheckOptions): void {
-    const policy = loadPolicy(pathOf(file));
-    if (json) return printJson({valid: true, file, policy: policyToJson(policy)});
+    const policy = loadPolicy(pathOf(file)), warnings = policyWarnings(policy);
+    if (json) return printJson({valid: true, warnings, file, policy: policyToJson(policy)});
     printLine(`${file} is valid.`);
+    for (const warning of warnings) printLine(`warning: ${warning}`);
     printLine();
     printLine(formatTable([
         ["tier", "format", "important", "window", "sinks", "keeps", "evicts", ""],
