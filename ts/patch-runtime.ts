@@ -18,6 +18,14 @@ export async function betweenBatches<T>(context: LlamaContext, work: () => Promi
     }), work);
 }
 
+/** How often other tokens have taken the place of a sequence's. */
+const replacements = new WeakMap<object, number>();
+
+/** The sequence holds other tokens now: what its evaluations under way go on with doesn't belong behind them. */
+export function endEvaluations(sequence: LlamaContextSequence): void {
+    replacements.set(sequence, (replacements.get(sequence) ?? 0) + 1);
+}
+
 let patched = false;
 
 /** What packed contexts do otherwise than node-llama-cpp's. Once a process. */
@@ -45,6 +53,16 @@ export function patchRuntime(): void {
             }
             throw error;
         }
+    };
+
+    // Under the sequence's lock, in each step of an evaluation, with the same object for its context shift.
+    const decodeStep = sequences._decodeTokens, begunAt = new WeakMap<object, number>();
+    sequences._decodeTokens = async function (tokens, logits, priority, meter, contextShift, ...others) {
+        const now = replacements.get(this) ?? 0;
+        if ((begunAt.get(contextShift) ?? now) !== now)
+            throw new DeltaStoreError("OPTION_INVALID", "The evaluation can't go on: store.fork has put other tokens in place of those that it went on from");
+        begunAt.set(contextShift, now);
+        return await decodeStep.call(this, tokens, logits, priority, meter, contextShift, ...others);
     };
 
     // The number of a disposed sequence comes back between batches, not only once nothing at all is left to evaluate.

@@ -74,6 +74,7 @@ export interface SequenceInternals {
     /** What evaluations of the sequence lock. */
     _lock: object;
     _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
+    _decodeTokens(tokens: unknown, logits: unknown, priority: unknown, meter: unknown, contextShift: object, ...others: unknown[]): Promise<unknown[]>;
 }
 
 export interface ModelInternals {

@@ -9,7 +9,7 @@ import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
 import {packedContextClass, packedOf, type Packed} from "./packed-context.js";
-import {betweenBatches, patchRuntime} from "./patch-runtime.js";
+import {betweenBatches, endEvaluations, patchRuntime} from "./patch-runtime.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {didYouMean} from "./policy/nearest.js";
@@ -171,8 +171,8 @@ export class DeltaStore {
 
     /**
      * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
-     * the time to copy a table of pages, whatever the length. Waits for a batch under way; an `evaluate` of the target that goes on afterwards goes on
-     * behind the source's tokens. The target keeps its tier for the rows to come. On failure the target is as it was.
+     * the time to copy a table of pages, whatever the length. Waits for a batch under way; an `evaluate` of the target that is asked for more
+     * afterwards ends with OPTION_INVALID. The target keeps its tier for the rows to come. On failure the target is as it was.
      * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
      *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write; DISPOSED
      */
@@ -203,6 +203,7 @@ export class DeltaStore {
                 throw error;
             }
             packed.sharing?.copied(from._sequenceId, to._sequenceId, upTo);
+            endEvaluations(target);
             packed.pressure.touched(to._sequenceId);
             to._contextTokens = from._contextTokens.slice(0, upTo);
             to._nextTokenIndex = upTo;

@@ -251,6 +251,35 @@ t.test("store.fork", async (t) => {
     await other.dispose();
 });
 
+t.test("an evaluation under way doesn't go on behind what store.fork has put in its place", async (t) => {
+    const store = await attach(llama, {policy: {tiers: {evicting}}});
+    const context = await createContext("conservative");
+    const source = context.getSequence(), target = context.getSequence();
+    await source.evaluateWithoutGeneratingNewTokens(prefix);
+    const begin = async (sequence: LlamaContextSequence) => {
+        const iterator = sequence.evaluate(question(7), {temperature: 0, yieldEogToken: true});
+        await iterator.next();
+        return iterator;
+    };
+    const left = await begin(target);
+    await store.fork(source, target);
+    t.match(await rejection(left.next()), {code: "OPTION_INVALID", message: /store\.fork/});
+    t.strictSame(target.contextTokens, prefix);
+
+    const running = codeOf(generate(target, question(2), 500)), before = target.nextTokenIndex;
+    while (target.nextTokenIndex < before + 40) await new Promise(setImmediate);
+    await store.fork(source, target);
+    t.equal(await running, "OPTION_INVALID");
+    t.strictSame(target.contextTokens, prefix);
+
+    const ofSource = await begin(source);
+    await begin(target);  // and never asked for more
+    await store.fork(source, target);
+    t.notOk((await ofSource.next()).done, "the source's goes on");
+    t.equal((await generate(target, question(1), 3)).length, 3, "a new one goes on from the source's tokens");
+    await context.dispose();
+});
+
 t.test("chats with one system prompt, on the real model", async (t) => {
     await attach(llama);
     const real = await llama.loadModel({modelPath: await f16ModelPath(), gpuLayers: 0});
