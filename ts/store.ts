@@ -379,6 +379,13 @@ function instrument(model: LlamaModel): void {
         const handle = createHandle(ignoreAwaiting);
         currentCreation.getStore()?.handles.push(handle);
         return handle;
+    // node-llama-cpp would go on with an estimate of its own, and log the same error with each further one.
+    const estimate = model.fileInsights.estimateContextResourceRequirementsV2.bind(model.fileInsights);
+    model.fileInsights.estimateContextResourceRequirementsV2 = async (options) => {
+        const requirements = await estimate(options), failure = currentCreation.getStore()?.failure;
+        if (failure !== undefined) throw failure;
+        return requirements;
+    };
     };
     const cache = fileInsights._exactContextResourceRequirementsCache;
     const [get, set] = [cache.get.bind(cache), cache.set.bind(cache)];

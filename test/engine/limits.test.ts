@@ -98,6 +98,20 @@ t.test("a limit that no context can live with", async (t) => {
     t.match(store.stats(context), {tokens: 0, pages: 0});
 });
 
+t.test("an error that node-llama-cpp's estimates meet first is logged once", async (t) => {
+    const logged: string[] = [];
+    const llama = await openLlama((_level, message) => void logged.push(message));
+    t.teardown(() => llama.dispose());
+    await attach(llama);
+    const model = await llama.loadModel({modelPath, gpuLayers: 0});
+    for (const contextSize of [256, "auto"] as const) {
+        logged.length = 0;
+        t.equal(await codeOf(model.createContext({contextSize, threads: 1, flashAttention: false})), "FLASH_ATTENTION_REQUIRED");
+        await new Promise(setImmediate);
+        t.equal(logged.filter((message) => message.includes("flash attention is off")).length, 1, String(contextSize));
+    }
+});
+
 t.test("wrong options are refused by name, and the model stays usable", async (t) => {
     const {llama, store, model} = await openModel();
     t.teardown(() => llama.dispose());
