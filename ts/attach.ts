@@ -1,13 +1,19 @@
+import {createRequire} from "node:module";
+import path from "node:path";
+import {fileURLToPath} from "node:url";
 import {inspect} from "node:util";
 import {
     Llama, type ContextShiftOptions, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type TokenPredictor
 } from "node-llama-cpp";
+import {packageRoot} from "./engine-files.js";
 import {DeltaStoreError, toDeltaStoreError} from "./errors.js";
 import {binaryFolder, loadNative} from "./load-native.js";
 import type {NativeBinding} from "./native.js";
+import {isRecord} from "./policy/contradictions.js";
 import {loadPolicy} from "./policy/load.js";
 import {didYouMean, quoteList} from "./policy/nearest.js";
 import type {PolicyFile} from "./policy/policy-file.js";
+import {builtInTiers} from "./policy/tiers.js";
 import {checkRuntime} from "./runtime.js";
 import {DeltaStore, isUnsupported, storeOf} from "./store.js";
 
@@ -55,10 +61,8 @@ export async function attach(llama: Llama, options: AttachOptions = {}): Promise
     if (llama.disposed) throw new DeltaStoreError("DISPOSED", "The Llama instance is disposed");
     let native: NativeBinding | null = null;
     try {
+        if (!(llama instanceof Llama)) throw otherCopy();
         await checkRuntime(llama);
-        if (!(llama instanceof Llama))
-            throw new DeltaStoreError("RUNTIME_UNSUPPORTED", "The Llama instance is of another copy of node-llama-cpp than the one that " +
-                "llama-deltastore finds; `npm ls node-llama-cpp` lists them");
         native = await loadNative();
         if (native.llamaCppRelease !== llama.llamaCppRelease.release)
             throw new DeltaStoreError("BINARY_MISSING", `The engine was built for llama.cpp ${native.llamaCppRelease}; this is ` +
@@ -72,6 +76,20 @@ export async function attach(llama: Llama, options: AttachOptions = {}): Promise
     }
     storeOf(llama)?.dispose();
     return new DeltaStore(llama, policy, native);
+}
+
+/** The app's copy is looked for from the script that the process was started with. */
+function otherCopy(): DeltaStoreError {
+    const folderOf = (file: string) => path.resolve(file, "../..");
+    let others = "another copy of node-llama-cpp";
+    try {
+        others += `, ${folderOf(createRequire(path.resolve(process.argv[1] ?? "app")).resolve("node-llama-cpp"))},`;
+    } catch {
+        // A bundle, or an app that gets it from elsewhere.
+    }
+    return new DeltaStoreError("RUNTIME_UNSUPPORTED", `The Llama instance is of ${others} than llama-deltastore's, ` +
+        `${folderOf(fileURLToPath(import.meta.resolve("node-llama-cpp")))}. A linked folder (npm link) brings a copy of its own: ` +
+        `\`npm install --install-links ${packageRoot}\` in the app makes it one; else \`npm ls node-llama-cpp\` lists them`);
 }
 
 const optionNames = ["policy", "onUnsupported"] as const satisfies (keyof AttachOptions)[];
@@ -91,7 +109,10 @@ function checkArguments(llama: unknown, options: unknown): asserts options is At
         if (!(optionNames as readonly string[]).includes(name))
             throw invalid(`attach has no option ${JSON.stringify(name)}; allowed are ${quoteList(optionNames)}${didYouMean(name, optionNames)}`);
     }
-    const {onUnsupported} = options as {onUnsupported?: unknown};
+    const {policy, onUnsupported} = options as {policy?: unknown; onUnsupported?: unknown};
+    if (policy !== undefined && typeof policy !== "string" && !isRecord(policy))
+        throw invalid(`policy is ${inspect(policy, {depth: 0})}; allowed are a policy, the path of a policy file, or a tier's name: ` +
+            quoteList([...builtInTiers.keys()]));
     if (onUnsupported !== undefined && !onUnsupportedValues.includes(onUnsupported as string))
         throw invalid(`onUnsupported is ${inspect(onUnsupported)}; allowed are ${quoteList(onUnsupportedValues)}`);
 }

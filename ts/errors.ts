@@ -5,7 +5,7 @@ export const errorCodes = {
     TIER_UNKNOWN: "No tier has this name. Use a built-in tier, one of the policy's, or \"stock\".",
     OPTION_INVALID: "An argument or option has a name or value that isn't allowed. The message tells what was given and what is allowed.",
     NOT_ATTACHED: "A tier was asked for, but this Llama instance has no store. Call `attach(llama)` before `createContext`.",
-    RUNTIME_UNSUPPORTED: "This node-llama-cpp or llama.cpp release is not one this build was tested with. Install the listed version.",
+    RUNTIME_UNSUPPORTED: "This node-llama-cpp or llama.cpp release is not one this build was tested with, or not the copy that this package has. Install it as the message says.",
     PLATFORM_UNSUPPORTED: "There is no engine for this platform. Use `onUnsupported: \"stock\"` to keep the stock cache.",
     BINARY_MISSING: "The native engine is missing or damaged, and can't be built here. The message says which file, and what to install or delete.",
     MODEL_NOT_FOUND: "The model file, or a part of a split model, can't be found or read. Check `modelPath`.",

@@ -53,6 +53,11 @@ export class SequenceTiers {
         this.#set(0, own);
     }
 
+    /** Of the tiers that sequences can have. */
+    get names(): string[] {
+        return [...this.#allowed].map(({name}) => name);
+    }
+
     of(sequenceId: number): Tier {
         return this.#sequences.get(sequenceId)?.tier ?? this.own;
     }

@@ -6,7 +6,7 @@ import {DeltaStoreError} from "./errors.js";
  * A sequence state file is llama.cpp's: magic, version, token count, tokens, then the memory's own bytes, which have a checksum of
  * their own. Ours end in a seal, which llama.cpp doesn't read: a magic and a hash of what comes before the memory's bytes.
  */
-const llamaMagic = 0x67677371;  // "ggsq"
+const llamaMagic = Buffer.from("qsgg", "latin1");  // "ggsq", little-endian
 const memoryMagic = 0x53545344;  // "DSTS", see cpp/state.cpp
 const sealMagic = 0x45545344;  // "DSTE"
 const headerBytes = 12;
@@ -29,11 +29,11 @@ export async function sealStateFile(path: string): Promise<number> {
 export async function checkStateFile(path: string, maxTokens: number): Promise<void> {
     await withFile(path, "r", async (file, size) => {
         const damaged = (what: string) => new DeltaStoreError("STATE_DAMAGED", `The state file ${path} is ${what}`);
-        if (size < headerBytes) throw damaged(`cut short: ${size} bytes`);
-        const header = await readExactly(file, 0, headerBytes);
-        const end = tokensEnd(header);
-        if (header.readUInt32LE(0) !== llamaMagic)
+        const header = await readExactly(file, 0, Math.min(size, headerBytes)), magic = header.subarray(0, llamaMagic.length);
+        if (!magic.equals(llamaMagic.subarray(0, size)))
             throw new DeltaStoreError("STATE_FOREIGN", `The file ${path} is not a sequence state of llama.cpp`);
+        if (size < headerBytes) throw damaged(`cut short: ${size} bytes`);
+        const end = tokensEnd(header);
         const seal = size < headerBytes + sealBytes ? null : await readExactly(file, size - sealBytes, sealBytes);
         if (seal === null || seal.readUInt32LE(0) !== sealMagic) {
             if (size >= end + 4 && (await readExactly(file, end, 4)).readUInt32LE(0) !== memoryMagic)

@@ -13,7 +13,7 @@ import {betweenBatches, endEvaluations, patchRuntime} from "./patch-runtime.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {didYouMean} from "./policy/nearest.js";
-import {pageFormatOf, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
+import {pageFormatOf, requireTierName, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
 import {
     contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals
 } from "./runtime-internals.js";
@@ -160,8 +160,7 @@ export class DeltaStore {
     async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
         requireSequence(sequence);
         const packed = packedWith(sequence);
-        if (typeof name !== "string")
-            throw new DeltaStoreError("OPTION_INVALID", `The tier is ${inspect(name, {depth: 0})}; allowed is the name of a tier`);
+        requireTierName("The tier", name, packed.tiers.names);
         const ensureAlive = aliveness(packed, sequence);
         await betweenBatches(sequence.context, async () => {
             ensureAlive();
@@ -179,7 +178,7 @@ export class DeltaStore {
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
         const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);
-        if (typeof options !== "object" || options === null || Object.keys(options).some((name) => name !== "upTo"))
+        if (typeof options !== "object" || options === null || Array.isArray(options) || Object.keys(options).some((name) => name !== "upTo"))
             throw invalid(`fork's options are ${inspect(options, {depth: 0})}; allowed is an object with "upTo"`);
         const {context} = source, handle = addonContextOf(context), packed = packedOf(handle), both = [source, target].map(sequenceInternals);
         if (packed === undefined || context !== target.context)
@@ -203,8 +202,8 @@ export class DeltaStore {
                 throw error;
             }
             packed.sharing?.copied(from._sequenceId, to._sequenceId, upTo);
-            endEvaluations(target);
             packed.pressure.touched(to._sequenceId);
+            endEvaluations(target);
             to._contextTokens = from._contextTokens.slice(0, upTo);
             to._nextTokenIndex = upTo;
             to._loadedTokenPredictions = [];
@@ -331,13 +330,13 @@ LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Para
     for (const [option, value] of Object.entries({name, sharingGroup}))
         if (value !== undefined && (typeof value !== "string" || value === ""))
             throw new DeltaStoreError("OPTION_INVALID", `${option} is ${inspect(value, {depth: 0})}; allowed is a name, or leave it out`);
-    if (kvCache !== undefined && (packed === undefined || typeof kvCache !== "string"))
-        throw new DeltaStoreError("OPTION_INVALID", packed === undefined ? `kvCache is ${JSON.stringify(kvCache)}, but the context has the stock cache` :
-            `kvCache is ${inspect(kvCache, {depth: 0})}; allowed is the name of a tier`);
+    if (kvCache !== undefined && packed === undefined)
+        throw new DeltaStoreError("OPTION_INVALID", `kvCache is ${inspect(kvCache, {depth: 0})}, but the context has the stock cache`);
+    if (kvCache !== undefined) requireTierName("kvCache", kvCache, packed!.tiers.names);
     const sequence = getSequence.call(this, others), {_sequenceId: sequenceId} = sequenceInternals(sequence);
     if (packed === undefined) return sequence;
     try {
-        packed.tiers.begin(sequenceId, name as string | undefined, kvCache as string | undefined);
+        packed.tiers.begin(sequenceId, name as string | undefined, kvCache);
     } catch (error) {
         sequence.dispose();
         throw error;
@@ -362,9 +361,9 @@ function chosenTier(store: DeltaStore, options: object): Creation["tier"] {
         throw new DeltaStoreError("KV_CACHE_TYPE_CONFLICT",
             `experimentalKvCache${experimentalKvCacheKeyType === undefined ? "Value" : "Key"}Type is ${JSON.stringify(type)} and kvCache is ` +
             `${JSON.stringify(kvCache ?? store.policy.defaultTier)}; set kvCache: "stock" to use stock's types`);
-    if (kvCache !== undefined && typeof kvCache !== "string")
-        throw new DeltaStoreError("OPTION_INVALID", `kvCache is ${JSON.stringify(kvCache)}; allowed: ${store.tiers.join(", ")}`);
-    return resolveTier(store.policy, kvCache ?? store.policy.defaultTier);
+    if (kvCache === undefined) return resolveTier(store.policy, store.policy.defaultTier);
+    requireTierName("kvCache", kvCache, store.tiers);
+    return resolveTier(store.policy, kvCache);
 }
 
 const instrumented = new WeakSet<LlamaModel>();
@@ -379,13 +378,13 @@ function instrument(model: LlamaModel): void {
         const handle = createHandle(ignoreAwaiting);
         currentCreation.getStore()?.handles.push(handle);
         return handle;
+    };
     // node-llama-cpp would go on with an estimate of its own, and log the same error with each further one.
     const estimate = model.fileInsights.estimateContextResourceRequirementsV2.bind(model.fileInsights);
     model.fileInsights.estimateContextResourceRequirementsV2 = async (options) => {
         const requirements = await estimate(options), failure = currentCreation.getStore()?.failure;
         if (failure !== undefined) throw failure;
         return requirements;
-    };
     };
     const cache = fileInsights._exactContextResourceRequirementsCache;
     const [get, set] = [cache.get.bind(cache), cache.set.bind(cache)];

@@ -1,6 +1,6 @@
 import {spawnSync} from "node:child_process";
-import {copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync} from "node:fs";
-import {join, relative} from "node:path";
+import {copyFileSync, cpSync, readFileSync, rmSync, truncateSync, writeFileSync} from "node:fs";
+import {join, relative, resolve} from "node:path";
 import {attach, DeltaStoreError, storeOf, type AttachOptions} from "llama-deltastore";
 import type {Llama, LlamaContext} from "node-llama-cpp";
 import t from "tap";
@@ -109,7 +109,10 @@ t.test("wrong arguments of attach", async (t) => {
         [llama, {policy: "high", onunsupported: "stock"}, /no option "onunsupported".*did you mean "onUnsupported"\?/],
         [llama, {default: "high"}, /no option "default"/],
         [llama, {onUnsupported: "maybe"}, /onUnsupported is 'maybe'; allowed are "error" and "stock"/],
-        [llama, {onUnsupported: null}, /onUnsupported is null/]
+        [llama, {onUnsupported: null}, /onUnsupported is null/],
+        [llama, {policy: 5}, /policy is 5; allowed are a policy, .*"exact", "high", .*"aggressive" and "ultra"/],
+        [llama, {policy: null}, /policy is null/],
+        [llama, {policy: ["high"]}, /policy is \[ 'high' \]/]
     ];
     for (const [given, options, message] of attempts) {
         const error = await rejection(attach(given as Llama, options as AttachOptions));
@@ -127,6 +130,26 @@ t.test("wrong arguments of attach", async (t) => {
         llamaCppRelease = llama.llamaCppRelease;
     }
     t.match(await rejection(attach(new Copy() as unknown as Llama)), {code: "RUNTIME_UNSUPPORTED", message: /another copy of node-llama-cpp/});
+});
+
+t.test("a linked clone, which has a node-llama-cpp of its own, says so", (t) => {
+    const app = t.testdir({
+        "app.mjs": `import {attach} from "llama-deltastore";
+            import {getLlama} from "node-llama-cpp";
+            const llama = await getLlama({gpu: false, maxThreads: 1, build: "never", logLevel: "error"});
+            await attach(llama).catch(({code, message}) => console.log(JSON.stringify({code, message})));
+            await llama.dispose();`,
+        node_modules: {"llama-deltastore": t.fixture("symlink", resolve(root))}
+    });
+    const [own, apps] = [root, app].map((folder) => join(folder, "node_modules/node-llama-cpp"));
+    cpSync(own!, apps!, {recursive: true});
+    const {status, stdout, stderr} = spawnSync(process.execPath, ["app.mjs"], {encoding: "utf8", timeout: 60_000, cwd: app});
+    t.equal(status, 0, stderr);
+    const {code, message} = JSON.parse(stdout) as {code: string; message: string};
+    t.equal(code, "RUNTIME_UNSUPPORTED");
+    for (const part of [`another copy of node-llama-cpp, ${apps},`, `llama-deltastore's, ${own}.`, `npm install --install-links ${resolve(root)}\``])
+        t.ok(message.includes(part), message);
+    t.end();
 });
 
 t.test("storeOf in an app that was started with --import llama-deltastore/register", (t) => {

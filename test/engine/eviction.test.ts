@@ -153,7 +153,9 @@ t.test("on call, with mistakes", async (t) => {
         [{keep: 0.5, scorer: 4}, /scorer is 4.*"attention"/],
         [{keep: 0.5}, /"attention".*"conservative" does not watch.*"recency"/],
         [{kep: 0.5}, /no option "kep".*did you mean "keep"/],
-        [null, /null/]
+        [null, /null/],
+        [[], /\[\]; .*"keep", "schedule" and "scorer"/],
+        [5n, /5n/]
     ];
     for (const [options, message] of mistakes) {
         const error = await rejection(store.evict(sequence, options as EvictOptions));

@@ -123,7 +123,7 @@ t.test("wrong options are refused by name, and the model stays usable", async (t
         [{kvCache: "hihg"}, "TIER_UNKNOWN", /"hihg".*"exact".*"stock".*"high"\?/],
         [{kvCache: "conservatve"}, "TIER_UNKNOWN", /"conservative"\?/],
         [{kvCache: ""}, "TIER_UNKNOWN", /""/],
-        [{kvCache: 4}, "OPTION_INVALID", /kvCache is 4/],
+        [{kvCache: 4}, "OPTION_INVALID", /kvCache is 4; allowed are "exact", "high", .*"ultra" and "stock"/],
         [{kvCache: null}, "OPTION_INVALID", /kvCache is null/]
     ];
     for (const [options, code, message] of attempts) {

@@ -227,7 +227,7 @@ t.test("store.fork", async (t) => {
     t.equal(await codeOf(store.fork({} as LlamaContextSequence, target)), "OPTION_INVALID");
     t.equal(await codeOf(store.fork(source, undefined as unknown as LlamaContextSequence)), "OPTION_INVALID");
     t.equal(await codeOf(store.fork(undefined as unknown as LlamaContextSequence, target)), "OPTION_INVALID");
-    for (const options of [null, 100, {upto: 3}])
+    for (const options of [null, 100, [], {upto: 3}])
         t.match(await rejection(store.fork(source, target, options as object)), {code: "OPTION_INVALID", message: "upTo"});
     // Disposal takes a while; whoever is first, nothing is left to nobody, or half done.
     const third = context.getSequence(), settled = () => new Promise((resolve) => setTimeout(resolve, 50));

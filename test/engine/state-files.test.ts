@@ -196,7 +196,7 @@ for (const tier of ["exact", "conservative"]) {
             return code;
         };
 
-        for (const length of [0, 1, 11, 12, 40, 12 + 4 * 300, 12 + 4 * 300 + 3, 1300, 2000, whole.length >> 1, whole.length - 9, whole.length - 1])
+        for (const length of [0, 1, 5, 11, 12, 40, 12 + 4 * 300, 12 + 4 * 300 + 3, 1300, 2000, whole.length >> 1, whole.length - 9, whole.length - 1])
             t.equal(await attempt(whole.subarray(0, length)), "STATE_DAMAGED", `cut to ${length} bytes`);
 
         const random = new Gaussian(45);
@@ -212,6 +212,7 @@ for (const tier of ["exact", "conservative"]) {
         }
         t.match(await attempt(Buffer.concat([whole, Buffer.alloc(100)])), allowed, "longer than it should be");
         t.equal(await attempt(Buffer.alloc(whole.length)), "STATE_FOREIGN", "zeros");
+        for (const text of ["x", "qsg_", "Hello", "not a state"]) t.equal(await attempt(Buffer.from(text)), "STATE_FOREIGN", text);
 
         copyFileSync(path, damaged);
         await load(sequence, damaged);

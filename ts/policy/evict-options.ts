@@ -1,3 +1,4 @@
+import {inspect} from "node:util";
 import {DeltaStoreError} from "../errors.js";
 import type {Eviction, EvictionSchedule, EvictionScorer} from "../native.js";
 import {didYouMean, quoteList} from "./nearest.js";
@@ -18,8 +19,8 @@ const fields = ["keep", "schedule", "scorer"];
 
 /** @throws DeltaStoreError OPTION_INVALID */
 export function evictionOf(tier: Tier, options: EvictOptions): Eviction {
-    if (typeof options !== "object" || options === null)
-        throw invalid(`evict's options are ${JSON.stringify(options)}; an object with the fields ${quoteList(fields)} is allowed`);
+    if (typeof options !== "object" || options === null || Array.isArray(options))
+        throw invalid(`evict's options are ${inspect(options, {depth: 0})}; an object with the fields ${quoteList(fields)} is allowed`);
     for (const field of Object.keys(options))
         if (!fields.includes(field)) throw invalid(`evict has no option "${field}"; allowed are ${quoteList(fields)}${didYouMean(field, fields)}`);
     const {keep = tier.eviction?.keep, schedule = tier.eviction?.schedule ?? defaultEviction.schedule,

@@ -1,3 +1,4 @@
+import {inspect} from "node:util";
 import {DeltaStoreError} from "../errors.js";
 import type {Eviction, PageFormat, RowFormat, WindowFormat} from "../native.js";
 import {didYouMean, quoteList} from "./nearest.js";
@@ -132,6 +133,12 @@ export function resolveTier(policy: Policy, name: string): Tier {
     const names = [...policy.tiers.keys()];
     throw name === stockCacheName ? unknownTier(name, names, " (it is node-llama-cpp's own cache)")
         : unknownTier(name, [...names, stockCacheName]);
+}
+
+/** @throws DeltaStoreError OPTION_INVALID if it is of a type that no tier's name is of; `allowed` are the names to offer */
+export function requireTierName(what: string, given: unknown, allowed: readonly string[]): asserts given is string {
+    if (typeof given !== "string")
+        throw new DeltaStoreError("OPTION_INVALID", `${what} is ${inspect(given, {depth: 0})}; allowed are ${quoteList(allowed)}`);
 }
 
 /** The error for a name that is no tier's; `allowed` are the names to offer. */
