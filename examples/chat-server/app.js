@@ -18,6 +18,18 @@ const questionSchema = {
     }
 };
 
+/**
+ * @param {unknown} error
+ * @param {{log: {error(error: unknown): void}}} request
+ * @param {{header(name: string, value: string): unknown, status(status: number): {send(...body: any[]): unknown}}} reply
+ */
+function tell(error, request, reply) {
+    const {status, code, message} = problemOf(error);
+    if (status === 500) request.log.error(error);
+    if (status === 503) reply.header("retry-after", "1");
+    reply.status(status).send({code, message});
+}
+
 const clientGone = new Problem(499, "CLIENT_GONE", "The client is gone");
 
 /**
@@ -28,18 +40,13 @@ const clientGone = new Problem(499, "CLIENT_GONE", "The client is gone");
 export function createApp(runtime, chat) {
     const {store, context} = runtime;
     const app = Fastify({
-        logger: {level: "warn", stream: process.stderr}, bodyLimit: 65_536,
+        logger: {level: "warn", stream: process.stderr}, bodyLimit: 65_536, frameworkErrors: tell,
         ajv: {customOptions: {removeAdditional: false, coerceTypes: false, allErrors: true}}
     });
     const metrics = createMetrics(runtime, chat), log = new EventLog(store, 100);
     app.register(fastifyStatic, {root: fileURLToPath(new URL("public", import.meta.url))});
 
-    app.setErrorHandler((error, request, reply) => {
-        const {status, code, message} = problemOf(error);
-        if (status === 500) request.log.error(error);
-        if (status === 503) reply.header("retry-after", "1");
-        reply.status(status).send({code, message});
-    });
+    app.setErrorHandler(tell);
     app.setNotFoundHandler((_request, reply) => reply.status(404).send({code: "NOT_FOUND", message: "There is nothing here"}));
 
     // A line of JSON for each piece of text. What fails before the first one has an HTTP status of its own.

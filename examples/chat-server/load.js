@@ -9,13 +9,26 @@ import {startServer} from "./load/server-process.js";
 import {Tally} from "./load/tally.js";
 import {settled, Watch} from "./load/watch.js";
 
+const usage = `node load.js [options]
+  --clients N          clients at once (64)
+  --minutes N          how long they go on (10)
+  --seed N             what they say comes from this number (1)
+  --out FILE           where the results are written (load-result.json)
+And of the server that it starts, see node server.js --help:
+  --sequences N (16)  --queue N (32)  --context-size N (2048)  --pool-limit SIZE (40MiB)  --policy NAME|FILE (policy.json)  --threads N  --model FILE`;
+
 const text = /** @type {const} */ ({type: "string"});
 const {values} = parseArgs({options: {
     clients: {...text, default: "64"}, minutes: {...text, default: "10"}, seed: {...text, default: "1"}, out: {...text, default: "load-result.json"},
     sequences: {...text, default: "16"}, queue: {...text, default: "32"}, "context-size": {...text, default: "2048"},
-    "pool-limit": {...text, default: "40MiB"}, policy: {...text, default: fileURLToPath(new URL("policy.json", import.meta.url))}, threads: text, model: text
+    "pool-limit": {...text, default: "40MiB"}, policy: {...text, default: fileURLToPath(new URL("policy.json", import.meta.url))}, threads: text, model: text,
+    help: {type: "boolean"}
 }});
-const {clients, minutes, seed, out, ...server} = values;
+const {help, clients, minutes, seed, out, ...server} = values;
+if (help) {
+    console.log(usage);
+    process.exit();
+}
 const contextSize = Number(server["context-size"]);
 const {url, stop} = await startServer(Object.entries(server).flatMap(([name, value]) => [`--${name}`, value]));
 

@@ -18,6 +18,9 @@ export class Problem extends Error {
 export const isRefusal = (/** @type {unknown} */ error) =>
     error instanceof DeltaStoreError && (error.code === "POOL_LIMIT_REACHED" || error.code === "OUT_OF_MEMORY");
 
+/** By status: the server's words for what Fastify refuses. */
+const refusals = new Map([[404, "NOT_FOUND"], [413, "INPUT_TOO_LARGE"], [414, "INPUT_TOO_LARGE"], [415, "INPUT_TYPE_UNSUPPORTED"]]);
+
 /**
  * What a client is told of an error.
  * @param {unknown} error
@@ -25,8 +28,7 @@ export const isRefusal = (/** @type {unknown} */ error) =>
 export function problemOf(error) {
     if (error instanceof Problem) return error;
     if (error instanceof DeltaStoreError) return new Problem(isRefusal(error) ? 503 : 500, error.code, error.message);
-    const {statusCode, code, message, validation} = /** @type {import("fastify").FastifyError} */ (error);
-    if (validation !== undefined) return new Problem(400, "INPUT_INVALID", message);
-    if (typeof statusCode === "number" && statusCode < 500) return new Problem(statusCode, code, message);
+    const {statusCode = 500, message} = /** @type {import("fastify").FastifyError} */ (error);
+    if (statusCode < 500) return new Problem(statusCode, refusals.get(statusCode) ?? "INPUT_INVALID", message);
     return new Problem(500, "INTERNAL", "The server failed; its log says how");
 }

@@ -1,3 +1,6 @@
+import {execFile} from "node:child_process";
+import {fileURLToPath} from "node:url";
+import {promisify} from "node:util";
 import t from "tap";
 import {ask} from "../load/ask.js";
 import {startServer} from "../load/server-process.js";
@@ -63,8 +66,29 @@ t.test("what is wrong with a request is told", async (t) => {
         t.equal(response.status, status, JSON.stringify(body).slice(0, 60));
         t.match(problem, {code, message});
     }
-    t.equal((await fetch(`${url}/chat`, {method: "POST", headers: {"content-type": "application/json"}, body: "{"})).status, 400);
-    t.equal((await fetch(`${url}/nowhere`)).status, 404);
+    const json = {"content-type": "application/json"};
+    for (const [path, request, status, code] of /** @type {[string, RequestInit, number, string][]} */ ([
+        ["chat", {method: "POST", headers: json, body: "{"}, 400, "INPUT_INVALID"],
+        ["chat", {method: "POST", headers: json, body: ""}, 400, "INPUT_INVALID"],
+        ["chat", {method: "POST", headers: json, body: JSON.stringify({message: "a".repeat(70_000)})}, 413, "INPUT_TOO_LARGE"],
+        ["chat", {method: "POST", headers: {"content-type": "text/xml"}, body: "<a/>"}, 415, "INPUT_TYPE_UNSUPPORTED"],
+        ["nowhere", {}, 404, "NOT_FOUND"],
+        ["chat", {}, 404, "NOT_FOUND"],
+        ["%a0", {}, 400, "INPUT_INVALID"]
+    ])) {
+        const response = await fetch(`${url}/${path}`, request), problem = await response.json();
+        t.match({status: response.status, ...problem}, {status, code, message: /./}, `${path} ${code}`);
+        t.strictSame(Object.keys(problem), ["code", "message"]);
+    }
+});
+
+t.test("options are listed with their defaults", async (t) => {
+    for (const [script, options] of /** @type {[string, RegExp[]][]} */ ([
+        ["server.js", [/--port N .*\(3000\)/, /--sequences N .*\(8\)/]], ["load.js", [/--clients N .*\(64\)/, /--pool-limit SIZE \(40MiB\)/]]
+    ])) {
+        const {stdout} = await promisify(execFile)(process.execPath, [fileURLToPath(new URL(`../${script}`, import.meta.url)), "--help"]);
+        for (const option of options) t.match(stdout, option, script);
+    }
 });
 
 t.test("beyond the sequences requests wait, beyond the queue they are refused, and who goes makes room", async (t) => {
