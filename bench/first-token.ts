@@ -12,7 +12,9 @@ import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import {dist, root} from "./support/package.js";
 import {batchSize, Runtime} from "./support/runtime.js";
 
-const ownTokens = 512, sharedBy = 4, sharingTier = "conservative";
+const sharedBy = 4, sharingTier = "conservative";
+/** Tokens of a user's own behind the shared ones. */
+const ownTokens = [32, 512];
 
 const {values} = parseArgs({options: {
     tokens: {type: "string", default: "4096"}, rounds: {type: "string", default: "5"}, threads: {type: "string"}, out: {type: "string"}
@@ -46,12 +48,12 @@ async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["ca
     return report;
 }
 
-/** Users of one context, who differ in their last tokens, one after the other. */
-async function measureSharing(): Promise<FirstTokenReport["sharing"]> {
+/** Users of one context, who differ in their last `own` tokens, one after the other. */
+async function measureSharing(own: number): Promise<FirstTokenReport["sharing"][number]> {
     await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {sharing: {automatic: true}}});
-    const all = runtime.model.tokenize(text), shared = tokens - ownTokens;
-    const prompt = (user: number) => [...all.slice(0, shared), ...all.slice(shared + user * ownTokens, shared + (user + 1) * ownTokens)];
-    const report: FirstTokenReport["sharing"] = {tier: sharingTier, shared, users: [], forks: []};
+    const all = runtime.model.tokenize(text), shared = tokens - Math.max(...ownTokens);
+    const prompt = (user: number) => [...all.slice(0, shared), ...all.slice(shared + user * own, shared + (user + 1) * own)];
+    const report: FirstTokenReport["sharing"][number] = {tier: sharingTier, shared, own, users: [], forks: []};
     for (let round = 0; round < rounds; round++) {
         const context = await createContext(runtime.model, {kvCache: sharingTier}, sharedBy);
         const sequences = Array.from({length: sharedBy}, () => context.getSequence()), times: number[] = [];
@@ -63,8 +65,7 @@ async function measureSharing(): Promise<FirstTokenReport["sharing"]> {
     return report;
 }
 
-const report: FirstTokenReport = {
-    tokens, threads, caches: await measureCaches([reference, ...tiers, ...evictingTiers]), sharing: await measureSharing()
-};
+const report: FirstTokenReport = {tokens, threads, caches: await measureCaches([reference, ...tiers, ...evictingTiers]), sharing: []};
+for (const own of ownTokens) report.sharing.push(await measureSharing(own));
 for (const rendered of Object.values(firstTokenTables(report))) console.log(`${rendered}\n`);
 if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");

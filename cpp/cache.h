@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "eviction/schedule.h"
@@ -195,6 +196,14 @@ public:
     int add_centre(const std::vector<float>& vector, std::vector<bool> taken);
 
     std::mutex& lock() const { return mutex_; }
+    // Under the lock: replaces what a sequence holds by rows of another time; `tables` is left empty. Where the cache has packed nothing yet, rows
+    // to come are packed as these were.
+    void install(int sequence, std::vector<PageTable>& tables, const Extent& extent, Watch watch);
+    // Under the lock: whose pages these are besides the sequences', for reading only, until release().
+    void hold(const std::vector<PageTable>& tables);
+    void release(std::vector<PageTable>& tables);
+    // Under the lock.
+    void adopt(RetrievalHeads heads) { heads_ = std::move(heads); }
     // Under the lock: tells the pool what it shares its limit with, which is the tables, centres and sums that there are, the sums of `tokens`
     // more, and `more` bytes.
     void account(size_t tokens = 0, size_t more = 0);
@@ -257,6 +266,7 @@ private:
     std::vector<int> tier_of_;        // [sequence]
     const Kernels& kernels_;
     PagePool pool_;
+    std::unordered_map<const uint8_t*, uint32_t> held_;  // pages of snapshots, and how often they are
     std::vector<int> first_table_;  // layer -> index of its first table
     std::vector<int> layer_of_;     // table -> layer
     SequenceTable sequences_;

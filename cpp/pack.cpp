@@ -194,6 +194,29 @@ int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken)
     return int(index);
 }
 
+void Cache::install(int sequence, std::vector<PageTable>& tables, const Extent& extent, Watch watch) {
+    if (own_centre_ < 0)
+        for (const PageTable& table : tables)
+            for (const PageRef& reference : table)
+                if (format_info(reference.format).packed) own_centre_ = reference.centre;
+    sequences_.install(sequence, tables, extent);
+    watches_[sequence] = std::move(watch);
+}
+
+void Cache::hold(const std::vector<PageTable>& tables) {
+    for (const PageTable& table : tables)
+        for (const PageRef& reference : table) held_[reference.page]++;
+    for (const PageTable& table : tables)
+        for (const PageRef& reference : table) pool_.retain(reference.page);
+}
+
+void Cache::release(std::vector<PageTable>& tables) {
+    for (const PageTable& table : tables)
+        for (const PageRef& reference : table)
+            if (const auto held = held_.find(reference.page); --held->second == 0) held_.erase(held);
+    sequences_.discard(tables);
+}
+
 // Page by page through all tables at once, so that pages of the same age, which share slabs, go together.
 Failure Cache::repack(int sequence, int window) {
     const Tier& own = tier(sequence);

@@ -101,8 +101,14 @@ PagePool::Slab* PagePool::slab_of(const uint8_t* page) {
     return reinterpret_cast<Slab*>(reinterpret_cast<uintptr_t>(page) & ~(uintptr_t(kSlabBytes) - 1));
 }
 
+bool PagePool::within_limit(size_t more) const {
+    if (limit_ == 0 || charged() + more <= limit_) return true;
+    missing_ = charged() + more - limit_;
+    return false;
+}
+
 bool PagePool::grow_resident(size_t bytes) {
-    if (limit_ != 0 && charged() + kReferenceBytes + bytes > limit_) {
+    if (!within_limit(kReferenceBytes + bytes)) {
         hit_limit_ = true;
         return false;
     }
@@ -160,7 +166,7 @@ bool PagePool::fits(const Demand& demand) const {
         if (last > 0) needed += owner->resident(last, last);
     }
     for (const auto& [page_bytes, count] : sizes) needed += count * kReferenceBytes;
-    return charged() + needed <= limit_;
+    return within_limit(needed);
 }
 
 uint8_t* PagePool::allocate(size_t page_bytes) {
@@ -169,7 +175,7 @@ uint8_t* PagePool::allocate(size_t page_bytes) {
     Slab* slab = owner.all;
     const bool fresh = slab == nullptr || slab->full();
     if (fresh) {
-        if (limit_ != 0 && charged() + kReferenceBytes + round_up(owner.header_bytes + page_bytes, kSystemPage) > limit_) {
+        if (!within_limit(kReferenceBytes + round_up(owner.header_bytes + page_bytes, kSystemPage))) {
             hit_limit_ = true;
             return nullptr;
         }

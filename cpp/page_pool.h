@@ -52,6 +52,8 @@ public:
     size_t pages() const { return pages_; }
     size_t limit_bytes() const { return limit_; }
     bool hit_limit() const { return hit_limit_; }
+    // What the last fits() or allocate() that the limit refused was short of.
+    size_t missing_bytes() const { return missing_; }
 
 private:
     struct Slab;
@@ -62,6 +64,7 @@ private:
     Slab* map_slab(SizeClass& owner);
     uint8_t* take(Slab& slab, bool fresh);
     static Slab* slab_of(const uint8_t* page);
+    bool within_limit(size_t more) const;
     bool grow_resident(size_t bytes);
     size_t charged() const { return resident_ + held_ + reserved_ + (pages_ > counted_pages_ ? (pages_ - counted_pages_) * kReferenceBytes : 0); }
 
@@ -74,6 +77,7 @@ private:
     size_t pages_ = 0;
     size_t counted_pages_ = 0;
     bool hit_limit_ = false;
+    mutable size_t missing_ = 0;
 };
 
 }  // namespace deltastore

@@ -42,4 +42,34 @@ float RetrievalHeads::score(int layer, int first_query_head, int count) const {
     return float(most / (double(kUnits) * queries_));
 }
 
+void RetrievalHeads::write(Writer& writer) const {
+    size_t count = 0;
+    if (queries_ > 0)
+        for (const auto& layer : sums_) count += layer.size();
+    writer.number(uint32_t(queries_));
+    writer.number(uint32_t(count));
+    if (count == 0) return;
+    for (const auto& layer : sums_)
+        for (const Sums& sums : layer) {
+            writer.number(sums.echo);
+            writer.number(sums.induction);
+        }
+}
+
+void RetrievalHeads::read(Reader& reader) {
+    const int queries = int(reader.number<uint32_t>(0, 1u << 30, "number of measured queries"));
+    std::vector<Sums> read(reader.number<uint32_t>(0, 1u << 20, "number of measured heads"));
+    for (Sums& sums : read) {
+        sums.echo = reader.number<uint64_t>();
+        sums.induction = reader.number<uint64_t>();
+    }
+    size_t count = 0;
+    for (const auto& layer : sums_) count += layer.size();
+    if (queries_ > 0 || read.empty() || read.size() != count) return;
+    queries_ = queries;
+    auto next = read.begin();
+    for (auto& layer : sums_)
+        for (Sums& sums : layer) sums = *next++;
+}
+
 }  // namespace deltastore

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "byte_io.h"
 #include "format.h"
 
 namespace deltastore {
@@ -36,6 +37,11 @@ public:
 
     // From 0 to 1: the mean weight of the strongest query head from `first` on. 0 if nothing was measured.
     float score(int layer, int first_query_head, int count) const;
+
+    // What was measured: u32 queries, u32 query heads of all layers (0 if there is nothing), per query head 2 u64.
+    void write(Writer& writer) const;
+    // Takes that over where nothing was measured yet. Throws CodedError STATE_DAMAGED.
+    void read(Reader& reader);
 
 private:
     struct Sums {

@@ -118,6 +118,7 @@ public:
     const PagePool& pool() const { return pool_; }
     // A page, or nullptr.
     uint8_t* allocate(const PageLayout& layout) { return pool_.allocate(layout.bytes); }
+    void retain(const PageRef& reference) { pool_.retain(reference.page); }
     void release(const PageRef& reference) { pool_.release(reference.page); }
     // A reference to `count` rows of another, from its row `first` on. Takes a page reference of its own.
     PageRef slice(int table, const PageRef& reference, int first, int count);

@@ -11,18 +11,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
+#include "byte_io.h"
 #include "cache.h"
 
 namespace deltastore {
 
 inline constexpr uint32_t kStateVersion = 5;
-
-using WriteBytes = std::function<void(const void* bytes, size_t count)>;
-// Throws when there are not enough bytes.
-using ReadBytes = std::function<void(void* bytes, size_t count)>;
 
 // Keys must have followed all shifts (Cache::apply_shifts).
 void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int>& sequences, const WriteBytes& write);

@@ -61,4 +61,22 @@ void Watch::shift(int32_t from, int32_t to, int32_t delta) {
     cut(begin_, end());
 }
 
+void Watch::write(Writer& writer) const {
+    const bool any = end() > begin_;  // where a sequence without known rows would begin to be watched says nothing
+    writer.number(any ? begin_ : 0);
+    writer.number(any ? int32_t(queries_) : 0);
+    writer.number(uint32_t(end() - begin_));
+    for (const auto& table : sums_) writer.bytes(table.data(), table.size() * sizeof(uint32_t));
+}
+
+void Watch::read(Reader& reader, int32_t sequence_end) {
+    const int32_t begin = reader.number<int32_t>(0, sequence_end, "first watched row");
+    const int32_t queries = reader.number<int32_t>(0, INT32_MAX, "number of watched queries");
+    const uint32_t rows = reader.number<uint32_t>(0, uint32_t(sequence_end - begin), "number of watched rows");
+    if (rows == 0) return;
+    extend(begin, begin + int32_t(rows));
+    queries_ = queries;
+    for (auto& table : sums_) reader.bytes(table.data(), rows * sizeof(uint32_t));
+}
+
 }  // namespace deltastore

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "byte_io.h"
+
 namespace deltastore {
 
 // Queries whose softmax weights are added up, row by row, as integers, so that the sums do not depend on the order in which threads add.
@@ -43,6 +45,11 @@ public:
     // What happened to the sequence's rows.
     void erase(int32_t from, int32_t to);
     void shift(int32_t from, int32_t to, int32_t delta);
+
+    // i32 first row, i32 queries, u32 rows, per table and row u32.
+    void write(Writer& writer) const;
+    // Of a sequence that ends at `sequence_end`. Throws CodedError STATE_DAMAGED.
+    void read(Reader& reader, int32_t sequence_end);
 
     // Rows from here on are known.
     int32_t begin() const { return begin_; }

@@ -122,7 +122,7 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
     base.*member(access::CacheRotatesValues{}) = false;
     options.rotate = options.packs();
     if (options.eviction) options.far_turns = far_turns(context.get_model().hparams, turn_, layer_ids, options.layers);
-    cache_ = std::make_unique<Cache>(std::move(options), *select_kernels());
+    cache_ = std::make_shared<Cache>(std::move(options), *select_kernels());
     buffer_.cache = cache_.get();
     size_t bytes = 0;
     auto& layers = base.*member(access::CacheLayers{});
@@ -165,8 +165,10 @@ void PackedMemory::fail(Failure failure) const {
 
 FailureReport PackedMemory::report(Failure failure) const {
     if (failure == Failure::out_of_memory) return {"OUT_OF_MEMORY", "The system gave no memory for pages"};
-    return {"POOL_LIMIT_REACHED", "The request needs more pages than fit in the pool's limit of " + std::to_string(cache_->options().pool_limit) +
-                                      " bytes (policy: pool.limit), of which " + std::to_string(cache_->resident_bytes()) + " are in use"};
+    return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(cache_->table().pool().missing_bytes()) +
+                                      " bytes more than are left of the pool's limit of " + std::to_string(cache_->options().pool_limit) +
+                                      " bytes (policy: pool.limit), of which " + std::to_string(cache_->resident_bytes()) +
+                                      " are in use. It may be tried again once other sequences are disposed or smaller"};
 }
 
 FailureReport PackedMemory::take_failure() const {
@@ -278,6 +280,31 @@ void PackedMemory::repack(int sequence, int window) {
     if (failure == Failure::none) return;
     const FailureReport report = this->report(failure);
     throw CodedError(report.code, report.message);
+}
+
+std::shared_ptr<Snapshot> PackedMemory::snapshot(int sequence) {
+    if (!known(sequence)) throw CodedError("OPTION_INVALID", "The context has no sequence " + std::to_string(sequence));
+    std::lock_guard<std::mutex> computing(computing_);
+    init_update(nullptr, false);
+    if (cache_->has_shift(sequence)) throw CodedError("OUT_OF_MEMORY", "Keys could not follow a context shift");
+    return std::make_shared<Snapshot>(cache_, rows_fingerprint(), sequence);
+}
+
+int PackedMemory::restore(int sequence, const SnapshotParts& parts) {
+    if (!known(sequence)) throw CodedError("OPTION_INVALID", "The context has no sequence " + std::to_string(sequence));
+    std::lock_guard<std::mutex> computing(computing_);
+    return restore_snapshot(*cache_, rows_fingerprint(), sequence, context_cells_ / cache_->options().max_sequences, parts);
+}
+
+uint64_t PackedMemory::rows_fingerprint() const {
+    const llama_cparams& settings = context_.get_cparams();
+    Checksum checksum;
+    checksum.add(&fingerprint_, sizeof fingerprint_);
+    for (const float value : {settings.rope_freq_base, settings.rope_freq_scale, settings.yarn_ext_factor, settings.yarn_attn_factor,
+                              settings.yarn_beta_fast, settings.yarn_beta_slow})
+        checksum.add(&value, sizeof value);
+    checksum.add(&settings.n_ctx_orig_yarn, sizeof settings.n_ctx_orig_yarn);
+    return checksum.value();
 }
 
 llama_memory_context_ptr PackedMemory::init_full() {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../cpp/cache.h"
+#include "../cpp/snapshot.h"
 #include "graph_ops.h"
 #include "key_turn.h"
 #include "llama_access.h"
@@ -48,6 +49,10 @@ public:
     // rows had to stay as they are.
     void set_tier(int sequence, const std::string& name);
     void repack(int sequence, int window);
+    // Waits for the batch under way. The snapshot may outlive the context. Throws CodedError OPTION_INVALID or OUT_OF_MEMORY.
+    std::shared_ptr<Snapshot> snapshot(int sequence);
+    // Throws CodedError as restore_snapshot() does.
+    int restore(int sequence, const SnapshotParts& parts);
 
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;
@@ -67,11 +72,13 @@ public:
     static slot_info dummy_slot(uint32_t tokens);
 
 private:
+    // Of the weights and the settings of positions: what rows depend on besides their tokens.
+    uint64_t rows_fingerprint() const;
     bool known(llama_seq_id sequence) const { return sequence >= 0 && sequence < cache_->table().sequences(); }
 
     llama_context& context_;
     ThreadPool threads_;
-    std::unique_ptr<Cache> cache_;
+    std::shared_ptr<Cache> cache_;
     PackedBuffer buffer_;
     ggml_backend_buffer_ptr ggml_buffer_;
     KeyTurn turn_;

@@ -2,6 +2,7 @@ import {DisposedError, type LlamaContext} from "node-llama-cpp";
 import {DeltaStoreError, type ErrorCode} from "./errors.js";
 import type {Packed} from "./packed-context.js";
 import {contextInternals, partOf, type ContextInternals, type DecodeRequest} from "./runtime-internals.js";
+import type {Parking} from "./turns/parking.js";
 
 type Decode = ContextInternals["_decodeTokens"];
 
@@ -41,8 +42,17 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
         return undefined;
     });
 
+    /** Of a parked sequence: what does not come back is evaluated again. */
+    const comeBack = async (parking: Parking) => {
+        const tokens = packed.sequences.get(sequenceId)?.deref()?.contextTokens.slice(0, first) ?? [];
+        const held = await between(() => parking.unpark(sequenceId));
+        const lost = {...request, firstTokenSequenceIndex: held, tokens: tokens.slice(held), logits: Array<unknown>(tokens.length).fill(undefined).slice(held)};
+        if (lost.tokens.length > 0) await decode.call(contextInternals(context), lost, () => undefined);
+    };
+
     return await pressure.during(sequenceId, end, async () => {
         let rest = request;
+        if (packed.parking?.has(sequenceId)) await comeBack(packed.parking);
         for (let idleTries = 0; ;) {
             try {
                 const results = sharing?.worthwhile(rest) === true ? await sharing.evaluate(rest, evaluate, between, gone) : await evaluate(rest);

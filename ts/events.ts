@@ -13,6 +13,10 @@ export type CacheEvent =
     | {type: "evict"; sequenceId: number; tokens: number; kept: number}
     /** A sequence that may hold tokens has another tier: by `setTier`, a rule of the policy, or the pool's pressure. */
     | {type: "tier"; sequenceId: number; tier: string; before: string; reason: "call" | "rule" | "pressure"}
+    /** What a sequence holds is in the store of turns now, and no more in memory. */
+    | {type: "park"; sequenceId: number; tokens: number}
+    /** It is back, with so many of its tokens; the others are evaluated again. */
+    | {type: "unpark"; sequenceId: number; tokens: number}
     /** An evaluation or a fork failed for want of memory: POOL_LIMIT_REACHED or OUT_OF_MEMORY. */
     | {type: "refuse"; sequenceId: number; error: DeltaStoreError};
 

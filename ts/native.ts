@@ -101,6 +101,25 @@ export interface LogitComparison {
 /** Node-llama-cpp's own `AddonContext` instance (`context._ctx`); opaque here. */
 export type AddonContextHandle = object;
 
+/** A sequence's rows in parts, see `cpp/snapshot.h`. */
+export interface SnapshotParts {
+    readonly head: Uint8Array;
+    readonly centres: readonly Uint8Array[];
+    readonly blocks: readonly Uint8Array[];
+    /** What blocks don't hold yet; without it a sequence gets what they hold. */
+    readonly tail: Uint8Array | null;
+}
+
+/** Holds blocks as they are, until `endSnapshot`. */
+export interface NativeSnapshot {
+    readonly handle: object;
+    readonly head: Uint8Array;
+    readonly tail: Uint8Array;
+    readonly centres: Uint8Array[];
+    /** How many there are. */
+    readonly blocks: number;
+}
+
 export interface NativeBinding {
     /** Kernels that this processor can run, best first, and the one in use (`DELTASTORE_KERNEL` overrides). */
     kernels(): {available: string[]; selected: string};
@@ -133,6 +152,16 @@ export interface NativeBinding {
     prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
     /** Gives `target` the first `end` positions of `source` in place of its own rows. Between batches. Without memory nothing is done, and it says why. */
     forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): NativeFailure | null;
+    /** Takes hold of what a sequence has. Between batches; the snapshot may outlive the context. */
+    beginSnapshot(context: AddonContextHandle, sequenceId: number): Promise<NativeSnapshot>;
+    /** The blocks [begin, end) of a snapshot, off the event loop and at any time. */
+    snapshotBlocks(handle: object, begin: number, end: number): Promise<Uint8Array[]>;
+    endSnapshot(handle: object): void;
+    /**
+     * Replaces what a sequence holds, between batches, and gives the number of its tokens; the bytes must not change meanwhile. Rejects with
+     * STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY, and the sequence is as it was.
+     */
+    restoreSnapshot(context: AddonContextHandle, sequenceId: number, parts: SnapshotParts): Promise<number>;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
     /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */

@@ -1,3 +1,6 @@
+import {statSync} from "node:fs";
+import {basename} from "node:path";
+import type {LlamaContextSequence} from "node-llama-cpp";
 import {BetweenBatches} from "./between-batches.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
@@ -8,8 +11,9 @@ import {PoolPressure} from "./pool-pressure.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
 import type {AddonContext, AddonContextClass, AddonContextParams} from "./runtime-internals.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
-import {isUnsupported} from "./store.js";
+import {isUnsupported, type DeltaStore} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
+import {Parking} from "./turns/parking.js";
 
 /** What a native context with a packed cache has besides. */
 export interface Packed {
@@ -21,8 +25,18 @@ export interface Packed {
     readonly between: BetweenBatches;
     /** How often a number was given to a sequence. */
     readonly generations: Map<number, number>;
+    /** Objects of the context's sequences, by number. */
+    readonly sequences: Map<number, WeakRef<LlamaContextSequence>>;
+    /** Null if the policy has it off. */
+    readonly parking: Parking | null;
+    /** The adapters (LoRA) that rows are evaluated with. */
+    adapter(): string;
     emit(event: CacheEvent): void;
 }
+
+/** Of contexts that have some. */
+const adapters = new WeakMap<object, string>();
+const noAdapters = "[]";
 
 const packedContexts = new WeakMap<object, Packed>();
 
@@ -36,13 +50,30 @@ function nativeTier(tier: Tier): NativeTier {
 
 /** @throws DeltaStoreError MODEL_UNSUPPORTED */
 function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
-              emit: (event: CacheEvent) => void): Packed {
+              store: DeltaStore): Packed {
+    const emit = (event: CacheEvent) => store.emit(context, event), sequencesById = new Map<number, WeakRef<LlamaContextSequence>>();
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
     if (policy.sharing.automatic)
         sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
-    return {native, tiers, sharing, pressure, between: new BetweenBatches(), generations: new Map<number, number>(), emit};
+    const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
+        turns: () => store.policyTurns(), between: (work) => store.between(context, work), sequence: (sequenceId) => sequencesById.get(sequenceId)?.deref(),
+        pressure, sharing, emit
+    });
+    pressure.parking = parking;
+    return {
+        native, tiers, sharing, pressure, between: new BetweenBatches(), generations: new Map<number, number>(), sequences: sequencesById, parking,
+        adapter: () => adapters.get(context) ?? noAdapters, emit
+    };
+}
+
+/** By file and scale: whoever replaces a file's contents by others of the same size and name is not found out. */
+function describeAdapters(loras: readonly unknown[], scales: readonly number[]): string {
+    return JSON.stringify(loras.map((lora, index) => {
+        const {filePath = "?"} = lora as {filePath?: string};
+        return [basename(filePath), statSync(filePath, {throwIfNoEntry: false})?.size ?? 0, scales[index]];
+    }));
 }
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
@@ -83,6 +114,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         // The model or the Llama instance may be disposed, and this with it, while the memory is being replaced on another thread.
         override async dispose(): Promise<void> {
             this.#disposed = true;
+            packedOf(this)?.parking?.dispose();
             await this.#initialising?.catch(() => undefined);
             await super.dispose();
         }
@@ -101,7 +133,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params, (event) => store.emit(this, event)));
+                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params, store));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -181,17 +213,20 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.#sharing?.trim();
             if (!this.#disposed) packedOf(this)?.tiers.emptied(sequenceId);
             packedOf(this)?.pressure.emptied(sequenceId);
+            packedOf(this)?.parking?.forget(sequenceId);
             return result;
         }
 
         override setLoras(loras: unknown[], scales: number[]): void {
             this.#sharing?.forgetAll();
+            adapters.set(this, describeAdapters(loras, scales));
             super.setLoras(loras, scales);
         }
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
             const what = `The state file ${path} can't be written: `;
+            await packedOf(this)?.parking?.comeBack(sequenceId);
             const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
             return bytes + await sealStateFile(path);
         }
@@ -223,6 +258,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override async copySequenceStateFromOtherSequence(target: number, source: number): Promise<number> {
+            await packedOf(this)?.parking?.comeBack(source);
+            packedOf(this)?.parking?.forget(target);
             if (this.#packed) native.takeFailure(this);  // an earlier one is not this call's
             const copied = await super.copySequenceStateFromOtherSequence(target, source);
             const failure = this.#packed ? native.takeFailure(this) : null;

@@ -65,6 +65,13 @@ export function patchRuntime(): void {
         return await decodeStep.call(this, tokens, logits, priority, meter, contextShift, ...others);
     };
 
+    const erase = sequences._eraseContextTokenRanges;
+    sequences._eraseContextTokenRanges = async function (ranges, options) {
+        const {context} = this as unknown as LlamaContextSequence, parking = packedOf(contextInternals(context)._ctx)?.parking;
+        if (parking?.has(this._sequenceId)) await betweenBatches(context, () => parking.comeBack(this._sequenceId));
+        await erase.call(this, ranges, options);
+    };
+
     // The number of a disposed sequence comes back between batches, not only once nothing at all is left to evaluate.
     const reclaim = prototype._reclaimUnusedSequenceId;
     prototype._reclaimUnusedSequenceId = async function (sequenceId) {

@@ -1,7 +1,8 @@
 import type {NativeBinding} from "./native.js";
-import {bitsOf, type Policy} from "./policy/tiers.js";
+import {bitsOf, defaultPressure, type Policy} from "./policy/tiers.js";
 import type {AddonContext} from "./runtime-internals.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
+import type {Parking} from "./turns/parking.js";
 
 /**
  * What a context gives up as its pool comes to the limit: kept prefixes, and then what idle sequences hold, as the policy says. All that gives
@@ -14,6 +15,8 @@ export class PoolPressure {
     readonly #tiers: SequenceTiers;
     readonly #batchSize: number;
     readonly #dropPrefix: () => boolean;
+    /** Where idle sequences go first, as nothing of them is lost there. */
+    parking: Parking | null = null;
     /** By sequence: the evaluations under way, and the position that they go to. */
     readonly #busy = new Map<number, {evaluations: number; end: number}>();
     /** When sequences that hold rows were last used, in the order of that. Milliseconds. */
@@ -45,6 +48,17 @@ export class PoolPressure {
     touched(sequenceId: number): void {
         this.#used.delete(sequenceId);
         this.#used.set(sequenceId, performance.now());
+    }
+
+    /** When it was; undefined if it holds no rows. */
+    lastUse(sequenceId: number): number | undefined {
+        return this.#busy.has(sequenceId) ? undefined : this.#used.get(sequenceId);
+    }
+
+    /** Sequences that hold rows and were not used for so many seconds, the longest unused first. */
+    idleFor(seconds: number): number[] {
+        const until = performance.now() - 1000 * seconds;
+        return [...this.#used].filter(([sequenceId, used]) => used <= until && !this.#busy.has(sequenceId)).map(([sequenceId]) => sequenceId);
     }
 
     emptied(sequenceId: number): void {
@@ -79,7 +93,9 @@ export class PoolPressure {
     /** One step; false if there is nothing left to give up. */
     async giveUp(): Promise<boolean> {
         if (this.#dropPrefix()) return true;
-        for (const sequenceId of this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
+        for (const sequenceId of this.parking === null ? [] : this.#idle())
+            if (await this.parking!.park(sequenceId, (work) => work())) return true;
+        for (const sequenceId of this.#policy.pressure === null ? [] : this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
         return false;
     }
 
@@ -90,7 +106,7 @@ export class PoolPressure {
         if (wanted.length === 0) return false;
         const idle = new Set(this.#idle()), {sequences, stockBytes, tokens: held} = this.#native.stats(this.#context);
         let least = 0;
-        for (const {id, residentBytes} of sequences) least += residentBytes * (idle.has(id) ? this.#tiers.least(id) : 1);
+        for (const {id, residentBytes} of sequences) least += residentBytes * (idle.has(id) ? this.parking === null ? this.#tiers.least(id) : 0 : 1);
         const bytesOf = ({id, tokens}: {id: number; tokens: number}) => held === 0 ? 0 : stockBytes / held * tokens * bitsOf(this.#tiers.of(id)) / 32;
         return wanted.some((one) => least + bytesOf(one) > this.#policy.poolLimitBytes);
     }
@@ -98,8 +114,6 @@ export class PoolPressure {
     /** Those idle for longest first; none if the policy gives up none. */
     #idle(): number[] {
         const {pressure} = this.#policy;
-        if (pressure === null) return [];
-        const until = performance.now() - 1000 * pressure.idle;
-        return [...this.#used].filter(([sequenceId, used]) => used <= until && !this.#busy.has(sequenceId)).map(([sequenceId]) => sequenceId);
+        return pressure === null && this.parking === null ? [] : this.idleFor((pressure ?? defaultPressure).idle);
     }
 }

@@ -97,6 +97,11 @@ export class PrefixSharing {
                 for (const {length, resolve} of waiting) if (length <= held.length) resolve();
     }
 
+    /** Whether others may take over what a sequence of so many tokens holds. */
+    holds(sequence: number, length: number): boolean {
+        return (this.#held.get(sequence)?.length ?? 0) >= length;
+    }
+
     /** Of a sequence's rows only those before `length` are still where they were. */
     truncated(sequence: number, length: number): void {
         const held = this.#held.get(sequence);

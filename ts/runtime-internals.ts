@@ -73,6 +73,7 @@ export interface SequenceInternals {
     _loadedTokenPredictions: unknown[];
     /** What evaluations of the sequence lock. */
     _lock: object;
+    _eraseContextTokenRanges(ranges: unknown[], options?: object): Promise<void>;
     _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
     _decodeTokens(tokens: unknown, logits: unknown, priority: unknown, meter: unknown, contextShift: object, ...others: unknown[]): Promise<unknown[]>;
 }

@@ -4,11 +4,11 @@ import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-l
 import {withSequenceLock} from "./context-lock.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
-import {goneSince} from "./evaluation.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {packedContextClass, packedOf, type Packed} from "./packed-context.js";
+import {packedContextClass, packedOf} from "./packed-context.js";
+import {aliveness, packedWith, requireSequence} from "./packed-sequence.js";
 import {betweenBatches, endEvaluations, patchRuntime} from "./patch-runtime.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
@@ -17,6 +17,8 @@ import {pageFormatOf, requireTierName, resolveTier, stockCacheName, type Policy}
 import {
     contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals
 } from "./runtime-internals.js";
+import {openTurns, type TurnsOptions} from "./turns/open.js";
+import type {Turns} from "./turns/turns.js";
 
 /** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
 export interface CacheStats {
@@ -65,6 +67,7 @@ export class DeltaStore {
     readonly #leaveModelFiles: (() => void) | null;
     /** Code and message of the errors that were warned of. */
     readonly #warned = new Set<string>();
+    #turns: Promise<Turns> | undefined;
     #disposed = false;
 
     /** @internal `native` is null where the stock cache serves instead, or, with `failure`, no cache but stock's can be had. */
@@ -134,6 +137,7 @@ export class DeltaStore {
         const ensureAlive = aliveness(packed, sequence);
         await betweenBatches(sequence.context, async () => {
             ensureAlive();
+            await packed.parking?.comeBack(sequenceId);
             const eviction = evictionOf(tiers.of(sequenceId), options);
             sharing?.truncated(sequenceId, 0);  // not what the tier promises to others
             await tiers.evict(sequenceId, eviction);
@@ -194,6 +198,7 @@ export class DeltaStore {
                 return;
             }
             const [from, to] = both as [SequenceInternals, SequenceInternals];
+            await packed.parking?.comeBack(from._sequenceId);
             packed.tiers.emptied(to._sequenceId);
             for (let failure; (failure = packed.native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo)) !== null;) {
                 if (await packed.pressure.giveUp()) continue;
@@ -201,6 +206,7 @@ export class DeltaStore {
                 packed.emit({type: "refuse", sequenceId: to._sequenceId, error});
                 throw error;
             }
+            packed.parking?.forget(to._sequenceId);
             packed.sharing?.copied(from._sequenceId, to._sequenceId, upTo);
             packed.pressure.touched(to._sequenceId);
             endEvaluations(target);
@@ -228,6 +234,28 @@ export class DeltaStore {
         if (this.#failure !== null) throw this.#failure;
     }
 
+    /**
+     * Opens the conversations of the policy's `turns.store`, or of another place. Close them when no more is to be saved.
+     * @throws DeltaStoreError OPTION_INVALID: no place, or an option that is not allowed; STORE_FAILED; STORE_KEY_WRONG
+     */
+    async openTurns(options: TurnsOptions = {}): Promise<Turns> {
+        return await openTurns(options, this.policy.turns);
+    }
+
+    /** @internal Those that parked sequences go to. */
+    policyTurns(): Promise<Turns> {
+        this.#turns ??= this.openTurns();
+        this.#turns.catch(() => this.#turns = undefined);  // the next call tries again
+        return this.#turns;
+    }
+
+    /** @internal Between two batches of a context. */
+    async between<R>(addonContext: object, work: () => Promise<R>): Promise<R> {
+        const context = contexts.get(addonContext)?.deref();
+        if (context === undefined) throw new DeltaStoreError("DISPOSED", "The context is disposed");
+        return await betweenBatches(context, work);
+    }
+
     /** @internal */
     emit(addonContext: object, event: CacheEvent): void {
         const context = contexts.get(addonContext)?.deref();
@@ -252,26 +280,6 @@ export class DeltaStore {
 export function storeOf(llama: Llama): DeltaStore | undefined {
     const store = stores.get(llama);
     return store?.disposed ? undefined : store;
-}
-
-function requireSequence(sequence: unknown): asserts sequence is LlamaContextSequence {
-    if (!(sequence instanceof LlamaContextSequence))
-        throw new DeltaStoreError("OPTION_INVALID", `A LlamaContextSequence is needed; given was ${inspect(sequence, {depth: -1})}`);
-}
-
-/** Throws if one of the sequences goes, or went since. */
-function aliveness(packed: Packed, ...sequences: LlamaContextSequence[]): () => void {
-    const gone = sequences.map((sequence) => goneSince(sequence.context, packed, sequenceInternals(sequence)._sequenceId));
-    return () => {
-        if (sequences.some(({disposed}) => disposed) || gone.some((one) => one())) throw new DeltaStoreError("DISPOSED", "The sequence is disposed");
-    };
-}
-
-/** What a sequence's context has for its packed cache. */
-function packedWith(sequence: LlamaContextSequence): Packed {
-    const packed = packedOf(addonContextOf(sequence.context));
-    if (packed === undefined) throw new DeltaStoreError("OPTION_INVALID", "The sequence's context has the stock cache; isPacked(context) tells");
-    return packed;
 }
 
 function addonContextOf(context: LlamaContext): AddonContext {
@@ -342,6 +350,7 @@ LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Para
         throw error;
     }
     packed.pressure.emptied(sequenceId);
+    packed.sequences.set(sequenceId, new WeakRef(sequence));
     packed.generations.set(sequenceId, (packed.generations.get(sequenceId) ?? 0) + 1);
     packed.sharing?.setGroup(sequenceId, sharingGroup as string | undefined);
     return sequence;

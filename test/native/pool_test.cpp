@@ -224,6 +224,9 @@ static void check_growth_and_return(Random& random) {
     CHECK_EQUAL(small.resident_bytes(), size_t(0));
     CHECK(small.fits({{16384, 2}}));
     CHECK(!small.fits({{16384, 4}}));
+    PagePool larger(64 * 1024 + small.missing_bytes()), nearly(64 * 1024 + small.missing_bytes() - 1);
+    CHECK(larger.fits({{16384, 4}}));
+    CHECK(!nearly.fits({{16384, 4}}));
     model.release_all();
     CHECK_EQUAL(model.pool().resident_bytes(), size_t(0));
     CHECK_EQUAL(model.pool().peak_bytes(), full);

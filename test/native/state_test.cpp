@@ -2,6 +2,7 @@
 #include "../../cpp/failure.h"
 #include "../../cpp/state.h"
 #include "cache_model.h"
+#include "next_outputs.h"
 
 using namespace deltastore;
 
@@ -71,31 +72,6 @@ private:
     size_t pages_, own_;
     int centres_;
 };
-
-// Appends the same tokens and attends to everything before them.
-static std::vector<float> next_outputs(CacheModel& model, int sequence, Random random) {
-    std::vector<Token> tokens;
-    for (int i = 0; i < 20; i++) tokens.push_back({sequence, model.next_position(sequence) + i});
-    CHECK(model.reserve({tokens}) == Failure::none);
-    model.write(0, 2);
-    std::vector<float> outputs;
-    const auto& layers = model.cache.options().layers;
-    for (int layer = 0; layer < int(layers.size()); layer++) {
-        const LayerShape& shape = layers[layer];
-        const std::vector<float> queries = random.gaussians(tokens.size() * shape.query_heads * shape.head.key_dim, 0.2f);
-        std::vector<float> output(tokens.size() * shape.query_heads * shape.head.value_dim);
-        AttentionInput input{};
-        input.queries = {queries.data(), shape.head.key_dim * sizeof(float), tokens.size() * shape.head.key_dim * sizeof(float)};
-        input.output = output.data();
-        input.output_token_stride = shape.query_heads * shape.head.value_dim * sizeof(float);
-        input.output_head_stride = shape.head.value_dim * sizeof(float);
-        input.scale = 1;
-        in_parallel(2, [&](int thread) { model.cache.attend(layer, input, thread, 2); });
-        outputs.insert(outputs.end(), output.begin(), output.end());
-    }
-    model.cache.finish();
-    return outputs;
-}
 
 static void check_round_trip(const CacheOptions& options, uint64_t seed) {
     Random random(seed);

@@ -7,6 +7,7 @@ import {addDoctorCommand} from "./doctor.js";
 import {addEvalCommand} from "./eval.js";
 import {reportError} from "./output.js";
 import {addPolicyCommand} from "./policy.js";
+import {addTurnsCommand} from "./turns.js";
 
 const {version} = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {version: string};
 
@@ -19,12 +20,13 @@ const program = new Command("deltastore")
     .addHelpText("after", `
 Exit codes: 0 all is well; 1 a failure was found, such as an invalid policy or an unsupported model; 2 wrong usage.
 Environment: DELTASTORE_MODEL (a GGUF file for demo, chat and eval), DELTASTORE_CACHE (where the fetched model stays),
-DELTASTORE_POLICY (policy file or tier), DELTASTORE_KERNEL (kernel to use instead of the best one).`);
+DELTASTORE_POLICY (policy file or tier), DELTASTORE_KERNEL (kernel to use instead of the best one), DELTASTORE_KEY (key of an encrypted store).`);
 
 addDemoCommand(program);
 addChatCommand(program);
 addEvalCommand(program);
 addPolicyCommand(program);
+addTurnsCommand(program);
 addDoctorCommand(program);
 
 const json = process.argv.includes("--json");

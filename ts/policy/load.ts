@@ -7,7 +7,7 @@ import {parseJsonText} from "./json-text.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {describeSchemaErrors} from "./problems.js";
 import {
-    builtInTiers, defaultEviction, defaultPressure, defaultSharing, defaultSinks, defaultTierName, defaultWindow, defaultWindowFormat, hasCoarseValues,
+    builtInTiers, defaultEviction, defaultPressure, defaultSharing, defaultSinks, defaultTierName, defaultTurns, defaultWindow, defaultWindowFormat, hasCoarseValues,
     unknownTier, type Policy, type Tier
 } from "./tiers.js";
 
@@ -82,7 +82,7 @@ function checkPolicy(input: unknown, what: string, textProblems: readonly string
 function completePolicy(file: PolicyFile): Policy {
     const tiers = new Map(builtInTiers);
     for (const [name, tier] of Object.entries(file.tiers ?? {})) tiers.set(name, completeTier(name, tier));
-    const {limit, pressure} = file.pool ?? {}, {automatic, kept, scope} = file.sharing ?? {};
+    const {limit, pressure} = file.pool ?? {}, {automatic, kept, scope} = file.sharing ?? {}, {turns} = file;
     return {
         tiers,
         defaultTier: file.default ?? defaultTierName,
@@ -92,6 +92,7 @@ function completePolicy(file: PolicyFile): Policy {
         sharing: {
             automatic: automatic ?? defaultSharing.automatic, keptBytes: bytesOf(kept) ?? defaultSharing.keptBytes, scope: scope ?? defaultSharing.scope
         },
+        turns: turns === undefined ? null : {...defaultTurns, ...turns, budget: bytesOf(turns.budget) ?? defaultTurns.budget},
         onUnsupported: file.onUnsupported ?? "error"
     };
 }

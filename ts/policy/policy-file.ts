@@ -53,6 +53,7 @@ export interface PolicyFile {
          */
         kept?: number | string;
     };
+    turns?: PolicyTurns;
     /**
      * What to do with a model, runtime or platform that the package can't serve: `error` throws a typed error, `stock` warns once and keeps node-llama-cpp's own cache. `error` if absent.
      */
@@ -152,4 +153,29 @@ export interface PolicyRule {
      * Name of the tier that such a sequence gets.
      */
     tier: string;
+}
+/**
+ * Where conversations are saved turn by turn, and for how long.
+ */
+export interface PolicyTurns {
+    /**
+     * A folder for an embedded store (LMDB), by the working directory if relative, or the URL of a Redis or Valkey server, "redis://host:6379/0", for several machines.
+     */
+    store: string;
+    /**
+     * Turns that a conversation can go back to, its newest one among them. 100 if absent.
+     */
+    history?: number;
+    /**
+     * Seconds after which a conversation that nobody saved or restored goes. Never if absent.
+     */
+    ttl?: number;
+    /**
+     * Most that the store may hold before conversations go, the longest unused first: bytes, or a string with a unit as in `pool.limit`. Unlimited if absent.
+     */
+    budget?: number | string;
+    /**
+     * Seconds without an evaluation until what a sequence holds goes to the store, to come back with its next evaluation; with `pool.limit` it goes sooner where a request finds no room. Sequences stay in memory if absent.
+     */
+    park?: number;
 }

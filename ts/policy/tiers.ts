@@ -77,6 +77,22 @@ export interface Pressure {
 
 export const defaultPressure = {window: 16, above: 0.9, idle: 1} as const;
 
+/** Where conversations are saved. */
+export interface TurnsPolicy {
+    /** A folder, or a Redis URL. */
+    readonly store: string;
+    /** Turns that a conversation can go back to. */
+    readonly history: number;
+    /** Seconds until an unused conversation goes; may be Infinity, as the next. */
+    readonly ttl: number;
+    /** Bytes that the store may hold. */
+    readonly budget: number;
+    /** Seconds without an evaluation until a sequence is parked; null for never. */
+    readonly park: number | null;
+}
+
+export const defaultTurns = {history: 100, ttl: Infinity, budget: Infinity, park: null} as const;
+
 /** A checked policy with everything filled in. */
 export interface Policy {
     /** The built-in tiers and the policy's own, by name. */
@@ -90,6 +106,8 @@ export interface Policy {
     /** Null if requests are refused as soon as no kept prefix is left. */
     readonly pressure: Pressure | null;
     readonly sharing: Sharing;
+    /** Null if it names no store. */
+    readonly turns: TurnsPolicy | null;
     /** What to do with a model, runtime or platform that can't be served. */
     readonly onUnsupported: "error" | "stock";
 }

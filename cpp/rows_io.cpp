@@ -1,0 +1,176 @@
+#include "rows_io.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace deltastore {
+
+static bool is_whole(const PageRef& reference) {
+    return format_info(reference.format).coded || reference.gapped();
+}
+
+void write_head(const PageRef& reference, uint8_t centre, Writer& writer) {
+    writer.number<int32_t>(reference.position);
+    writer.number<uint16_t>(reference.count);
+    writer.number<uint16_t>(reference.rows);
+    writer.number<uint16_t>(reference.begin);
+    writer.number<uint8_t>(uint8_t(reference.format));
+    writer.number<uint8_t>(centre);
+    writer.number(uint8_t(reference.kind));
+}
+
+Fields fields_of(const SequenceTable& sequences, int table, const PageRef& reference) {
+    const PageLayout& layout = sequences.layout(table, reference);
+    Fields fields{};
+    if (!is_whole(reference)) {
+        const HeadShape& shape = sequences.shape(table);
+        const size_t key_row = shape.key_dim * 2, value_row = shape.value_dim * 2;
+        fields[0] = {layout.keys + reference.begin * key_row, reference.count * key_row};
+        fields[1] = {layout.values + reference.begin * value_row, reference.count * value_row};
+        return fields;
+    }
+    // Those that a format does not have lie at 0.
+    std::array<size_t, kFields> begins{layout.keys, layout.key_scales, layout.values, layout.value_scales, layout.refined_values,
+                                       layout.refined_scales, layout.refined_rows, layout.gaps};
+    size_t end = layout.bytes;
+    for (int i = kFields; i-- > 0;) {
+        if (i > 0 && begins[i] == 0) continue;
+        fields[i] = {begins[i], end - begins[i]};
+        end = begins[i];
+    }
+    return fields;
+}
+
+// The same bytes in as few pieces as can be.
+static std::vector<Field> whole_fields(const SequenceTable& sequences, int table, const PageRef& reference) {
+    if (is_whole(reference)) return {{0, sequences.layout(table, reference).bytes}};
+    const Fields fields = fields_of(sequences, table, reference);
+    return {fields[0], fields[1]};
+}
+
+void write_reference(const SequenceTable& sequences, int table, const PageRef& reference, uint8_t centre, Writer& writer) {
+    write_head(reference, centre, writer);
+    for (const Field& field : whole_fields(sequences, table, reference)) writer.bytes(reference.page + field.offset, field.bytes);
+}
+
+PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before) {
+    PageRef reference;
+    reference.position = reader.number<int32_t>(0, INT32_MAX - kPageRows * (1 + kMostGap), "position");
+    if (!before.empty() && reference.position < before.back().end_position())
+        throw CodedError("STATE_DAMAGED", "The state's rows are not in order of position");
+    reference.count = reader.number<uint16_t>(1, kPageRows, "row count");
+    reference.rows = reader.number<uint16_t>(1, kPageRows, "page size");
+    reference.begin = reader.number<uint16_t>(0, kPageRows - 1, "first row");
+    reference.format = Format(reader.number<uint8_t>(0, kFormatCount - 1, "page format"));
+    const uint8_t centre = reader.number<uint8_t>();
+    reference.kind = PageKind(reader.number<uint8_t>(0, 2, "page kind"));
+    const FormatInfo& info = format_info(reference.format);
+    const bool window = !info.packed && !reference.gapped() && reference.rows == kWindowPageRows;
+    const bool has_size = !is_whole(reference) || reference.rows == kPageRows || window;
+    if (reference.end_row() > reference.rows || !has_size || (info.packed ? centre >= centres.count : centre != kNoCentre))
+        throw CodedError("STATE_DAMAGED", "A page of the state has rows outside itself");
+    reference.centre = info.packed && centres.numbers != nullptr ? centres.numbers[centre] : centre;
+    return reference;
+}
+
+// A page of any sequence with the same rows at the same positions; nullptr if there is none.
+static uint8_t* find_twin(const SequenceTable& sequences, int table, const PageRef& reference, const std::vector<uint8_t>& page) {
+    if (!is_whole(reference) && reference.count < reference.rows) return nullptr;  // what the page has besides is not known
+    for (int sequence = 0; sequence < sequences.sequences(); sequence++) {
+        const PageTable& others = sequences.table(sequence, table);
+        const auto before = [](const PageRef& other, int32_t position) { return other.position < position; };
+        const auto found = std::lower_bound(others.begin(), others.end(), reference.position, before);
+        if (found == others.end() || found->position != reference.position || found->shift != 0) continue;
+        const bool alike = found->count == reference.count && found->rows == reference.rows && found->begin == reference.begin &&
+                           found->format == reference.format && found->centre == reference.centre && found->kind == reference.kind;
+        if (alike && std::memcmp(found->page, page.data(), sequences.layout(table, reference).bytes) == 0) return found->page;
+    }
+    return nullptr;
+}
+
+void place(SequenceTable& sequences, int table, PageRef reference, const std::vector<uint8_t>& page, Twins twins, PageTable& references) {
+    const PageLayout& layout = sequences.layout(table, reference);
+    for (int i = 0; i < layout.refined; i++)
+        if (page[layout.refined_rows + i] > kPageRows) throw CodedError("STATE_DAMAGED", "A page of the state refines a row outside itself");
+    make_room(references);
+    reference.page = twins == Twins::all ? find_twin(sequences, table, reference, page) : nullptr;
+    if (reference.page != nullptr) {
+        sequences.retain(reference);
+    } else {
+        reference.page = sequences.allocate(layout);
+        if (reference.page == nullptr)
+            throw CodedError(sequences.pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY", "The pool has no page for the rows of the state");
+        std::memcpy(reference.page, page.data(), layout.bytes);
+    }
+    if (reference.gapped()) {
+        int32_t positions[kPageRows];
+        sequences.row_positions(table, reference, positions);
+        reference.missing = uint16_t(positions[reference.count - 1] - reference.position + 1 - reference.count);
+    }
+    references.push_back(reference);
+}
+
+void read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, std::vector<uint8_t>& page, PageTable& references) {
+    const PageRef reference = read_head(centres, reader, references);
+    page.assign(sequences.layout(table, reference).bytes, 0);
+    for (const Field& field : whole_fields(sequences, table, reference)) reader.bytes(page.data() + field.offset, field.bytes);
+    place(sequences, table, reference, page, Twins::none, references);
+}
+
+void write_extent(const Extent& extent, Writer& writer) {
+    writer.number<uint8_t>(extent.evicted);
+    writer.number(extent.begin);
+    writer.number(extent.end);
+    writer.number(extent.until);
+}
+
+Extent read_extent(uint32_t tokens, Reader& reader) {
+    Extent extent;
+    extent.evicted = reader.number<uint8_t>(0, 1, "evicted flag") != 0;
+    extent.begin = reader.number<int32_t>();
+    extent.end = reader.number<int32_t>();
+    extent.until = reader.number<int32_t>();
+    const bool ordered = extent.begin >= 0 && extent.begin < extent.end && extent.until >= 0 && extent.until <= extent.end;
+    if (extent.evicted ? !ordered || uint32_t(extent.end - extent.begin) != tokens : extent.begin != 0 || extent.end != 0 || extent.until != 0)
+        throw CodedError("STATE_DAMAGED", "The state's sequence has other positions than tokens");
+    return extent;
+}
+
+std::vector<float> read_centre(const Cache& cache, Reader& reader) {
+    std::vector<float> vector(cache.centre_floats());
+    reader.bytes(vector.data(), vector.size() * sizeof(float));
+    for (float value : vector)
+        if (!(std::abs(value) <= 65504.0f)) throw CodedError("STATE_DAMAGED", "A centre of the state is not finite");
+    return vector;
+}
+
+void write_shapes(const Cache& cache, uint64_t fingerprint, Writer& writer) {
+    writer.number(fingerprint);
+    writer.number<uint8_t>(cache.options().rotate);
+    writer.number(uint32_t(cache.options().layers.size()));
+    for (const LayerShape& layer : cache.options().layers) {
+        writer.number(uint32_t(layer.kv_heads));
+        writer.number(uint32_t(layer.head.key_dim));
+        writer.number(uint32_t(layer.head.value_dim));
+    }
+}
+
+void read_shapes(const Cache& cache, uint64_t fingerprint, Reader& reader) {
+    if (reader.number<uint64_t>() != fingerprint)
+        throw CodedError("STATE_MODEL_MISMATCH", "The state was written with another model");
+    const bool rotated = reader.number<uint8_t>(0, 1, "rotation") != 0;
+    if (rotated != cache.options().rotate)
+        throw CodedError("STATE_FORMAT_MISMATCH", rotated ? "The state is of a context that packs rows; this one keeps all rows F16"
+                                                          : "The state is of a context that keeps all rows F16; this one packs them");
+    const auto& layers = cache.options().layers;
+    const auto mismatch = [] { return CodedError("STATE_MODEL_MISMATCH", "The state's layers have other shapes than this model's"); };
+    if (reader.number<uint32_t>() != layers.size()) throw mismatch();
+    for (const LayerShape& layer : layers) {
+        const uint32_t kv_heads = reader.number<uint32_t>(), key_dim = reader.number<uint32_t>(), value_dim = reader.number<uint32_t>();
+        if (int(kv_heads) != layer.kv_heads || int(key_dim) != layer.head.key_dim || int(value_dim) != layer.head.value_dim)
+            throw mismatch();
+    }
+}
+
+}  // namespace deltastore

@@ -1,0 +1,66 @@
+// Page references and their rows as bytes: what state files and snapshots have in common.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "byte_io.h"
+#include "cache.h"
+
+namespace deltastore {
+
+// Sequences read so far, whose pages are given back to the pool unless they reach their sequence.
+struct Staging {
+    Staging(SequenceTable& sequences, int table_count) : sequences(sequences), tables(table_count) {}
+    Staging(Staging&&) = default;
+    ~Staging() { sequences.discard(tables); }
+
+    SequenceTable& sequences;
+    int id = 0;
+    Extent extent;
+    std::vector<PageTable> tables;
+};
+
+// {i32 position, u16 count, u16 rows, u16 first row, u8 format, u8 centre, u8 kind}. `centre`: the number that the reader will know the
+// reference's centre by.
+void write_head(const PageRef& reference, uint8_t centre, Writer& writer);
+
+// What there is of a reference's page: f16 keys and values of the rows in use, or the whole page, field by field, if it is coded or has gaps.
+struct Field {
+    size_t offset = 0, bytes = 0;
+};
+inline constexpr int kFields = 8;
+using Fields = std::array<Field, kFields>;  // in the page's order
+Fields fields_of(const SequenceTable& sequences, int table, const PageRef& reference);
+
+// The head and all fields.
+void write_reference(const SequenceTable& sequences, int table, const PageRef& reference, uint8_t centre, Writer& writer);
+
+// What a read reference's centre is called in the cache; the numbers of the bytes if there are none.
+struct CentreNumbers {
+    size_t count;
+    const uint8_t* numbers = nullptr;
+};
+
+// Whose equal pages place() may take a reference to, instead of filling another one.
+enum class Twins { none, all };
+
+// Of a reference behind those that were read before it; it has no page yet. Throws CodedError STATE_DAMAGED.
+PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before);
+// Appends a reference whose page was read into `page`, of the layout's size. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+void place(SequenceTable& sequences, int table, PageRef reference, const std::vector<uint8_t>& page, Twins twins, PageTable& references);
+// Both, for what write_reference() wrote. `page` is scratch.
+void read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, std::vector<uint8_t>& page, PageTable& references);
+
+void write_extent(const Extent& extent, Writer& writer);
+// Throws CodedError STATE_DAMAGED if it does not fit a sequence of that many tokens.
+Extent read_extent(uint32_t tokens, Reader& reader);
+
+// A vector taken from keys, [table][key dim]. Throws CodedError STATE_DAMAGED.
+std::vector<float> read_centre(const Cache& cache, Reader& reader);
+
+void write_shapes(const Cache& cache, uint64_t fingerprint, Writer& writer);
+// Throws CodedError STATE_MODEL_MISMATCH or STATE_FORMAT_MISMATCH if they are not the cache's.
+void read_shapes(const Cache& cache, uint64_t fingerprint, Reader& reader);
+
+}  // namespace deltastore

@@ -1,0 +1,311 @@
+#include "snapshot.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace deltastore {
+
+namespace {
+
+constexpr char kHead[] = "DSNH", kBlock[] = "DSNB", kTail[] = "DSNT";
+
+Writer writer_to(Bytes& bytes) {
+    return Writer([&bytes](const void* source, size_t count) {
+        const uint8_t* from = static_cast<const uint8_t*>(source);
+        bytes.insert(bytes.end(), from, from + count);
+    });
+}
+
+// Reads a span from its beginning to its end.
+class SpanReader {
+public:
+    explicit SpanReader(ByteSpan span) : left_(span) {}
+    Reader reader() {
+        return Reader([this](void* target, size_t count) {
+            if (count > left_.size) throw std::runtime_error(std::to_string(left_.size) + " bytes are left");
+            if (count > 0) std::memcpy(target, left_.data, count);
+            left_.data += count;
+            left_.size -= count;
+        });
+    }
+    void finish() const {
+        if (left_.size > 0) throw CodedError("STATE_DAMAGED", "The state has " + std::to_string(left_.size) + " bytes too many");
+    }
+
+private:
+    ByteSpan left_;
+};
+
+void write_kind(const char* kind, Writer& writer) {
+    writer.bytes(kind, 4);
+    writer.number(kSnapshotVersion);
+}
+
+void read_kind(const char* kind, Reader& reader) {
+    char magic[4];
+    reader.bytes(magic, sizeof magic);
+    if (std::memcmp(magic, kind, sizeof magic) != 0) throw CodedError("STATE_FOREIGN", "A part of the state is not what it should be");
+    const uint32_t version = reader.number<uint32_t>();
+    if (version != kSnapshotVersion)
+        throw CodedError("STATE_FOREIGN", "The state has version " + std::to_string(version) + "; this build reads " + std::to_string(kSnapshotVersion));
+}
+
+uint64_t tag_of(const void* centre, size_t bytes) {
+    Checksum checksum;
+    checksum.add(centre, bytes);
+    return checksum.value();
+}
+
+// Those that these references name, in the order in which they come, and the index of each.
+class Tags {
+public:
+    explicit Tags(const std::vector<uint64_t>& tags) : tags_(tags), index_(tags.size(), kNoCentre) {}
+    void add(const PageRef& reference) {
+        if (reference.centre == kNoCentre || index_[reference.centre] != kNoCentre) return;
+        index_[reference.centre] = uint8_t(order_.size());
+        order_.push_back(reference.centre);
+    }
+    uint8_t index(const PageRef& reference) const { return reference.centre == kNoCentre ? kNoCentre : index_[reference.centre]; }
+    const std::vector<uint8_t>& order() const { return order_; }
+    void write(Writer& writer) const {
+        writer.number(uint8_t(order_.size()));
+        for (uint8_t centre : order_) writer.number(tags_[centre]);
+    }
+
+private:
+    const std::vector<uint64_t>& tags_;
+    std::vector<uint8_t> index_, order_;
+};
+
+// Whether the rows stay as they are as long as somebody else holds the page, and no row will join them.
+bool is_sealed(const Tier& tier, const PageTable& references, size_t index) {
+    const auto stored = [](const PageRef& reference) { return format_info(reference.format).packed || reference.gapped(); };
+    const PageRef& reference = references[index];
+    if (tier.packs() && !stored(reference) && !reference.pinned()) return false;
+    const bool followed = index + 1 < references.size() && (reference.pinned() || stored(references[index + 1]));
+    return reference.gapped() || reference.end_row() == reference.rows || followed;
+}
+
+void write_watch(const Watch* watch, Writer& writer) {
+    writer.number<uint8_t>(watch != nullptr);
+    if (watch != nullptr) watch->write(writer);
+}
+
+}  // namespace
+
+Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int sequence) : cache_(std::move(cache)), fingerprint_(fingerprint) {
+    std::lock_guard<std::mutex> guard(cache_->lock());
+    SequenceTable& sequences = cache_->table();
+    const Tier& tier = cache_->tier(sequence);
+    int32_t end = sequences.last_position(sequence) + 1;
+    std::vector<size_t> sealed;  // [table]
+    for (int table = 0; table < sequences.tables(); table++) {
+        const PageTable& references = sequences.table(sequence, table);
+        size_t count = 0;
+        while (count < references.size() && is_sealed(tier, references, count)) count++;
+        if (count < references.size()) end = std::min(end, references[count].position);
+        sealed.push_back(count);
+        blocks_ = std::max(blocks_, int(count));
+        for (const PageRef& reference : references)
+            if (reference.centre != kNoCentre && tags_[reference.centre] == 0)
+                tags_[reference.centre] = tag_of(cache_->centre(reference.centre, 0), cache_->centre_floats() * sizeof(float));
+    }
+
+    Tags all(tags_), open(tags_);
+    for (int table = 0; table < sequences.tables(); table++) {
+        const PageTable& references = sequences.table(sequence, table);
+        for (const PageRef& reference : references) all.add(reference);
+        for (size_t i = sealed[table]; i < references.size(); i++) open.add(references[i]);
+    }
+    for (uint8_t centre : all.order()) {
+        const uint8_t* bytes = reinterpret_cast<const uint8_t*>(cache_->centre(centre, 0));
+        centres_.emplace_back(bytes, bytes + cache_->centre_floats() * sizeof(float));
+    }
+
+    Writer head = writer_to(head_);
+    write_kind(kHead, head);
+    write_shapes(*cache_, fingerprint_, head);
+    head.number(uint32_t(sequences.tokens(sequence)));
+    write_extent(sequences.extent(sequence), head);
+    head.number(uint32_t(blocks_));
+    head.number(end);
+    all.write(head);
+    cache_->heads().write(head);
+
+    Writer tail = writer_to(tail_);
+    write_kind(kTail, tail);
+    open.write(tail);
+    for (int table = 0; table < sequences.tables(); table++) {
+        const PageTable& references = sequences.table(sequence, table);
+        tail.number(uint32_t(references.size() - sealed[table]));
+        for (size_t i = sealed[table]; i < references.size(); i++)
+            write_reference(sequences, table, references[i], open.index(references[i]), tail);
+    }
+    write_watch(cache_->watch(sequence), tail);
+
+    for (int table = 0; table < sequences.tables(); table++) {  // last, as nothing may throw once pages are held
+        const PageTable& references = sequences.table(sequence, table);
+        sealed_.emplace_back(references.begin(), references.begin() + sealed[table]);
+    }
+    cache_->hold(sealed_);
+}
+
+Snapshot::~Snapshot() {
+    std::lock_guard<std::mutex> guard(cache_->lock());
+    cache_->release(sealed_);
+}
+
+Bytes Snapshot::block(int index) const {
+    Tags tags(tags_);
+    size_t size = 64;
+    const auto page = [&](int table) { return size_t(index) < sealed_[table].size() ? &sealed_[table][index] : nullptr; };
+    for (int table = 0; table < int(sealed_.size()); table++)
+        if (const PageRef* reference = page(table)) {
+            tags.add(*reference);
+            size += 16 + cache_->table().layout(table, *reference).bytes;
+        }
+    Bytes bytes;
+    bytes.reserve(size + 8 * tags.order().size());
+    Writer writer = writer_to(bytes);
+    write_kind(kBlock, writer);
+    writer.number(fingerprint_);
+    writer.number<uint8_t>(cache_->options().rotate);
+    tags.write(writer);
+    for (int table = 0; table < int(sealed_.size()); table++) {
+        const PageRef* reference = page(table);
+        writer.number<uint8_t>(reference != nullptr);
+        if (reference != nullptr) write_head(*reference, tags.index(*reference), writer);
+    }
+    for (int i = 0; i < kFields; i++)
+        for (int table = 0; table < int(sealed_.size()); table++)
+            if (const PageRef* reference = page(table)) {
+                const Field field = fields_of(cache_->table(), table, *reference)[i];
+                writer.bytes(reference->page + field.offset, field.bytes);
+            }
+    return bytes;
+}
+
+namespace {
+
+// The cache's numbers for the centres of a part.
+class Centres {
+public:
+    // Of the head's tags and the centres that go with them.
+    Centres(Cache& cache, Reader& head, const std::vector<ByteSpan>& centres) {
+        const size_t bytes = cache.centre_floats() * sizeof(float);
+        std::vector<bool> taken(256, false);
+        const int count = head.number<uint8_t>(0, uint8_t(std::min<size_t>(centres.size(), kNoCentre)), "number of centres");
+        for (int i = 0; i < count; i++) {
+            tags_.push_back(head.number<uint64_t>());
+            SpanReader span(centres[i]);
+            Reader reader = span.reader();
+            const std::vector<float> centre = read_centre(cache, reader);
+            span.finish();
+            if (tag_of(centre.data(), bytes) != tags_.back()) throw CodedError("STATE_DAMAGED", "A centre of the state is not the one that it names");
+            const int number = cache.add_centre(centre, taken);
+            if (number < 0) throw CodedError("OUT_OF_MEMORY", "The pages of this context have too many different centres");
+            taken[number] = true;
+            numbers_.push_back(uint8_t(number));
+        }
+    }
+
+    std::vector<uint8_t> read(Reader& reader) const {
+        std::vector<uint8_t> numbers(reader.number<uint8_t>());
+        for (uint8_t& number : numbers) {
+            const size_t at = std::find(tags_.begin(), tags_.end(), reader.number<uint64_t>()) - tags_.begin();
+            if (at == tags_.size()) throw CodedError("STATE_DAMAGED", "A part of the state names a centre that the state does not have");
+            number = numbers_[at];
+        }
+        return numbers;
+    }
+
+private:
+    std::vector<uint64_t> tags_;
+    std::vector<uint8_t> numbers_;
+};
+
+void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, ByteSpan bytes, Staging& staged) {
+    SpanReader span(bytes);
+    Reader reader = span.reader();
+    read_kind(kBlock, reader);
+    if (reader.number<uint64_t>() != fingerprint || reader.number<uint8_t>() != uint8_t(cache.options().rotate))
+        throw CodedError("STATE_MODEL_MISMATCH", "A part of the state was written with another model");
+    const std::vector<uint8_t> numbers = centres.read(reader);
+    SequenceTable& sequences = cache.table();
+    std::vector<PageRef> references(sequences.tables());
+    std::vector<std::vector<uint8_t>> pages(sequences.tables());  // empty where there is none
+    for (int table = 0; table < sequences.tables(); table++) {
+        if (reader.number<uint8_t>(0, 1, "page flag") == 0) continue;
+        references[table] = read_head({numbers.size(), numbers.data()}, reader, staged.tables[table]);
+        pages[table].resize(sequences.layout(table, references[table]).bytes);
+    }
+    for (int i = 0; i < kFields; i++)
+        for (int table = 0; table < sequences.tables(); table++) {
+            if (pages[table].empty()) continue;
+            const Field field = fields_of(sequences, table, references[table])[i];
+            reader.bytes(pages[table].data() + field.offset, field.bytes);
+        }
+    span.finish();
+    for (int table = 0; table < sequences.tables(); table++)
+        if (!pages[table].empty()) place(sequences, table, references[table], pages[table], Twins::all, staged.tables[table]);
+}
+
+void read_tail(Cache& cache, int sequence, const Centres& centres, ByteSpan bytes, uint32_t tokens, std::vector<uint8_t>& page, Staging& staged, Watch& watch) {
+    SpanReader span(bytes);
+    Reader reader = span.reader();
+    read_kind(kTail, reader);
+    const std::vector<uint8_t> numbers = centres.read(reader);
+    for (int table = 0; table < cache.table().tables(); table++) {
+        const uint32_t pages = reader.number<uint32_t>(0, tokens, "number of pages");
+        for (uint32_t r = 0; r < pages; r++)
+            read_reference(cache.table(), table, {numbers.size(), numbers.data()}, reader, page, staged.tables[table]);
+    }
+    if (reader.number<uint8_t>(0, 1, "watch flag") != 0) watch.read(reader, staged.extent.evicted ? staged.extent.end : int32_t(tokens));
+    span.finish();
+    if (cache.watch(sequence) == nullptr) watch = Watch(cache.table().tables());
+}
+
+}  // namespace
+
+int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t most_tokens, const SnapshotParts& parts) {
+    std::lock_guard<std::mutex> guard(cache.lock());
+    SequenceTable& sequences = cache.table();
+    SpanReader head_span(parts.head);
+    Reader head = head_span.reader();
+    read_kind(kHead, head);
+    read_shapes(cache, fingerprint, head);
+    const uint32_t tokens = head.number<uint32_t>();
+    if (tokens > most_tokens)
+        throw CodedError("STATE_TOO_LARGE", "The state holds " + std::to_string(tokens) + " tokens; this sequence has room for " + std::to_string(most_tokens));
+    Staging staged(sequences, sequences.tables());
+    staged.extent = read_extent(tokens, head);
+    if (head.number<uint32_t>() != parts.blocks.size()) throw CodedError("STATE_DAMAGED", "The state has another number of blocks than it says");
+    const int32_t sealed_end = head.number<int32_t>();
+    cache.account(0, parts.centres.size() * cache.centre_floats() * sizeof(float));
+    const Centres centres(cache, head, parts.centres);
+    RetrievalHeads heads = cache.heads();
+    heads.read(head);
+    head_span.finish();
+
+    std::vector<uint8_t> page;
+    Watch watch(sequences.tables());
+    for (const ByteSpan& block : parts.blocks) read_block(cache, fingerprint, centres, block, staged);
+    const bool whole = parts.tail.data != nullptr;
+    if (whole) read_tail(cache, sequence, centres, parts.tail, tokens, page, staged, watch);
+    const int32_t end = staged.extent.evicted ? staged.extent.end : int32_t(tokens);
+    for (const PageTable& table : staged.tables) {
+        size_t rows = 0;
+        for (const PageRef& reference : table) rows += reference.count;
+        const bool fits = rows <= tokens && (table.empty() || table.back().end_position() <= end);
+        const bool complete = staged.extent.evicted || !whole || rows == tokens;
+        if (!fits || !complete) throw CodedError("STATE_DAMAGED", "The state has other rows than tokens");
+    }
+    cache.install(sequence, staged.tables, staged.extent, std::move(watch));
+    cache.adopt(std::move(heads));
+    if (!whole) sequences.erase(sequence, std::max(sealed_end, 0), INT32_MAX);
+    return sequences.tokens(sequence);
+}
+
+}  // namespace deltastore

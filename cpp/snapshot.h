@@ -1,0 +1,68 @@
+// A sequence as parts that can be stored: blocks that never change again, and a tail that the next rows will change.
+//
+// A block (object) has the k-th page of every table that is full, or packed and followed by another packed one. Equal rows make equal bytes,
+// whatever the context: a block names the centres of its pages by their tags. All numbers little endian, references as rows_io.h has them.
+//   head    "DSNH", u32 version, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, centre tags, retrieval heads
+//   centre  [table][key dim] f32, one for each of the head's tags, in their order
+//   block   "DSNB", u32 version, u64 fingerprint, u8 rotation, centre tags, per table {u8 whether it has a page, its head}, and the first field of all pages, their second, and so
+//           on: codes and scales are coded best among their like
+//   tail    "DSNT", u32 version, centre tags, per table {u32 references, references}, watch
+// where centre tags are {u8 count, u64 each}, and a reference's centre is an index into them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "cache.h"
+#include "rows_io.h"
+
+namespace deltastore {
+
+inline constexpr uint32_t kSnapshotVersion = 1;
+
+using Bytes = std::vector<uint8_t>;
+
+// Holds references to a sequence's blocks, so that these stay as they are whatever becomes of the sequence.
+class Snapshot {
+public:
+    // Not while a batch with this sequence is computed; its keys must have followed all shifts.
+    Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int sequence);
+    ~Snapshot();
+    Snapshot(const Snapshot&) = delete;
+    Snapshot& operator=(const Snapshot&) = delete;
+
+    const Bytes& head() const { return head_; }
+    const Bytes& tail() const { return tail_; }
+    int blocks() const { return blocks_; }
+    // From any thread.
+    Bytes block(int index) const;
+    const std::vector<Bytes>& centres() const { return centres_; }
+
+private:
+    std::shared_ptr<Cache> cache_;
+    uint64_t fingerprint_;
+    std::vector<PageTable> sealed_;  // [table]
+    int blocks_ = 0;
+    Bytes head_, tail_;
+    std::vector<uint64_t> tags_ = std::vector<uint64_t>(kNoCentre);  // of the cache's centres that the sequence names
+    std::vector<Bytes> centres_;
+};
+
+struct ByteSpan {
+    const uint8_t* data = nullptr;
+    size_t size = 0;
+};
+
+struct SnapshotParts {
+    ByteSpan head;
+    std::vector<ByteSpan> centres, blocks;
+    ByteSpan tail;  // no data: the sequence gets what the blocks hold
+};
+
+// Replaces what a sequence holds; pages that other sequences have already are shared with them. All or nothing. The number of tokens that it
+// holds then. Throws CodedError: STATE_FOREIGN, STATE_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_DAMAGED, STATE_TOO_LARGE,
+// POOL_LIMIT_REACHED or OUT_OF_MEMORY. Not while a batch is computed.
+int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t most_tokens, const SnapshotParts& parts);
+
+}  // namespace deltastore

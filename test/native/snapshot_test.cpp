@@ -1,0 +1,345 @@
+// Snapshots: what they hold stays as it is and comes back, only what is new is new, equal rows are held once, and no part can be mistaken.
+#include <map>
+
+#include "../../cpp/failure.h"
+#include "../../cpp/snapshot.h"
+#include "cache_model.h"
+#include "next_outputs.h"
+
+using namespace deltastore;
+
+static constexpr uint64_t kFingerprint = 0x123456789abcdef0ull;
+
+static CacheOptions make_options(Format format, bool evicts = false) {
+    CacheOptions options;
+    options.layers = {{4, 2, {64, 64}}, {2, 1, {128, 64}}};
+    options.format = format;
+    options.window_format = window_format_of(format);
+    options.window = 24;
+    options.sinks = 4;
+    options.max_sequences = 4;
+    if (evicts) options.eviction = Eviction{0.5, schedule_by_name("uniform"), scorer_by_name("attention"), 64};
+    Tier other;
+    other.name = "other";
+    other.format = format == Format::f16 ? Format::f16 : Format::k3v2;
+    other.window_format = format == Format::f16 ? Format::f16 : Format::k8v8;
+    other.window = 16;
+    options.others = {other};
+    return options;
+}
+
+// A snapshot's parts as a store would keep them.
+struct Stored {
+    explicit Stored(CacheModel& model, int sequence) {
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, sequence);
+        take(snapshot);
+    }
+    explicit Stored(const Snapshot& snapshot) { take(snapshot); }
+    void take(const Snapshot& snapshot) {
+        head = snapshot.head();
+        tail = snapshot.tail();
+        centres = snapshot.centres();
+        for (int i = 0; i < snapshot.blocks(); i++) blocks.push_back(snapshot.block(i));
+    }
+    bool operator==(const Stored& other) const {
+        return head == other.head && tail == other.tail && centres == other.centres && blocks == other.blocks;
+    }
+    Bytes head, tail;
+    std::vector<Bytes> centres, blocks;
+};
+
+#define CHECK_CODE(found, expected) \
+    do { \
+        const std::string check_found = (found); \
+        check::state().checks++; \
+        if (check_found != (expected)) check::fail(__FILE__, __LINE__, std::string(#found) + " gives '" + check_found + "'"); \
+    } while (0)
+
+static ByteSpan span(const Bytes& bytes) {
+    return {bytes.data(), bytes.size()};
+}
+
+// The error's code; empty if the sequence holds `tokens` now.
+static std::string restore(CacheModel& model, int sequence, const Stored& stored, bool with_tail, int tokens = -1, size_t most = 1 << 20) {
+    SnapshotParts parts;
+    parts.head = span(stored.head);
+    for (const Bytes& bytes : stored.centres) parts.centres.push_back(span(bytes));
+    for (const Bytes& bytes : stored.blocks) parts.blocks.push_back(span(bytes));
+    if (with_tail) parts.tail = span(stored.tail);
+    try {
+        const int held = restore_snapshot(model.cache, kFingerprint, sequence, most, parts);
+        CHECK_EQUAL(held, model.cache.table().tokens(sequence));
+        if (tokens >= 0) CHECK_EQUAL(held, tokens);
+    } catch (const CodedError& error) {
+        return error.code();
+    }
+    return "";
+}
+
+static void take_over(CacheModel& model, int sequence, const CacheModel& source, int its) {
+    model.sequences[sequence] = source.sequences[its];
+    model.extents[sequence] = source.extents[its];
+}
+
+// Random operations on two caches' sequences; whatever was saved on the way comes back, here and elsewhere.
+static void check_random(Format format, bool evicts, uint64_t seed) {
+    const CacheOptions options = make_options(format, evicts);
+    Random random(seed);
+    CacheModel model(options, *select_kernels(), seed), elsewhere(options, *select_kernels(), seed);
+    struct Saved {
+        Stored stored;
+        std::vector<ModelToken> tokens;
+        ModelExtent extent;
+        int tier;
+    };
+    std::vector<Saved> saved;
+    int restored = 0;
+    for (int step = 0; step < 400 && check::clean(); step++) {
+        const int sequence = random.between(0, 2), other = random.between(0, 2);
+        const double kind = random.between(0, 99);
+        if (kind < 40) {
+            if (model.next_position(sequence) < 1500) next_outputs(model, sequence, Random(step));  // so that rows are watched
+            if (model.next_position(sequence) < 1500) model.add(sequence, random.between(1, 150));
+        } else if (kind < 47) {
+            const int32_t end = model.next_position(sequence);
+            if (!model.extents[sequence].evicted && end > 0) model.erase(sequence, random.between(0, end), INT32_MAX);
+        } else if (kind < 52) {
+            model.fork(sequence, other, 0, INT32_MAX);
+        } else if (kind < 58 && evicts) {
+            if (model.cache.tier(sequence).eviction) model.evict(sequence, *options.eviction, true);
+        } else if (kind < 62) {
+            model.change_tier(sequence, random.between(0, 1), random.chance(0.5));
+        } else if (kind < 80) {
+            if (model.sequences[sequence].empty()) continue;
+            const int tier = &model.cache.tier(sequence) == &model.cache.options() ? 0 : 1;
+            saved.push_back({Stored(model, sequence), model.sequences[sequence], model.extents[sequence], tier});
+        } else if (!saved.empty()) {
+            const Saved& one = saved[random.between(0, int(saved.size()) - 1)];
+            CacheModel& where = random.chance(0.5) ? model : elsewhere;
+            where.cache.set_tier(sequence, one.tier);
+            CHECK_CODE(restore(where, sequence, one.stored, true), "");
+            where.sequences[sequence] = one.tokens;
+            where.extents[sequence] = one.extent;
+            CHECK(Stored(where, sequence).blocks == one.stored.blocks);
+            CHECK(Stored(where, sequence).tail == one.stored.tail);
+            restored++;
+        }
+        model.compare();
+        elsewhere.compare();
+    }
+    model.compare_rows();
+    elsewhere.compare_rows();
+    CHECK_AT_LEAST(restored, 20);
+    for (CacheModel* each : {&model, &elsewhere}) {
+        each->clear();
+        CHECK_EQUAL(each->cache.stats().pages, size_t(0));
+    }
+}
+
+// The next outputs are the same bits, and so is what becomes of the rows later.
+static void check_goes_on(Format format, bool evicts, uint64_t seed) {
+    const CacheOptions options = make_options(format, evicts);
+    CacheModel model(options, *select_kernels(), seed), fresh(options, *select_kernels(), seed);
+    model.add(0, 300);
+    next_outputs(model, 0, Random(1));
+    if (evicts) model.evict(0, *options.eviction, true);
+    next_outputs(model, 0, Random(2));
+    const Stored stored(model, 0);
+    CHECK_CODE(restore(fresh, 1, stored, true, 340), "");
+    take_over(fresh, 1, model, 0);
+    fresh.next_id = model.next_id;
+    for (int round = 0; round < 8; round++) {
+        CHECK(next_outputs(model, 0, Random(3 + round)) == next_outputs(fresh, 1, Random(3 + round)));
+        if (evicts && round == 5) {
+            model.evict(0, *options.eviction, true);
+            fresh.evict(1, *options.eviction, true);
+        }
+    }
+    CHECK(Stored(model, 0).blocks == Stored(fresh, 1).blocks);
+    CHECK(Stored(model, 0).tail == Stored(fresh, 1).tail);
+}
+
+// What a turn adds is what is new: blocks before it are the same bytes.
+static void check_delta(Format format) {
+    CacheModel model(make_options(format), *select_kernels(), 3);
+    model.add(0, 500);
+    Stored before(model, 0);
+    for (int turn = 0; turn < 10; turn++) {
+        model.add(0, 50);
+        const Stored after(model, 0);
+        CHECK_AT_LEAST(after.blocks.size(), before.blocks.size());
+        CHECK_AT_MOST(after.blocks.size(), before.blocks.size() + 1);
+        for (size_t i = 0; i < before.blocks.size(); i++) CHECK(after.blocks[i] == before.blocks[i]);
+        before = after;
+    }
+    // Of two that begin alike, the beginning's are the same.
+    model.fork(0, 1, 0, 400);
+    model.add(1, 200);
+    const Stored other(model, 1);
+    int same = 0;
+    for (const Bytes& block : other.blocks)
+        for (const Bytes& its : before.blocks) same += block == its;
+    CHECK_AT_LEAST(same, (400 - 24 - 4) / 64 + 1);
+}
+
+// What a snapshot holds stays, whatever happens to the sequence; and nothing is held afterwards.
+static void check_held(Format format, bool evicts) {
+    const CacheOptions options = make_options(format, evicts);
+    CacheModel model(options, *select_kernels(), 5);
+    model.add(0, 400);
+    {
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, 0);
+        const Stored before(snapshot);
+        model.add(0, 100);
+        if (evicts) model.evict(0, *options.eviction, true);
+        model.change_tier(0, 1, true);
+        CHECK(before == Stored(snapshot));
+        if (!evicts) {
+            model.shift(0, 100, INT32_MAX, 7);
+            CHECK(model.apply_shifts() == Failure::none);
+        }
+        CHECK(before == Stored(snapshot));
+        model.erase(0, 0, INT32_MAX);
+        model.add(0, 450);
+        CHECK(before == Stored(snapshot));
+        model.compare_rows();
+    }
+    model.clear();
+    CHECK_EQUAL(model.cache.stats().pages, size_t(0));
+}
+
+static void check_without_tail(Format format, bool evicts) {
+    const CacheOptions options = make_options(format, evicts);
+    CacheModel model(options, *select_kernels(), 7);
+    model.add(0, 330);
+    if (evicts) model.evict(0, *options.eviction, true);
+    model.add(0, 70);
+    const Stored stored(model, 0);
+    CHECK_CODE(restore(model, 1, stored, false), "");
+    const int32_t end = model.cache.last_position(1) + 1;
+    CHECK_AT_LEAST(end, 400 - 24 - 2 * 64);
+    CHECK_AT_MOST(end, 400 - (format == Format::f16 ? 0 : 24));
+    take_over(model, 1, model, 0);
+    model.sequences[1].resize(end);
+    if (evicts) model.extents[1].end = end;
+    model.compare();
+    model.add(1, 400 - end);
+    model.compare();
+    model.compare_rows();
+}
+
+static void check_shared() {
+    CacheModel model(make_options(Format::k4v4), *select_kernels(), 9);
+    model.add(0, 600);
+    const Stored stored(model, 0);
+    const size_t pages = model.cache.stats().pages;
+    CHECK_CODE(restore(model, 1, stored, true, 600), "");
+    take_over(model, 1, model, 0);
+    CHECK_AT_MOST(model.cache.stats().pages, pages + 4 * model.cache.table().tables());  // the window's, and one that is not full yet
+    model.add(0, 200);
+    model.add(1, 100);
+    model.erase(0, 0, INT32_MAX);
+    model.compare();
+    model.compare_rows();
+}
+
+static void check_refused() {
+    CacheOptions options = make_options(Format::k4v4);
+    CacheModel model(options, *select_kernels(), 11);
+    model.add(0, 400);
+    const Stored stored(model, 0);
+    model.add(1, 90);
+    const auto pages = model.cache.stats().pages;
+    const auto changed = [&](auto change) {
+        Stored other = stored;
+        change(other);
+        const std::string code = restore(model, 1, other, true);
+        CHECK_EQUAL(model.cache.stats().pages, pages);
+        model.compare();
+        return code;
+    };
+    using S = Stored&;
+    CHECK_CODE(changed([](S s) { s.blocks.pop_back(); }), "STATE_DAMAGED");
+    CHECK_CODE(changed([](S s) { std::swap(s.blocks[1], s.blocks[2]); }), "STATE_DAMAGED");
+    CHECK_CODE(changed([](S s) { s.blocks[1] = s.tail; }), "STATE_FOREIGN");
+    CHECK_CODE(changed([](S s) { s.tail = s.head; }), "STATE_FOREIGN");
+    CHECK_CODE(changed([](S s) { s.head[4]++; }), "STATE_FOREIGN");
+    CHECK_CODE(changed([](S s) { s.head[8]++; }), "STATE_MODEL_MISMATCH");
+    CHECK_CODE(changed([](S s) { s.blocks[0][8]++; }), "STATE_MODEL_MISMATCH");
+    CHECK_CODE(changed([](S s) { s.centres[0][1]++; }), "STATE_DAMAGED");
+    CHECK_CODE(changed([](S s) { s.centres.clear(); }), "STATE_DAMAGED");
+    CHECK_CODE(changed([](S s) { s.tail.push_back(0); }), "STATE_DAMAGED");
+    CHECK_CODE(changed([](S s) { s.tail.resize(s.tail.size() / 2); }), "STATE_DAMAGED");
+    CHECK_CODE(changed([](S s) { s.blocks[3].clear(); }), "STATE_DAMAGED");
+    CHECK_CODE(restore(model, 1, stored, true, -1, 399), "STATE_TOO_LARGE");
+    CacheModel exact(make_options(Format::f16), *select_kernels(), 11);
+    CHECK_CODE(restore(exact, 0, stored, true), "");  // not rotated here, so any tier's rows can be read
+    options.pool_limit = 60 << 10;
+    CacheModel small(options, *select_kernels(), 11);
+    for (int round = 0; round < 5; round++) {
+        CHECK_CODE(restore(small, 0, stored, true), "POOL_LIMIT_REACHED");
+        CHECK_EQUAL(small.cache.stats().pages, size_t(0));
+    }
+}
+
+// Bytes that no honest writer wrote: an error, or rows of some value; never memory that is not the page's.
+static void check_forged(Format format, uint64_t seed) {
+    CacheOptions options = make_options(format);
+    options.layers = {{1, 1, {64, 64}}};
+    CacheModel model(options, *select_kernels(), seed);
+    model.add(0, 160);
+    const Stored stored(model, 0);
+    Random random(seed);
+    std::map<std::string, int> codes;
+    for (int round = 0; round < 1500 && check::clean(); round++) {
+        Stored forged = stored;
+        std::vector<Bytes*> parts = {&forged.head, &forged.tail};
+        for (Bytes& block : forged.blocks) parts.push_back(&block);
+        Bytes& part = *parts[random.between(0, int(parts.size()) - 1)];
+        const int most = random.chance(0.7) ? std::min<int>(64, int(part.size())) : int(part.size());
+        part[random.between(0, most - 1)] = uint8_t(random.next());
+        CacheModel target(options, *select_kernels(), 1);
+        const std::string code = restore(target, 0, forged, random.chance(0.7), -1, 10000);
+        codes[code]++;
+        if (!code.empty()) {
+            CHECK_EQUAL(target.cache.stats().pages, size_t(0));
+        } else if (target.cache.last_position(0) < 5000) {
+            const int32_t next = target.cache.last_position(0) + 1;
+            if (target.cache.reserve({{{0, next}}}) != Failure::none) continue;
+            target.cache.start(0, 1);
+            const std::vector<float> rows = random.gaussians(64);
+            const RowsView view{rows.data(), 64 * sizeof(float), 64 * sizeof(float)};
+            target.cache.write_keys(0, view, 0, 1);
+            target.cache.write_values(0, view, 0, 1);
+            std::vector<float> output(64);
+            AttentionInput input{view, output.data(), 64 * sizeof(float), 64 * sizeof(float), 0.1f, 0.0f};
+            target.cache.attend(0, input, 0, 1);
+            target.cache.finish();
+            target.cache.clear();
+        }
+    }
+    for (const auto& [code, count] : codes) std::printf("# %s: %d\n", code.empty() ? "restored" : code.c_str(), count);
+    CHECK_AT_LEAST(codes[""], 50);
+    CHECK_AT_LEAST(codes["STATE_DAMAGED"], 50);
+}
+
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    std::printf("# kernel %s\n", select_kernels()->name);
+    const uint64_t seed = check::state().seed;
+    for (const Format format : {Format::f16, Format::k4v4, Format::k4v2r6}) {
+        const std::string name = format_info(format).name;
+        for (const bool evicts : {false, true}) {
+            const std::string with = name + (evicts ? ", evicting" : "");
+            check::run("snapshot: random operations, " + with, [&] { check_random(format, evicts, seed); });
+            check::run("snapshot: goes on as if nothing had been, " + with, [&] { check_goes_on(format, evicts, seed); });
+            check::run("snapshot: holds what it holds, " + with, [&] { check_held(format, evicts); });
+            check::run("snapshot: without its tail, " + with, [&] { check_without_tail(format, evicts); });
+        }
+        check::run("snapshot: only what is new, " + name, [&] { check_delta(format); });
+        check::run("snapshot: forged, " + name, [&] { check_forged(format, seed); });
+    }
+    check::run("snapshot: equal pages are shared", check_shared);
+    check::run("snapshot: refused", check_refused);
+    return check::finish();
+}

@@ -1,0 +1,68 @@
+import {inspect} from "node:util";
+import {DeltaStoreError} from "../errors.js";
+import {didYouMean, quoteList} from "../policy/nearest.js";
+import {defaultTurns, type TurnsPolicy} from "../policy/tiers.js";
+import {Seal} from "./seal.js";
+import {LmdbStore} from "./stores/lmdb.js";
+import {RedisStore} from "./stores/redis.js";
+import type {SnapshotStore} from "./stores/snapshot-store.js";
+import {Turns} from "./turns.js";
+
+/** What is left out is as in the policy's `turns`. */
+export interface TurnsOptions {
+    /** A folder (LMDB), the URL of a Redis or Valkey server, or a store of your own, which `close` of the turns closes. */
+    store?: string | SnapshotStore;
+    /** 32 bytes, or 64 hexadecimal digits: everything is encrypted with it. DELTASTORE_KEY if absent. */
+    key?: Uint8Array | string;
+    /** Turns that a conversation can go back to. */
+    history?: number;
+    /** Seconds after which a conversation goes that nobody saved or restored. */
+    ttl?: number;
+    /** Bytes that the store may hold. */
+    budget?: number;
+}
+
+const optionNames = ["store", "key", "history", "ttl", "budget"] as const satisfies (keyof TurnsOptions)[];
+
+/** @throws DeltaStoreError OPTION_INVALID, STORE_FAILED */
+export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | null): Promise<Turns> {
+    const {store = policy?.store, key = process.env["DELTASTORE_KEY"] || undefined, ...limits} = checkOptions(options);
+    if (store === undefined) throw invalid("Turns need a place: give `store`, a folder or a Redis URL, or set `turns.store` in the policy");
+    const {history, ttl, budget} = {...defaultTurns, ...policy, ...limits}, seal = new Seal(key === undefined ? null : keyBytes(key));
+    const opened = typeof store === "string" ? await openStore(store) : store;
+    const turns = new Turns(opened, seal, {history, ttl, budget});
+    if (ttl < Infinity || budget < Infinity) await turns.collectGarbage();
+    return turns;
+}
+
+/** @throws DeltaStoreError STORE_FAILED */
+export async function openStore(place: string): Promise<SnapshotStore> {
+    return /^(redis|rediss|valkey|valkeys):\/\//.test(place) ? await RedisStore.open({url: place.replace(/^valkey/, "redis")}) : await LmdbStore.open(place);
+}
+
+function invalid(message: string): DeltaStoreError {
+    return new DeltaStoreError("OPTION_INVALID", message);
+}
+
+function checkOptions(options: unknown): TurnsOptions {
+    if (typeof options !== "object" || options === null || Array.isArray(options))
+        throw invalid(`openTurns' options are ${inspect(options, {depth: -1})}; allowed is an object with ${quoteList(optionNames)}`);
+    for (const [name, value] of Object.entries(options)) {
+        if (!(optionNames as readonly string[]).includes(name))
+            throw invalid(`openTurns has no option ${JSON.stringify(name)}; allowed are ${quoteList(optionNames)}${didYouMean(name, optionNames)}`);
+        const least = {history: 1, ttl: 0, budget: 1}[name];
+        if (least !== undefined && (typeof value !== "number" || !(value >= least) || (name === "history" && !Number.isInteger(value))))
+            throw invalid(`${name} is ${inspect(value, {depth: 0})}; allowed is a number of at least ${least}`);
+    }
+    const {store} = options as TurnsOptions;
+    const isStore = typeof store === "object" ? typeof (store as Partial<SnapshotStore> | null)?.step === "function" : typeof store === "string" && store !== "";
+    if (store !== undefined && !isStore) throw invalid(`store is ${inspect(store, {depth: 0})}; allowed are a folder, a Redis URL, or a store`);
+    return options;
+}
+
+/** The key itself is told to nobody, not even in an error. */
+function keyBytes(key: unknown): Uint8Array {
+    const bytes = typeof key === "string" && /^[0-9a-f]{64}$/i.test(key) ? Buffer.from(key, "hex") : key;
+    if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;
+    throw invalid("key has another form than 32 bytes or 64 hexadecimal digits; `openssl rand -hex 32` makes one");
+}

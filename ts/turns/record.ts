@@ -1,0 +1,81 @@
+import {DeltaStoreError} from "../errors.js";
+
+/** What a turn says of itself: an object of the store, named by its bytes. */
+export interface TurnRecord {
+    /** The turn before it in its conversation; null for the first. */
+    readonly parent: string | null;
+    /** Milliseconds since 1970. */
+    readonly savedAt: number;
+    readonly tokens: Uint32Array;
+    /** Name of the tier that the sequence had, and what it says, by which others tell whether their rows are alike. */
+    readonly tier: {readonly name: string; readonly definition: string};
+    /** The adapters (LoRA) that the rows were evaluated with. */
+    readonly adapter: string;
+    /** Whether other sequences may take its prefix over. */
+    readonly shareable: boolean;
+    /** Parts as `SnapshotParts` has them: the head's bytes, and the names of the others. */
+    readonly head: Uint8Array;
+    readonly centres: readonly string[];
+    readonly blocks: readonly string[];
+    readonly tail: string;
+    /** Whatever the app wants to find again. */
+    readonly data: unknown;
+}
+
+const version = 1;
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+
+export function encodeRecord({tokens, head, ...rest}: TurnRecord): Uint8Array {
+    return Buffer.from(JSON.stringify({version, ...rest, tokens: base64(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength)), head: base64(head)}));
+}
+
+/** @throws DeltaStoreError TURN_FOREIGN, TURN_DAMAGED */
+export function decodeRecord(id: string, bytes: Uint8Array): TurnRecord {
+    const {version: found, tokens, head, ...rest} = parse(`Turn ${id}`, bytes) as Record<string, unknown>;
+    if (found !== version) throw new DeltaStoreError("TURN_FOREIGN", `Turn ${id} has version ${String(found)}; this build reads ${version}`);
+    const raw = Buffer.from(tokens as string, "base64");
+    return {...rest, tokens: new Uint32Array(new Uint8Array(raw).buffer), head: new Uint8Array(Buffer.from(head as string, "base64"))} as TurnRecord;
+}
+
+/** Everything of a turn that a store counts holders of. A tail is held by the newest turn of a conversation only. */
+export function objectsOf(id: string, {centres, blocks, tail}: TurnRecord, withTail: boolean): string[] {
+    return [id, ...centres, ...blocks, ...withTail ? [tail] : []];
+}
+
+/** A conversation's entry: its turns, the newest last. */
+export interface Conversation {
+    readonly name: string;
+    /** Milliseconds since 1970: when it was last saved or restored. */
+    readonly usedAt: number;
+    readonly turns: readonly TurnEntry[];
+}
+
+export interface TurnEntry {
+    readonly id: string;
+    readonly savedAt: number;
+    readonly tokens: number;
+    /** Bytes that saving it added to the store. */
+    readonly bytes: number;
+    /** Whether its tail is stored: then nothing is evaluated again when it is restored. */
+    readonly whole: boolean;
+}
+
+export function encodeConversation(conversation: Conversation): Uint8Array {
+    return Buffer.from(JSON.stringify({version, ...conversation}));
+}
+
+/** @throws DeltaStoreError TURN_FOREIGN, TURN_DAMAGED */
+export function decodeConversation(bytes: Uint8Array): Conversation {
+    const {version: found, ...conversation} = parse("A conversation", bytes) as {version: unknown} & Conversation;
+    if (found !== version) throw new DeltaStoreError("TURN_FOREIGN", `A conversation's entry has version ${String(found)}; this build reads ${version}`);
+    return conversation;
+}
+
+function parse(what: string, bytes: Uint8Array): unknown {
+    try {
+        return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString()) as unknown;
+    } catch (error) {
+        throw new DeltaStoreError("TURN_DAMAGED", `${what} is damaged: ${(error as Error).message}`, {cause: error});
+    }
+}

@@ -1,0 +1,116 @@
+import type {LlamaContextSequence, Token} from "node-llama-cpp";
+import {withSequenceLock} from "../context-lock.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../native.js";
+import {aliveness, packedWith} from "../packed-sequence.js";
+import {betweenBatches} from "../patch-runtime.js";
+import type {Tier} from "../policy/tiers.js";
+import {contextInternals, sequenceInternals} from "../runtime-internals.js";
+
+/** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
+export interface Capture extends NativeSnapshot {
+    readonly native: NativeBinding;
+    readonly tokens: Uint32Array;
+    readonly tier: Tier;
+    readonly adapter: string;
+    readonly shareable: boolean;
+    /** Idempotent. */
+    end(): void;
+}
+
+/** @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED */
+export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
+    const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
+    return await betweenBatches(sequence.context, async () => {
+        ensureAlive();
+        await packed.parking?.comeBack(sequenceInternals(sequence)._sequenceId);
+        return await captureLocked(sequence);
+    });
+}
+
+/** The same between two batches. */
+export async function captureLocked(sequence: LlamaContextSequence): Promise<Capture> {
+    const packed = packedWith(sequence), {native, tiers, sharing} = packed, {_ctx: handle} = contextInternals(sequence.context);
+    const {_sequenceId: sequenceId} = sequenceInternals(sequence);
+    const held = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1, tokens = Uint32Array.from(sequence.contextTokens.slice(0, held));
+    if (tokens.length === 0) throw new DeltaStoreError("OPTION_INVALID", "The sequence holds no tokens, so there is nothing to save");
+    const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
+    return {
+        ...snapshot, native, tokens, tier: tiers.of(sequenceId), adapter: packed.adapter(), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
+        end: () => native.endSnapshot(snapshot.handle)
+    };
+}
+
+export interface Captured {
+    readonly tokens: Uint32Array;
+    readonly tierDefinition: string;
+    readonly adapter: string;
+    readonly shareable: boolean;
+}
+
+/**
+ * Replaces what a sequence holds, and gives the number of tokens that it holds then; `captured.tokens` from there on are to be evaluated. On failure
+ * it is as it was.
+ * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
+ *     OPTION_INVALID, DISPOSED
+ */
+export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured): Promise<number> {
+    const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
+    return await withSequenceLock(sequence, () => betweenBatches(sequence.context, async () => {
+        ensureAlive();
+        const held = await bringBackLocked(sequence, parts, captured);
+        packed.parking?.forget(sequenceInternals(sequence)._sequenceId);
+        return held;
+    }));
+}
+
+/** The same between two batches, for a sequence that nobody evaluates. */
+export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured): Promise<number> {
+    const packed = packedWith(sequence), {native, tiers, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
+    const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
+    if (captured.adapter !== packed.adapter())
+        throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${captured.adapter}; the context has ${packed.adapter()}`);
+    let held: number;
+    for (;;) {
+        try {
+            held = await native.restoreSnapshot(handle, sequenceId, parts);
+            break;
+        } catch (error) {
+            if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(error);
+        }
+    }
+    if (held > captured.tokens.length) {  // rows of token predictions that were not used
+        held = captured.tokens.length;
+        handle.removeTokenCellsFromSequence(sequenceId, held, -1);
+    }
+    internals._contextTokens = [...captured.tokens.subarray(0, held)] as Token[];
+    internals._nextTokenIndex = held;
+    internals._loadedTokenPredictions = [];
+    sharing?.truncated(sequenceId, 0);
+    if (captured.shareable && captured.tierDefinition === definitionOf(tiers.of(sequenceId))) sharing?.appended(sequenceId, 0, captured.tokens.subarray(0, held));
+    pressure.touched(sequenceId);
+    return held;
+}
+
+/** What a tier says of rows: those of tiers that say the same are alike, whatever they are called. */
+export function definitionOf({name: _, ...definition}: Tier): string {
+    return JSON.stringify(definition);
+}
+
+const turnCodes: Partial<Record<string, ErrorCode>> = {
+    STATE_DAMAGED: "TURN_DAMAGED", STATE_FOREIGN: "TURN_FOREIGN", STATE_MODEL_MISMATCH: "TURN_MODEL_MISMATCH"
+};
+
+function ofTurn(error: unknown): unknown {
+    const typed = toDeltaStoreError(error);
+    if (!(typed instanceof DeltaStoreError)) return typed;
+    return new DeltaStoreError(turnCodes[typed.code] ?? typed.code, `The turn can't be restored: ${typed.message}`, {cause: error});
+}
+
+async function coded<T>(result: Promise<T>): Promise<T> {
+    try {
+        return await result;
+    } catch (error) {
+        throw toDeltaStoreError(error);
+    }
+}

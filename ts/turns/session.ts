@@ -1,0 +1,68 @@
+import type {ChatHistoryItem, LlamaChatSession} from "node-llama-cpp";
+import {EventRelay} from "lifecycle-utils";
+import {DeltaStoreError} from "../errors.js";
+import type {Restored, Turn, Turns} from "./turns.js";
+
+/** A chat whose turns are saved by themselves. */
+export interface KeptSession {
+    /** What it began with; null if the conversation is new. */
+    readonly restored: Restored | null;
+    /** A turn is stored, after each prompt. */
+    readonly onSave: EventRelay<Turn>;
+    /** A turn could not be saved: the chat goes on, and so does what was saved before. Printed as a warning if nobody listens. */
+    readonly onError: EventRelay<Error>;
+    /** Waits for what is being saved. */
+    saved(): Promise<void>;
+    /** Saves no more. Idempotent. */
+    end(): void;
+}
+
+const kept = new WeakSet<LlamaChatSession>();
+
+interface ChatData {
+    history: ChatHistoryItem[];
+}
+
+/**
+ * Continues a conversation in a chat session, if there is one of that name, and saves each turn of it from now on, beside the chat.
+ * What can't be restored is evaluated again with the next prompt, as far as its history is known.
+ * @throws DeltaStoreError as `Turns.restore`, but for TURN_NOT_FOUND; OPTION_INVALID if the session is kept already
+ */
+export async function keep(turns: Turns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {
+    if (kept.has(session)) throw new DeltaStoreError("OPTION_INVALID", "The session's turns are kept already");
+    kept.add(session);
+    const relays = {onSave: new EventRelay<Turn>(), onError: new EventRelay<Error>()};
+    let restored: Restored | null = null;
+    try {
+        restored = await turns.restore(conversation, session.sequence);
+        const {history} = (restored.data ?? {}) as Partial<ChatData>;
+        if (history !== undefined) session.setChatHistory(history);
+    } catch (error) {
+        if ((error as Partial<DeltaStoreError>).code !== "TURN_NOT_FOUND") {
+            kept.delete(session);
+            throw error;
+        }
+    }
+    let saving: Promise<void> = Promise.resolve();
+    const prompt = session.promptWithMeta, save = async () => {
+        try {
+            relays.onSave.dispatchEvent(await turns.save(conversation, session.sequence, {data: {history: session.getChatHistory()} satisfies ChatData}));
+        } catch (error) {
+            if (relays.onError.listenerCount > 0) relays.onError.dispatchEvent(error as Error);
+            else process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`);
+        }
+    };
+    session.promptWithMeta = async function (...args: Parameters<typeof prompt>) {
+        const answer = await prompt.apply(session, args);
+        const before = saving;
+        saving = Promise.all([before, save()]).then(() => undefined);
+        return answer;
+    } as typeof prompt;
+    return {
+        ...relays, restored, saved: () => saving,
+        end: () => {
+            kept.delete(session);
+            session.promptWithMeta = prompt;
+        }
+    };
+}
