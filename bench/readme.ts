@@ -1,8 +1,9 @@
-/** Puts the tables of bench/results/*.json into README.md and docs/tiers.md, between their markers: `npm run readme`. */
+/** Puts the tables of bench/results/*.json into README.md, docs/tiers.md and the example's README, between their markers: `npm run readme`. */
 import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {CacheReport, EvalReport} from "../ts/eval/report.js";
 import type {RetrievalSummary} from "../ts/eval/retrieval.js";
+import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import type {MemoryReport} from "./memory.js";
 import type {SweepPoint} from "./quality/pareto.js";
 import {SpeedFigures, type SpeedReport} from "./speed-report.js";
@@ -67,6 +68,23 @@ function sharing(): string {
     return table(["tier", "shared part", "resident, 100 sequences of 4,096 tokens", "stock F16, each its own", "less by", "with idle windows packed"], rows);
 }
 
+/** A run of examples/chat-server's load test. */
+function load(): string {
+    type Times = Record<"count" | "p50" | "p90" | "p99" | "max", number>;
+    const {clients, seconds, server, load: {milliseconds, counts}, memory} = results("chat-server-load") as {
+        clients: number; seconds: number; server: {threads: string}; load: {milliseconds: Record<string, Times>; counts: Record<string, number>};
+        memory: {limitBytes: number; highestBytes: number}
+    };
+    const names = {waited: "waited for a place", firstToken: "first token", answer: "whole answer", answerWithRetries: "with tries that were refused"};
+    const rows = Object.entries(names).map(([name, label]) => {
+        const {p50, p90, p99, max} = milliseconds[name]!;
+        return [label, ...[p50, p90, p99, max].map((time) => `${(time / 1000).toFixed(1)} s`)];
+    });
+    return table(["after", "half within", "90%", "99%", "all"], rows) + `\n\n${clients} clients for ${Math.round(seconds / 60)} minutes, ${server.threads} thread on two cores: ` +
+        `${counts.finished} answers, ${counts.aborted} that a client left, ${counts.refused} requests refused and ${counts.cut} answers cut for want of room, ` +
+        `${counts.failed} failed, ${counts.wrong} wrong. The cache held at most ${count(memory.highestBytes)} of ${count(memory.limitBytes)} bytes.`;
+}
+
 /** Points of bench:sweep. */
 function sweep(name: string): string {
     const {tokens, points} = results(name) as {tokens: number; points: SweepPoint[]};
@@ -74,12 +92,14 @@ function sweep(name: string): string {
     return table(["configuration", `less memory at ${count(tokens)} tokens by`, "KLD"], rows);
 }
 
+const firstTokenReport = () => firstTokenTables(results("first-token") as FirstTokenReport);
 const {tables} = new SpeedFigures(results("speed") as SpeedReport);
 const avx2 = new SpeedFigures(results("speed-avx2") as SpeedReport).tables.speed;
 const all = {
-    quality, retrieval, generation, memory, sharing, ...tables, avx2, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
+    quality, retrieval, generation, memory, sharing, load, ...tables, avx2,
+    firstToken: () => firstTokenReport().firstToken, sharedPrefix: () => firstTokenReport().sharedPrefix, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
 };
-for (const page of ["README.md", "docs/tiers.md"]) {
+for (const page of ["README.md", "docs/tiers.md", "examples/chat-server/README.md"]) {
     const file = path.join(root, page);
     let text = readFileSync(file, "utf8");
     for (const [name, render] of Object.entries(all))
