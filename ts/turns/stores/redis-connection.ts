@@ -1,0 +1,111 @@
+import {DeltaStoreError} from "../../errors.js";
+
+/** With numbers and blobs as they come: no blob is taken for text. */
+export type Reply = Buffer | number | string | null | Reply[];
+
+/** What is used of @redis/client's. */
+interface Client {
+    connect(): Promise<unknown>;
+    sendCommand(args: readonly (string | Buffer)[], options: object): Promise<unknown>;
+    on(event: "error", listener: () => void): unknown;
+    destroy(): void;
+}
+
+type ClientModule = typeof import("@redis/client");
+
+/** Milliseconds that an answer may take, and more for each byte that is sent before: 1 MB a second. */
+const patience = 5000, patiencePerByte = 0.001;
+
+/** A connection that is made again by the first call after it was lost: the calls that it was lost with fail at once. */
+export class RedisConnection {
+    readonly #module: ClientModule;
+    readonly #url: string;
+    #current: {readonly client: Client; readonly ready: Promise<unknown>} | undefined;
+    #bytesUnderWay = 0;
+
+    /** @throws DeltaStoreError STORE_FAILED without @redis/client, OPTION_INVALID for what is no URL of a server */
+    static async to(url: string): Promise<RedisConnection> {
+        let module: ClientModule;
+        try {
+            module = await import("@redis/client");
+        } catch (error) {
+            throw new DeltaStoreError("STORE_FAILED", "A store on Redis needs the package @redis/client: npm install @redis/client", {cause: error});
+        }
+        const connection = new RedisConnection(module, url);
+        try {
+            connection.#create();
+        } catch (error) {
+            throw new DeltaStoreError("OPTION_INVALID", `The store's url is no Redis server's: ${(error as Error).message}. ` +
+                "Allowed are redis://, rediss:// and unix:// URLs.", {cause: error});
+        }
+        return connection;
+    }
+
+    private constructor(module: ClientModule, url: string) {
+        this.#module = module;
+        this.#url = url;
+    }
+
+    async send(args: readonly (string | Buffer)[]): Promise<Reply> {
+        const bytes = args.reduce((sum, {length}) => sum + length, 0);
+        this.#bytesUnderWay += bytes;
+        const limit = patience + patiencePerByte * this.#bytesUnderWay;
+        const {client, ready} = this.#current ??= this.#connect();
+        let timer: NodeJS.Timeout | undefined;
+        const late = new Promise<never>((_, reject) => {
+            timer = setTimeout(() => reject(new Error(`there was no answer for ${Math.round(limit / 1000)} s`)), limit);
+        });
+        const typeMapping = {[this.#module.RESP_TYPES.BLOB_STRING]: Buffer};
+        try {
+            return await Promise.race([ready.then(() => client.sendCommand(args, {typeMapping})), late]) as Reply;
+        } catch (error) {
+            if (!(error instanceof this.#module.ErrorReply)) this.#drop(client);
+            throw error;
+        } finally {
+            clearTimeout(timer);
+            this.#bytesUnderWay -= bytes;
+        }
+    }
+
+    /** Without waiting for answers. */
+    close(): void {
+        if (this.#current !== undefined) this.#drop(this.#current.client);
+    }
+
+    #connect(): {client: Client; ready: Promise<unknown>} {
+        const client = this.#create();
+        // Not at once: the client itself is about to tell its calls why they fail.
+        client.on("error", () => {
+            this.#forget(client);
+            queueMicrotask(() => this.#drop(client));
+        });
+        const ready = client.connect();
+        ready.catch(() => this.#drop(client));
+        return {client, ready};
+    }
+
+    #create(): Client {
+        return this.#module.createClient({
+            url: this.#url, RESP: 2, maintNotifications: "disabled", disableOfflineQueue: true,
+            socket: {reconnectStrategy: false, connectTimeout: 3000}
+        }) as Client;
+    }
+
+    #forget(client: Client): void {
+        if (this.#current?.client === client) this.#current = undefined;
+    }
+
+    #drop(client: Client): void {
+        this.#forget(client);
+        try {
+            client.destroy();
+        } catch {
+            // Older clients throw if they are not connected.
+        }
+    }
+}
+
+/** Whether the server runs no script that it doesn't know. */
+export function isScriptUnknown(error: unknown): boolean {
+    return error instanceof Error && error.message.startsWith("NOSCRIPT");
+}
