@@ -96,6 +96,15 @@ t.test("a limit that no context can live with", async (t) => {
     const sequence = context.getSequence();
     for (const length of [1, 100]) t.equal(await codeOf(generate(sequence, randomTokens(length, 1), 1)), "POOL_LIMIT_REACHED");
     t.match(store.stats(context), {tokens: 0, pages: 0});
+
+    const {message} = await rejection(generate(sequence, randomTokens(1, 1), 1));
+    const missing = Number(/needs at least (\d+) bytes more/.exec(message)?.[1]);
+    for (const [more, tokens] of [[missing - 1, 0], [missing, 1]] as const) {
+        await attach(llama, {policy: {pool: {limit: 4096 + more}}});
+        const larger = (await createContext(model, undefined)).getSequence();
+        await generate(larger, randomTokens(1, 1), 1).catch(() => undefined);
+        t.equal(larger.nextTokenIndex, tokens, `with ${more} bytes more`);
+    }
 });
 
 t.test("an error that node-llama-cpp's estimates meet first is logged once", async (t) => {
