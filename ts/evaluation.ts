@@ -1,7 +1,7 @@
 import {DisposedError, type LlamaContext} from "node-llama-cpp";
 import {DeltaStoreError, type ErrorCode} from "./errors.js";
 import type {Packed} from "./packed-context.js";
-import {contextInternals, partOf, type ContextInternals, type DecodeRequest} from "./runtime-internals.js";
+import {contextInternals, partOf, sequenceInternals, type ContextInternals, type DecodeRequest} from "./runtime-internals.js";
 import type {Parking} from "./turns/parking.js";
 
 type Decode = ContextInternals["_decodeTokens"];
@@ -44,10 +44,17 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
 
     /** Of a parked sequence: what does not come back is evaluated again. */
     const comeBack = async (parking: Parking) => {
-        const tokens = packed.sequences.get(sequenceId)?.deref()?.contextTokens.slice(0, first) ?? [];
-        const held = await between(() => parking.unpark(sequenceId));
-        const lost = {...request, firstTokenSequenceIndex: held, tokens: tokens.slice(held), logits: Array<unknown>(tokens.length).fill(undefined).slice(held)};
-        if (lost.tokens.length > 0) await decode.call(contextInternals(context), lost, () => undefined);
+        const lost = await between(async () => {
+            if (gone()) throw new DisposedError();
+            return await parking.comeBackInPart(sequenceId);
+        });
+        if (lost.length === 0) return;
+        const {afterBatchAction: _, ...others} = request as DecodeRequest & {afterBatchAction?: unknown};
+        const again = {...others, firstTokenSequenceIndex: first - lost.length, tokens: lost, logits: lost.map(() => undefined)};
+        await evaluatePacked(context, packed, again, () => undefined, decode, between);
+        const internals = sequenceInternals(packed.sequences.get(sequenceId)!.deref()!);
+        internals._contextTokens = internals._contextTokens.concat(lost);
+        internals._nextTokenIndex = first;
     };
 
     return await pressure.during(sequenceId, end, async () => {

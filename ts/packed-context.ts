@@ -59,7 +59,7 @@ function pack(context: AddonContext, native: NativeBinding, policy: Policy, own:
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
     const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
         turns: () => store.policyTurns(), between: (work) => store.between(context, work), sequence: (sequenceId) => sequencesById.get(sequenceId)?.deref(),
-        pressure, sharing, emit
+        native, pressure, sharing, emit
     });
     pressure.parking = parking;
     return {

@@ -60,15 +60,20 @@ export function patchRuntime(): void {
     sequences._decodeTokens = async function (tokens, logits, priority, meter, contextShift, ...others) {
         const now = replacements.get(this) ?? 0;
         if ((begunAt.get(contextShift) ?? now) !== now)
-            throw new DeltaStoreError("OPTION_INVALID", "The evaluation can't go on: store.fork has put other tokens in place of those that it went on from");
+            throw new DeltaStoreError("OPTION_INVALID", "The evaluation can't go on: store.fork or a restored turn has put other tokens in place of those that it went on from");
         begunAt.set(contextShift, now);
         return await decodeStep.call(this, tokens, logits, priority, meter, contextShift, ...others);
     };
 
     const erase = sequences._eraseContextTokenRanges;
-    sequences._eraseContextTokenRanges = async function (ranges, options) {
-        const {context} = this as unknown as LlamaContextSequence, parking = packedOf(contextInternals(context)._ctx)?.parking;
-        if (parking?.has(this._sequenceId)) await betweenBatches(context, () => parking.comeBack(this._sequenceId));
+    sequences._eraseContextTokenRanges = async function (ranges, options = {}) {
+        const sequence = this as unknown as LlamaContextSequence, {context} = sequence, parking = packedOf(contextInternals(context)._ctx)?.parking;
+        const drops = (ranges as {start: number; end: number}[]).some(({start, end}) => start !== end && Math.min(start, end) <= 0);
+        // Where the first token goes, node-llama-cpp empties the sequence and evaluates what is left.
+        if (parking?.has(this._sequenceId) && !drops) {
+            const lost = await betweenBatches(context, () => parking.comeBackInPart(this._sequenceId));
+            if (lost.length > 0) await sequence.evaluateWithoutGeneratingNewTokens(lost, {_skipLock: (options as {skipLock?: boolean}).skipLock ?? false} as object);
+        }
         await erase.call(this, ranges, options);
     };
 

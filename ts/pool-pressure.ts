@@ -93,9 +93,9 @@ export class PoolPressure {
     /** One step; false if there is nothing left to give up. */
     async giveUp(): Promise<boolean> {
         if (this.#dropPrefix()) return true;
-        for (const sequenceId of this.parking === null ? [] : this.#idle())
+        for (const sequenceId of this.#parkable())
             if (await this.parking!.park(sequenceId, (work) => work())) return true;
-        for (const sequenceId of this.#policy.pressure === null ? [] : this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
+        for (const sequenceId of this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
         return false;
     }
 
@@ -104,16 +104,22 @@ export class PoolPressure {
         const wanted = sequenceIds.map((id) => ({id, tokens: this.#busy.get(id)!.end - 1 - this.#context.getSequenceKvCacheMaxPosition(id)}))
             .filter(({tokens}) => tokens > this.#batchSize);
         if (wanted.length === 0) return false;
-        const idle = new Set(this.#idle()), {sequences, stockBytes, tokens: held} = this.#native.stats(this.#context);
+        const idle = new Set([...this.#idle(), ...this.#parkable()]), {sequences, stockBytes, tokens: held} = this.#native.stats(this.#context);
         let least = 0;
         for (const {id, residentBytes} of sequences) least += residentBytes * (idle.has(id) ? this.parking === null ? this.#tiers.least(id) : 0 : 1);
         const bytesOf = ({id, tokens}: {id: number; tokens: number}) => held === 0 ? 0 : stockBytes / held * tokens * bitsOf(this.#tiers.of(id)) / 32;
         return wanted.some((one) => least + bytesOf(one) > this.#policy.poolLimitBytes);
     }
 
+    /** Those that are idle for longest first: nothing of them is lost, so that the shorter of two times will do. */
+    #parkable(): number[] {
+        const {pressure, turns} = this.#policy;
+        return this.parking === null ? [] : this.idleFor(Math.min((pressure ?? defaultPressure).idle, turns!.park!));
+    }
+
     /** Those idle for longest first; none if the policy gives up none. */
     #idle(): number[] {
         const {pressure} = this.#policy;
-        return pressure === null && this.parking === null ? [] : this.idleFor((pressure ?? defaultPressure).idle);
+        return pressure === null ? [] : this.idleFor(pressure.idle);
     }
 }

@@ -168,6 +168,7 @@ export class DeltaStore {
         const ensureAlive = aliveness(packed, sequence);
         await betweenBatches(sequence.context, async () => {
             ensureAlive();
+            await packed.parking?.comeBack(sequenceInternals(sequence)._sequenceId);
             await packed.tiers.choose(sequenceInternals(sequence)._sequenceId, name);
         });
     }
@@ -200,12 +201,14 @@ export class DeltaStore {
             const [from, to] = both as [SequenceInternals, SequenceInternals];
             await packed.parking?.comeBack(from._sequenceId);
             packed.tiers.emptied(to._sequenceId);
-            for (let failure; (failure = packed.native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo)) !== null;) {
-                if (await packed.pressure.giveUp()) continue;
-                const error = new DeltaStoreError(failure.code as ErrorCode, failure.message);
-                packed.emit({type: "refuse", sequenceId: to._sequenceId, error});
-                throw error;
-            }
+            await packed.pressure.during(from._sequenceId, 0, async () => {  // the source is not what is given up
+                for (let failure; (failure = packed.native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo)) !== null;) {
+                    if (await packed.pressure.giveUp()) continue;
+                    const error = new DeltaStoreError(failure.code as ErrorCode, failure.message);
+                    packed.emit({type: "refuse", sequenceId: to._sequenceId, error});
+                    throw error;
+                }
+            });
             packed.parking?.forget(to._sequenceId);
             packed.sharing?.copied(from._sequenceId, to._sequenceId, upTo);
             packed.pressure.touched(to._sequenceId);

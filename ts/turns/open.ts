@@ -24,14 +24,20 @@ export interface TurnsOptions {
 
 const optionNames = ["store", "key", "history", "ttl", "budget"] as const satisfies (keyof TurnsOptions)[];
 
-/** @throws DeltaStoreError OPTION_INVALID, STORE_FAILED */
+/** @throws DeltaStoreError OPTION_INVALID, STORE_FAILED, STORE_KEY_WRONG */
 export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | null): Promise<Turns> {
     const {store = policy?.store, key = process.env["DELTASTORE_KEY"] || undefined, ...limits} = checkOptions(options);
     if (store === undefined) throw invalid("Turns need a place: give `store`, a folder or a Redis URL, or set `turns.store` in the policy");
     const {history, ttl, budget} = {...defaultTurns, ...policy, ...limits}, seal = new Seal(key === undefined ? null : keyBytes(key));
     const opened = typeof store === "string" ? await openStore(store) : store;
     const turns = new Turns(opened, seal, {history, ttl, budget});
-    if (ttl < Infinity || budget < Infinity) await turns.collectGarbage();
+    try {
+        await turns.requireKey();
+        if (ttl < Infinity || budget < Infinity) await turns.collectGarbage();
+    } catch (error) {
+        if (typeof store === "string") await opened.close();
+        throw error;
+    }
     return turns;
 }
 

@@ -1,6 +1,7 @@
-import type {LlamaContextSequence} from "node-llama-cpp";
+import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
+import type {NativeBinding} from "../native.js";
 import type {PoolPressure} from "../pool-pressure.js";
 import type {PrefixSharing} from "../prefix-sharing.js";
 import {sequenceInternals, type AddonContext} from "../runtime-internals.js";
@@ -16,6 +17,7 @@ export interface ParkingHooks {
     /** Runs its argument between two batches. */
     between<R>(work: () => Promise<R>): Promise<R>;
     sequence(sequenceId: number): LlamaContextSequence | undefined;
+    readonly native: NativeBinding;
     readonly pressure: PoolPressure;
     readonly sharing: PrefixSharing | null;
     emit(event: CacheEvent): void;
@@ -56,11 +58,13 @@ export class Parking {
      * @param between runs its argument between two batches
      */
     async park(sequenceId: number, between: <R>(work: () => Promise<R>) => Promise<R>): Promise<boolean> {
-        const {pressure, sharing} = this.#hooks, sequence = this.#hooks.sequence(sequenceId);
+        const {native, pressure, sharing} = this.#hooks, sequence = this.#hooks.sequence(sequenceId);
         if (sequence === undefined || sequence.disposed || this.has(sequenceId) || this.#leaving.has(sequenceId) || sequence.nextTokenIndex < fewestTokens) return false;
+        const used = pressure.lastUse(sequenceId);
+        if (used === undefined) return false;
         this.#leaving.add(sequenceId);
         try {
-            const turns = await this.#hooks.turns(), name = parkedName(), used = pressure.lastUse(sequenceId);
+            const turns = await this.#hooks.turns(), name = parkedName();
             const captured = await between(() => captureLocked(sequence));
             try {
                 await turns.park(name, captured);
@@ -68,12 +72,13 @@ export class Parking {
                 captured.end();
             }
             return await between(async () => {
-                if (sequence.disposed || pressure.lastUse(sequenceId) !== used || used === undefined) {
+                if (sequence.disposed || pressure.lastUse(sequenceId) !== used) {
                     await turns.delete(name);
                     return false;
                 }
                 sharing?.truncated(sequenceId, 0);
-                this.#context.removeTokenCellsFromSequence(sequenceId, 0, -1);
+                native.clearSequence(this.#context, sequenceId);  // not as one that is emptied, which would begin anew with its first tier
+                pressure.emptied(sequenceId);
                 this.#parked.set(sequenceId, name);
                 this.#hooks.emit({type: "park", sequenceId, tokens: captured.tokens.length});
                 return true;
@@ -112,14 +117,24 @@ export class Parking {
      * @throws DeltaStoreError TURN_DAMAGED: the sequence holds what came back
      */
     async comeBack(sequenceId: number): Promise<void> {
+        const lost = await this.comeBackInPart(sequenceId);
+        if (lost.length === 0) return;
+        throw new DeltaStoreError("TURN_DAMAGED", `The newest ${lost.length} tokens of a parked sequence did not come back from the store; evaluate them again`);
+    }
+
+    /** The same, but gives the tokens that did not come back. */
+    async comeBackInPart(sequenceId: number): Promise<Token[]> {
         const sequence = this.has(sequenceId) ? this.#hooks.sequence(sequenceId) : undefined;
-        if (sequence === undefined) return;
-        const held = await this.unpark(sequenceId), internals = sequenceInternals(sequence);
-        if (held >= internals._nextTokenIndex) return;
-        const lost = internals._nextTokenIndex - held;
+        if (sequence === undefined) return [];
+        return this.#keepOnly(sequence, await this.unpark(sequenceId));
+    }
+
+    /** The sequence's tokens are the first `held`; gives the others. */
+    #keepOnly(sequence: LlamaContextSequence, held: number): Token[] {
+        const internals = sequenceInternals(sequence), lost = internals._contextTokens.slice(held) as Token[];
         internals._contextTokens = internals._contextTokens.slice(0, held);
-        internals._nextTokenIndex = held;
-        throw new DeltaStoreError("TURN_DAMAGED", `The newest ${lost} tokens of a parked sequence did not come back from the store; evaluate them again`);
+        internals._nextTokenIndex = internals._contextTokens.length;
+        return lost;
     }
 
     /** The sequence is emptied, or gets other rows. */

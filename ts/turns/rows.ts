@@ -3,7 +3,7 @@ import {withSequenceLock} from "../context-lock.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../native.js";
 import {aliveness, packedWith} from "../packed-sequence.js";
-import {betweenBatches} from "../patch-runtime.js";
+import {betweenBatches, endEvaluations} from "../patch-runtime.js";
 import type {Tier} from "../policy/tiers.js";
 import {contextInternals, sequenceInternals} from "../runtime-internals.js";
 
@@ -49,22 +49,34 @@ export interface Captured {
 }
 
 /**
- * Replaces what a sequence holds, and gives the number of tokens that it holds then; `captured.tokens` from there on are to be evaluated. On failure
- * it is as it was.
+ * Replaces what a sequence holds, and gives the number of tokens that had to be evaluated again. Evaluations under way of what it held end. On
+ * failure it is as it was, or holds what came before the tokens that could not be evaluated.
  * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
  *     OPTION_INVALID, DISPOSED
  */
 export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured): Promise<number> {
     const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
-    return await withSequenceLock(sequence, () => betweenBatches(sequence.context, async () => {
-        ensureAlive();
-        const held = await bringBackLocked(sequence, parts, captured);
-        packed.parking?.forget(sequenceInternals(sequence)._sequenceId);
-        return held;
-    }));
+    return await withSequenceLock(sequence, async () => {
+        const held = await betweenBatches(sequence.context, async () => {
+            ensureAlive();
+            const held = await bringBackLocked(sequence, parts, captured);
+            packed.parking?.forget(sequenceInternals(sequence)._sequenceId);
+            endEvaluations(sequence);
+            return held;
+        });
+        const rest = [...captured.tokens.subarray(held)] as Token[];
+        if (rest.length > 0) await sequence.evaluateWithoutGeneratingNewTokens(rest, underItsLock);
+        return rest.length;
+    });
 }
 
-/** The same between two batches, for a sequence that nobody evaluates. */
+/** Of node-llama-cpp's evaluations: whoever asks for them has the sequence's lock. */
+export const underItsLock = {_skipLock: true} as object;
+
+/**
+ * The same between two batches, for a sequence that nobody evaluates; gives the number of tokens that it holds then: the others are yet to be
+ * evaluated.
+ */
 export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured): Promise<number> {
     const packed = packedWith(sequence), {native, tiers, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
     const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;

@@ -1,7 +1,10 @@
+import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {SnapshotParts} from "../native.js";
+import {requireSequence} from "../packed-sequence.js";
 import {decodeConversation, decodeRecord, encodeConversation, encodeRecord, objectsOf, type Conversation, type TurnEntry, type TurnRecord} from "./record.js";
+import {didYouMean, quoteList} from "../policy/nearest.js";
 import {isLost, isParked} from "./parked-name.js";
 import {bringBack, capture, definitionOf, type Capture, type Captured} from "./rows.js";
 import type {Coding, Seal} from "./seal.js";
@@ -10,6 +13,9 @@ import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
 
 /** How many blocks are in memory at once while they are named; one is some 300 KB for a model of 135M parameters. */
 const blocksAtOnce = 8;
+
+/** Conversations that are opened to find out whether the key is theirs: a damaged one says nothing. */
+const mostKeyTries = 8;
 
 /** A turn that a conversation can go back to. */
 export type Turn = TurnEntry;
@@ -79,19 +85,23 @@ export class Turns {
      * evaluated meanwhile is not part of the turn. Resolves once the turn is stored, whatever becomes of the process then.
      * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, an empty one, or `data` that JSON can't say; OUT_OF_MEMORY; DISPOSED
      */
-    async save(conversation: string, sequence: LlamaContextSequence, {data = null}: SaveOptions = {}): Promise<Turn> {
+    async save(conversation: string, sequence: LlamaContextSequence, options: SaveOptions = {}): Promise<Turn> {
         requireName(conversation);
+        requireOptions("save", options, ["data"]);
+        const {data = null} = options;
         requireData(data);
-        const before = this.#saving.get(conversation);
-        const captured = await capture(sequence);
+        requireSequence(sequence);
+        const before = this.#saving.get(conversation), capturing = capture(sequence);
         const saving = (async () => {
+            await before?.catch(() => undefined);  // a turn that was asked for later is not to be the older one
+            const captured = await capturing;
             try {
-                await before?.catch(() => undefined);
                 return await this.#save(conversation, captured, data, this.#limits.history);
             } finally {
                 captured.end();
             }
         })();
+        capturing.catch(() => undefined);  // `saving` tells
         this.#saving.set(conversation, saving);
         try {
             return await saving;
@@ -178,20 +188,30 @@ export class Turns {
      * @throws DeltaStoreError TURN_NOT_FOUND; TURN_DAMAGED, TURN_FOREIGN, STORE_KEY_WRONG: no turn that can be read; TURN_MODEL_MISMATCH; STATE_FORMAT_MISMATCH: the
      *     context keeps rows F16 and the turn's are packed, or the other way round; STATE_TOO_LARGE; POOL_LIMIT_REACHED, OUT_OF_MEMORY; OPTION_INVALID; DISPOSED
      */
-    async restore(conversation: string, sequence: LlamaContextSequence, {turn: wanted}: RestoreOptions = {}): Promise<Restored> {
-        const found = await this.#find(conversation), damaged: {turn: string; error: DeltaStoreError}[] = [];
-        const choices = wanted === undefined ? [...found.turns].reverse() : [turnOf(found, wanted)];
-        for (const turn of choices) {
-            try {
-                const {record, evaluated} = await this.#restore(turn, sequence);
-                await this.#touch(conversation);
-                return {turn, data: record.data, evaluated, damaged};
-            } catch (error) {
-                if (!(error instanceof DeltaStoreError) || !["TURN_DAMAGED", "TURN_FOREIGN"].includes(error.code)) throw error;
-                damaged.push({turn: turn.id, error});
+    async restore(conversation: string, sequence: LlamaContextSequence, options: RestoreOptions = {}): Promise<Restored> {
+        requireOptions("restore", options, ["turn"]);
+        requireSequence(sequence);
+        for (;;) {
+            const found = await this.#find(conversation), damaged: {turn: string; error: DeltaStoreError}[] = [];
+            const choices = options.turn === undefined ? [...found.turns].reverse() : [turnOf(found, options.turn)];
+            for (const turn of choices) {
+                try {
+                    const {record, evaluated} = await this.#restore(turn, sequence);
+                    await this.#touch(conversation);
+                    return {turn, data: record.data, evaluated, damaged};
+                } catch (error) {
+                    if (!isDamage(error)) throw error;
+                    if (!await this.#has(conversation, turn)) break;
+                    damaged.push({turn: turn.id, error});
+                }
             }
+            if (damaged.length === choices.length) throw damaged[0]!.error;
         }
-        throw damaged[0]!.error;
+    }
+
+    /** Whether a turn that was read just now is still one of the conversation's: else somebody dropped it meanwhile, and it is no wonder that it is gone. */
+    async #has(conversation: string, {id}: TurnEntry): Promise<boolean> {
+        return (await this.#read(conversation)).conversation?.turns.some((turn) => turn.id === id) ?? false;
     }
 
     async #load(turn: TurnEntry): Promise<{record: TurnRecord; parts: SnapshotParts}> {
@@ -206,10 +226,7 @@ export class Turns {
     async #restore(turn: TurnEntry, sequence: LlamaContextSequence): Promise<{record: TurnRecord; evaluated: number}> {
         const {record, parts} = await this.#load(turn);
         const {tokens, adapter, shareable, tier} = record;
-        const held = await bringBack(sequence, parts, {tokens, adapter, shareable, tierDefinition: tier.definition});
-        const rest = [...tokens.subarray(held)] as Parameters<typeof sequence.evaluate>[0];
-        if (rest.length > 0) await sequence.evaluateWithoutGeneratingNewTokens(rest);
-        return {record, evaluated: rest.length};
+        return {record, evaluated: await bringBack(sequence, parts, {tokens, adapter, shareable, tierDefinition: tier.definition})};
     }
 
     /**
@@ -228,6 +245,16 @@ export class Turns {
         return summaries.sort((a, b) => b.usedAt.getTime() - a.usedAt.getTime());
     }
 
+    /** The newest turn that can be read and what was kept with it, without restoring it; null if there is none. */
+    async newest(conversation: string): Promise<{turn: Turn; data: unknown} | null> {
+        const turns = (await this.#readAnyhow(conversation)).conversation?.turns ?? [];
+        for (const turn of [...turns].reverse()) {
+            const record = await this.#record(turn.id).catch(() => null);
+            if (record !== null) return {turn, data: record.data};
+        }
+        return null;
+    }
+
     /** The turns of a conversation, the newest last. @throws DeltaStoreError TURN_NOT_FOUND */
     async history(conversation: string): Promise<readonly Turn[]> {
         return (await this.#find(conversation)).turns;
@@ -237,15 +264,22 @@ export class Turns {
      * Begins a conversation with the turns of another up to `turn`, or all of them. Nothing is copied. Replaces what the name stood for.
      * @throws DeltaStoreError TURN_NOT_FOUND, OPTION_INVALID
      */
-    async fork(conversation: string, name: string, {turn}: RestoreOptions = {}): Promise<void> {
+    async fork(conversation: string, name: string, options: RestoreOptions = {}): Promise<void> {
         requireName(name);
+        requireOptions("fork", options, ["turn"]);
+        const {turn} = options;
         if (name === conversation) throw new DeltaStoreError("OPTION_INVALID", `A conversation can't be forked to its own name, ${JSON.stringify(name)}`);
         for (;;) {
             const {key: sourceKey, raw: source, conversation: found} = await this.#read(conversation);
             if (found === undefined) throw notFound(conversation);
             const end = turn === undefined ? found.turns.length : found.turns.indexOf(turnOf(found, turn)) + 1, turns = found.turns.slice(0, end);
             const {key, raw, conversation: old} = await this.#readAnyhow(name), held: string[] = [];
-            for (const one of turns) held.push(...objectsOf(one.id, await this.#record(one.id), one.whole));
+            try {
+                for (const one of turns) held.push(...objectsOf(one.id, await this.#record(one.id), one.whole));
+            } catch (error) {
+                if (isDamage(error) && !await this.#isStill(sourceKey, source)) continue;
+                throw error;
+            }
             const refusal = await this.#store.step({
                 expect: [[sourceKey, source!], [key, raw ?? null]],
                 put: [[key, await this.#seal.sealEntry(key, encodeConversation({name, usedAt: Date.now(), turns}))]],
@@ -254,6 +288,12 @@ export class Turns {
             if (refusal === null) return;
             if (refusal.refused === "missing") throw new DeltaStoreError("TURN_DAMAGED", `${JSON.stringify(conversation)} lacks objects: ${refusal.objects.join(", ")}`);
         }
+    }
+
+    /** Whether an entry is as it was read. */
+    async #isStill(key: string, raw: Uint8Array | undefined): Promise<boolean> {
+        const now = await this.#store.get(key);
+        return now !== undefined && raw !== undefined && Buffer.compare(now, raw) === 0;
     }
 
     /** Whether there was such a conversation. */
@@ -268,6 +308,9 @@ export class Turns {
 
     /** Drops conversations that are past their time or, the longest unused first, above the budget. */
     async collectGarbage(limits: {ttl?: number; budget?: number} = {}): Promise<{conversations: number; bytes: number}> {
+        requireOptions("collectGarbage", limits, ["ttl", "budget"]);
+        for (const [name, value] of Object.entries(limits))
+            if (typeof value !== "number" || !(value >= 0)) throw invalid(`${name} is ${inspect(value, {depth: 0})}; allowed is a number of at least 0`);
         return await this.#collect({...this.#limits, ...limits}, null);
     }
 
@@ -341,8 +384,23 @@ export class Turns {
     }
 
     async #read(name: string): Promise<{key: string; raw: Uint8Array | undefined; conversation: Conversation | undefined}> {
+        requireName(name);
         const key = this.#keyOf(name), raw = await this.#store.get(key);
-        return {key, raw, conversation: raw === undefined ? undefined : decodeConversation(await this.#seal.openEntry(key, raw))};
+        return {key, raw, conversation: raw === undefined ? undefined : decodeConversation(await named(this.#seal.openEntry(key, raw)))};
+    }
+
+    /** @internal @throws DeltaStoreError STORE_KEY_WRONG: there are conversations, and the first of them are of another key */
+    async requireKey(): Promise<void> {
+        let wrong: unknown, tried = 0;
+        for await (const key of this.#store.keys("conversation:")) {
+            const raw = await this.#store.get(key);
+            if (raw === undefined) continue;
+            const error: unknown = await this.#seal.openEntry(key, raw).then(() => undefined, (error: unknown) => error);
+            if ((error as Partial<DeltaStoreError> | undefined)?.code !== "STORE_KEY_WRONG") return;
+            wrong ??= error;
+            if (++tried === mostKeyTries) break;
+        }
+        if (wrong !== undefined) throw wrong;
     }
 
     /** A damaged entry is as good as none: whoever saves or deletes replaces it. */
@@ -380,7 +438,7 @@ export class Turns {
         return await Promise.all(objects.map(async (sealed, index) => {
             const name = names[index]!;
             if (sealed === undefined) throw new DeltaStoreError("TURN_DAMAGED", `Object ${name} is missing`);
-            return await this.#seal.openObject(name, sealed);
+            return await named(this.#seal.openObject(name, sealed));
         }));
     }
 
@@ -393,13 +451,13 @@ export class Turns {
     async #heldBy(turns: readonly TurnEntry[]): Promise<string[]> {
         const held: string[] = [];
         for (const {id, whole} of turns)
-            held.push(...await this.#record(id).then((record) => objectsOf(id, record, whole), () => [id]));
+            held.push(...await this.#record(id).then((record) => objectsOf(id, record, whole), unlessDamaged([id])));
         return held;
     }
 
     async #tailsOf(turns: readonly TurnEntry[]): Promise<string[]> {
         const tails: string[] = [];
-        for (const {id, whole} of turns) if (whole) await this.#record(id).then(({tail}) => tails.push(tail), () => undefined);
+        for (const {id, whole} of turns) if (whole) tails.push(...await this.#record(id).then(({tail}) => [tail], unlessDamaged<string[]>([])));
         return tails;
     }
 
@@ -416,6 +474,38 @@ function codingOf({tier}: Capture): Coding {
     return tier.format === "f16" ? "none" : "entropy";
 }
 
+/** Names come from the key, so what is found under its name was stored with this one. */
+async function named<T>(opened: Promise<T>): Promise<T> {
+    try {
+        return await opened;
+    } catch (error) {
+        if ((error as Partial<DeltaStoreError>).code !== "STORE_KEY_WRONG") throw error;
+        throw new DeltaStoreError("TURN_DAMAGED", `${(error as Error).message}; its name is one of the given key's, so it is damaged`, {cause: error});
+    }
+}
+
+function isDamage(error: unknown): error is DeltaStoreError {
+    return error instanceof DeltaStoreError && ["TURN_DAMAGED", "TURN_FOREIGN"].includes(error.code);
+}
+
+function unlessDamaged<T>(instead: T): (error: unknown) => T {
+    return (error) => {
+        if (isDamage(error)) return instead;
+        throw error;
+    };
+}
+
+function invalid(message: string): DeltaStoreError {
+    return new DeltaStoreError("OPTION_INVALID", message);
+}
+
+function requireOptions(method: string, options: unknown, allowed: readonly string[]): void {
+    if (typeof options !== "object" || options === null || Array.isArray(options))
+        throw invalid(`${method}'s options are ${inspect(options, {depth: -1})}; allowed is an object with ${quoteList(allowed)}`);
+    for (const name of Object.keys(options))
+        if (!allowed.includes(name)) throw invalid(`${method} has no option ${JSON.stringify(name)}; allowed are ${quoteList(allowed)}${didYouMean(name, allowed)}`);
+}
+
 function notFound(name: string): DeltaStoreError {
     return new DeltaStoreError("TURN_NOT_FOUND", `There is no conversation ${JSON.stringify(name)}`);
 }
@@ -428,7 +518,7 @@ function turnOf({name, turns}: Conversation, id: string): TurnEntry {
 
 function requireName(name: unknown): void {
     if (typeof name !== "string" || name === "")
-        throw new DeltaStoreError("OPTION_INVALID", `A conversation's name is ${JSON.stringify(name)}; allowed is a string that is not empty`);
+        throw invalid(`A conversation's name is ${inspect(name, {depth: 0})}; allowed is a string that is not empty`);
 }
 
 function requireData(data: unknown): void {
