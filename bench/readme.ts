@@ -1,4 +1,4 @@
-/** Puts the tables of bench/results/*.json into README.md, docs/tiers.md and the example's README, between their markers: `npm run readme`. */
+/** Puts the tables of bench/results/*.json into README.md, docs/*.md and the example's README, between their markers: `npm run readme`. */
 import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {CacheReport, EvalReport} from "../ts/eval/report.js";
@@ -9,6 +9,7 @@ import type {SweepPoint} from "./quality/pareto.js";
 import {SpeedFigures, type SpeedReport} from "./speed-report.js";
 import {count, mib, table} from "./support/format.js";
 import {dist, root} from "./support/package.js";
+import {turnsTables, type TurnsReport} from "./turns-report.js";
 
 const results = (name: string) => JSON.parse(readFileSync(path.join(root, "bench/results", `${name}.json`), "utf8"));
 
@@ -92,14 +93,16 @@ function sweep(name: string): string {
     return table(["configuration", `less memory at ${count(tokens)} tokens by`, "KLD"], rows);
 }
 
+const turnsReport = () => turnsTables(results("turns") as TurnsReport);
 const firstTokenReport = () => firstTokenTables(results("first-token") as FirstTokenReport);
 const {tables} = new SpeedFigures(results("speed") as SpeedReport);
 const avx2 = new SpeedFigures(results("speed-avx2") as SpeedReport).tables.speed;
 const all = {
     quality, retrieval, generation, memory, sharing, load, ...tables, avx2,
+    turns: () => turnsReport().turns, histories: () => turnsReport().histories, waking: () => turnsReport().waking,
     firstToken: () => firstTokenReport().firstToken, sharedPrefix: () => firstTokenReport().sharedPrefix, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
 };
-for (const page of ["README.md", "docs/tiers.md", "examples/chat-server/README.md"]) {
+for (const page of ["README.md", "docs/tiers.md", "docs/turns.md", "examples/chat-server/README.md"]) {
     const file = path.join(root, page);
     let text = readFileSync(file, "utf8");
     for (const [name, render] of Object.entries(all))

@@ -18,6 +18,7 @@ type Modules = {
     "index.js": typeof import("../../ts/index.js");
     "load-native.js": typeof import("../../ts/load-native.js");
     "models/fetch.js": typeof import("../../ts/models/fetch.js");
+    "turns/stores/memory.js": typeof import("../../ts/turns/stores/memory.js");
 };
 
 /** A module of the built package. */

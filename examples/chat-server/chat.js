@@ -33,6 +33,7 @@ export class Chat {
     #chatWrapper;
     #prefix;
     #seats;
+    #turns;
     /** The longest unused first. @type {Map<string, Conversation>} */
     #conversations = new Map();
     #started = 0;
@@ -45,23 +46,24 @@ export class Chat {
      * @param {import("node-llama-cpp").LlamaContext} context
      * @param {import("node-llama-cpp").ChatWrapper} chatWrapper of the model; to find it takes longer than a short answer
      * @param {import("node-llama-cpp").LlamaContextSequence} prefix holds the system prompt for the others
-     * @param {{sequences: number, queue: number}} options
+     * @param {{sequences: number, queue: number, turns: import("llama-deltastore").Turns | null}} options
      */
-    constructor(context, chatWrapper, prefix, {sequences, queue}) {
+    constructor(context, chatWrapper, prefix, {sequences, queue, turns}) {
         this.#context = context;
         this.#chatWrapper = chatWrapper;
         this.#prefix = prefix;
         this.#seats = new Seats(sequences, queue);
+        this.#turns = turns;
     }
 
     /**
      * @param {import("./runtime.js").Runtime} runtime
      * @param {{sequences: number, queue: number}} options
      */
-    static async open({context, store}, options) {
+    static async open({context, store, turns}, options) {
         const prefix = context.getSequence(), session = new LlamaChatSession({contextSequence: prefix, systemPrompt});
         await session.preloadPrompt("");
-        const chat = new Chat(context, session.chatWrapper, prefix, options);
+        const chat = new Chat(context, session.chatWrapper, prefix, {...options, turns});
         session.dispose();
         store.onEvent.createListener((event) => {
             if (event.type !== "attach") return;
@@ -82,7 +84,7 @@ export class Chat {
         if (tokens > this.#context.contextSize)
             throw new Problem(400, "MESSAGE_TOO_LONG",
                 `The system prompt, the message and maxTokens come to ${tokens} tokens; a conversation has ${this.#context.contextSize}`);
-        const conversation = this.#find(id, tenant);
+        const conversation = await this.#find(id, tenant);
         if (conversation.busy) throw new Problem(409, "CONVERSATION_BUSY", "This conversation's last answer is still being written");
 
         conversation.busy = true;
@@ -131,8 +133,10 @@ export class Chat {
             options.signal.throwIfAborted();
             return await this.#prompt(conversation, options);
         } finally {
-            if (conversation.started) this.#seats.giveBack(conversation);
-            else this.#forget(conversation);
+            if (conversation.started) {
+                await conversation.save();
+                this.#seats.giveBack(conversation);
+            } else this.#forget(conversation);
         }
     }
 
@@ -142,7 +146,7 @@ export class Chat {
      */
     async #prompt(conversation, {message, maxTokens, arrival, signal, onStart, onText}) {
         const begin = performance.now();
-        const session = conversation.open(this.#context, this.#chatWrapper), {sequence} = session;
+        const session = await conversation.open(this.#context, this.#chatWrapper), {sequence} = session;
         const sequenceId = sequenceIdOf(sequence), meter = sequence.tokenMeter.getState();
         let firstText = NaN, generated = 0;
         const start = () => {
@@ -198,8 +202,13 @@ export class Chat {
      * @param {string | undefined} id
      * @param {string | undefined} tenant
      */
-    #find(id, tenant) {
-        if (id === undefined) return new Conversation(++this.#started, tenant);
+    async #find(id, tenant) {
+        if (id === undefined) return new Conversation(++this.#started, tenant, this.#turns);
+        const saved = this.#conversations.has(id) || this.#turns === null ? null : await Conversation.find(id, this.#started + 1, this.#turns);
+        if (saved !== null && !this.#conversations.has(id)) {
+            this.#started++;
+            this.#conversations.set(id, saved);
+        }
         const conversation = this.#conversations.get(id);
         if (conversation === undefined || (tenant !== undefined && tenant !== conversation.tenant))
             throw new Problem(404, "CONVERSATION_UNKNOWN", "There is no such conversation; leave it out to begin one");

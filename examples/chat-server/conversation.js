@@ -11,10 +11,14 @@ const sequenceOptions = (/** @type {string | undefined} */ tenant) => tenant ===
  */
 export const sequenceIdOf = (sequence) => /** @type {{_sequenceId: number}} */ (/** @type {unknown} */ (sequence))._sequenceId;
 
+const complain = (/** @type {Error} */ error) => console.error(error.message);
+
+/** @typedef {{tenant?: string, history: import("node-llama-cpp").ChatHistoryItem[]}} Saved */
+
 /** A chat, with a sequence of the context or, while it has none, as plain history. */
 export class Conversation {
     /** Whoever knows it may go on with the conversation. */
-    id = randomUUID();
+    id = /** @type {string} */ (randomUUID());
     busy = false;
     /** Whether there was ever a text in answer. */
     started = false;
@@ -23,13 +27,33 @@ export class Conversation {
     /** @type {import("node-llama-cpp").ChatHistoryItem[] | null} */
     #history = null;
 
+    #turns;
+
     /**
      * @param {number} number for people to tell conversations apart
      * @param {string | undefined} tenant
+     * @param {import("llama-deltastore").Turns | null} turns where it is saved
      */
-    constructor(number, tenant) {
+    constructor(number, tenant, turns) {
         this.number = number;
         this.tenant = tenant;
+        this.#turns = turns;
+    }
+
+    /**
+     * A conversation that was saved, as it may be before the server was started. Null if there is none.
+     * @param {string} id
+     * @param {number} number
+     * @param {import("llama-deltastore").Turns} turns
+     */
+    static async find(id, number, turns) {
+        const newest = await turns.newest(id);
+        if (newest === null) return null;
+        const {tenant, history} = /** @type {Saved} */ (newest.data), conversation = new Conversation(number, tenant, turns);
+        conversation.id = id;
+        conversation.started = true;
+        conversation.#history = history;
+        return conversation;
     }
 
     get session() {
@@ -41,14 +65,25 @@ export class Conversation {
      * @param {import("node-llama-cpp").LlamaContext} context
      * @param {import("node-llama-cpp").ChatWrapper} chatWrapper
      */
-    open(context, chatWrapper) {
+    async open(context, chatWrapper) {
         if (this.#session !== null) return this.#session;
-        this.#session = new LlamaChatSession({contextSequence: context.getSequence(sequenceOptions(this.tenant)), systemPrompt, chatWrapper});
-        if (this.#history !== null) this.#session.setChatHistory(this.#history);
+        const sequence = context.getSequence(sequenceOptions(this.tenant));
+        this.#session = new LlamaChatSession({contextSequence: sequence, systemPrompt, chatWrapper});
+        if (this.#history === null) return this.#session;
+        this.#session.setChatHistory(this.#history);
+        await this.#turns?.restore(this.id, sequence).catch(complain);  // else it is evaluated again
         return this.#session;
     }
 
-    /** Gives the sequence up. What it held is evaluated again when the conversation comes back, or attached, if the cache has kept it. */
+    /** What it says so far outlives the sequence, and the server. */
+    async save() {
+        if (this.#session === null || this.#turns === null) return;
+        /** @type {Saved} */
+        const data = {tenant: this.tenant, history: this.#session.getChatHistory()};
+        await this.#turns.save(this.id, this.#session.sequence, {data}).catch(complain);
+    }
+
+    /** Gives the sequence up. What it held is restored, attached or evaluated again when the conversation comes back. */
     async leave() {
         if (this.#session === null) return;
         const session = this.#session, {sequence} = session;

@@ -11,6 +11,7 @@ import {parseArgs} from "node:util";
  * @property {number} threads
  * @property {string | undefined} policy a tier's name or a policy file
  * @property {string | undefined} poolLimit
+ * @property {string | undefined} turns a folder or a Redis URL
  * @property {string | undefined} model
  */
 
@@ -23,6 +24,7 @@ export const usage = `node server.js [options]
   --threads N          threads to compute with (as many as there are processors)
   --policy NAME|FILE   tier or policy file (DELTASTORE_POLICY, else "high")
   --pool-limit SIZE    most memory of the cache, such as 64MiB (the policy's)
+  --turns PLACE        folder or Redis URL where conversations are saved, to go on after a restart (nowhere)
   --model FILE         GGUF file (DELTASTORE_MODEL, else the one that "npx deltastore demo" fetches)`;
 
 /**
@@ -32,7 +34,7 @@ export const usage = `node server.js [options]
 export function readOptions(args) {
     const text = /** @type {const} */ ({type: "string"});
     const {values} = parseArgs({args, options: {
-        host: text, port: text, sequences: text, "context-size": text, queue: text, threads: text, policy: text, "pool-limit": text, model: text,
+        host: text, port: text, sequences: text, "context-size": text, queue: text, threads: text, policy: text, "pool-limit": text, turns: text, model: text,
         help: {type: "boolean"}
     }});
     if (values.help === true) return null;
@@ -53,6 +55,7 @@ export function readOptions(args) {
         threads: wholeNumber("threads", availableParallelism(), 1, 1024),
         policy: values.policy ?? (process.env["DELTASTORE_POLICY"]?.trim() || undefined),
         poolLimit: values["pool-limit"],
+        turns: values.turns,
         model: values.model ?? (process.env["DELTASTORE_MODEL"] || undefined)
     };
 }

@@ -10,17 +10,19 @@ import {getLlama, LlamaLogLevel} from "node-llama-cpp";
  * One context for all conversations.
  * @param {import("./options.js").Options} options
  */
-export async function openRuntime({model: modelPath = cachedModel(), policy, poolLimit, threads, sequences, contextSize}) {
+export async function openRuntime({model: modelPath = cachedModel(), policy, poolLimit, threads, sequences, contextSize, turns: place}) {
     const policyWithLimit = limited(policy, poolLimit);
     const llama = await getLlama({gpu: false, maxThreads: threads, logLevel: LlamaLogLevel.error});
     try {
         const store = await attach(llama, policyWithLimit === undefined ? {} : {policy: policyWithLimit});
         const model = await llama.loadModel({modelPath, gpuLayers: 0});
         const context = await model.createContext({contextSize, threads, sequences: sequences + 1});  // one holds the system prompt
+        const turns = place === undefined ? null : await store.openTurns({store: place});
         return {
-            store, model, context,
+            store, model, context, turns,
             async close() {
                 await context.dispose();
+                await turns?.close();
                 await llama.dispose();
             }
         };

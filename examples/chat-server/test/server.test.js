@@ -122,6 +122,27 @@ t.test("beyond the sequences requests wait, beyond the queue they are refused, a
     t.equal(went.outcome, "finished", "an aborted answer's conversation goes on");
 });
 
+t.test("saved conversations go on after a restart, and in sequences that others had", async (t) => {
+    const folder = t.testdir(), options = ["--sequences", "1", "--threads", "1", "--turns", folder];
+    const first = await startServer(options);
+    const secret = "My name is Rosalind. Please greet me by my name.";
+    const {text, lines} = await ask(first.url, {message: secret, maxTokens: 16}), {conversation} = lines.at(-1);
+    await ask(first.url, {message: "Good morning.", maxTokens: 4});
+    const back = await ask(first.url, {conversation, message: "Thank you.", maxTokens: 4});
+    t.equal(back.outcome, "finished");
+    t.ok(back.lines.at(-1).tokens.evaluated < 40, `${back.lines.at(-1).tokens.evaluated} tokens evaluated in a sequence that another one had`);
+    t.equal(await first.stop(), 0);
+
+    const second = await startServer(options);
+    const again = await ask(second.url, {conversation, message: "What is my name?", maxTokens: 16});
+    t.match(again.text, /Rosalind/, `after ${text}`);
+    t.equal(again.lines.at(-1).conversation, conversation);
+    t.ok(again.lines.at(-1).tokens.evaluated < 40, `${again.lines.at(-1).tokens.evaluated} tokens evaluated after a restart`);
+    const stranger = await ask(second.url, {conversation: "00000000-0000-4000-8000-000000000000", message: "Hello"});
+    t.match(stranger, {outcome: "failed", code: "CONVERSATION_UNKNOWN"});
+    t.equal(await second.stop(), 0);
+});
+
 t.test("numbers for people and for Prometheus", async (t) => {
     const stats = await readStats(url);
     t.ok(stats.residentBytes > 0 && stats.residentBytes < stats.stockBytes);

@@ -1,0 +1,57 @@
+import {count, mib, spread, table} from "./support/format.js";
+import {median} from "./support/statistics.js";
+
+/** Bytes after each save of `step` more tokens. */
+export interface HistoryReport {
+    turns: number;
+    step: number;
+    /** Of stock's state file, each by itself. */
+    stock: number[];
+    /** `full`: of a packed snapshot by itself; `kept`: of all turns so far. */
+    tiers: {tier: string; full: number[]; kept: number[]}[];
+}
+
+/** Milliseconds, one a round. */
+export interface WakeReport {
+    tier: string;
+    evaluating: number;
+    restoring: number[];
+    /** The evaluation of a token of a parked sequence. */
+    parked: number[];
+    /** Whether the restored sequences went on alike. */
+    same: boolean;
+    saving: number[];
+    /** Speed of another sequence's generation while saving, to that before. */
+    decoding: number[];
+}
+
+/** bench/results/turns.json */
+export interface TurnsReport {
+    tokens: number;
+    threads: number;
+    /** Bytes of stock's state file. */
+    stock: number;
+    /** Bytes of the conversation, and of each of some turns of 50 tokens more. */
+    turn: {tier: string; atRest: number; bytes: number[]}[];
+    histories: HistoryReport[];
+    waking: WakeReport[];
+}
+
+const times = (a: number, b: number) => `${(a / b).toFixed(1)}x`;
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+export function turnsTables({tokens, stock, turn, histories, waking}: TurnsReport): {turns: string; histories: string; waking: string} {
+    const most = (bytes: number[]) => Math.max(...bytes);
+    return {
+        turns: table(["tier", "conversation at rest", "stock's state file", "less by", "turn of 50 tokens, median", "largest", "stock's file over the largest"],
+            turn.map(({tier, atRest, bytes}) => [
+                tier, mib(atRest), mib(stock), times(stock, atRest), mib(median(bytes)), mib(most(bytes)), times(stock, most(bytes))])),
+        histories: table(["history", "tier", "full F16 snapshots", "full packed snapshots", "our turns", "F16 over ours"],
+            histories.flatMap(({turns, step, stock, tiers}) => tiers.map(({tier, full, kept}) => [
+                `${turns} turns of ${step} tokens`, tier, mib(sum(stock)), mib(sum(full)), mib(kept.at(-1)!), times(sum(stock), kept.at(-1)!)]))),
+        waking: table([`${count(tokens)} tokens`, "evaluating", "restoring", "sooner by", "a parked sequence's next token", "decoding beside a save", "a save takes"],
+            waking.map(({tier, evaluating, restoring, parked, decoding, saving}) => [
+                tier, `${(evaluating / 1000).toFixed(1)} s`, `${median(restoring).toFixed(0)} ms`, times(evaluating, median(restoring)), `${median(parked).toFixed(0)} ms`,
+                spread(decoding), `${median(saving).toFixed(0)} ms`]))
+    };
+}

@@ -1,0 +1,167 @@
+/**
+ * What saved turns take and how soon they are back: `npm run bench:turns -- [--tokens 4000] [--turns 40] [--rounds 5] [--threads 1] [--out FILE]`.
+ * Leave a core free: saving has a thread of its own.
+ */
+import {mkdtempSync, readFileSync, rmSync, statSync, writeFileSync} from "node:fs";
+import {tmpdir} from "node:os";
+import path from "node:path";
+import {parseArgs} from "node:util";
+import type {LlamaContextSequence, Token} from "node-llama-cpp";
+import type {Turns} from "../ts/index.js";
+import {dist, root} from "./support/package.js";
+import {batchSize, Runtime} from "./support/runtime.js";
+import {turnsTables, type HistoryReport, type TurnsReport, type WakeReport} from "./turns-report.js";
+
+const {values} = parseArgs({options: {
+    tokens: {type: "string", default: "4000"}, turns: {type: "string", default: "40"}, rounds: {type: "string", default: "5"},
+    threads: {type: "string", default: "1"}, out: {type: "string"}
+}});
+const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads);
+const tiers = ["exact", "high", "conservative"];
+
+const {resolveDemoModel} = await dist("models/fetch.js"), {MemoryStore} = await dist("turns/stores/memory.js");
+const folder = mkdtempSync(path.join(tmpdir(), "deltastore-turns-"));
+let folders = 0;
+const newFolder = () => path.join(folder, String(folders++));
+
+await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {turns: {store: newFolder(), park: 0.2}}});
+const {model, store} = runtime;
+const text = model.tokenize(readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8"));
+
+const createContext = (kvCache: string, sequences: number) => model.createContext({contextSize: tokens + 512, sequences, batchSize, threads, kvCache, flashAttention: true});
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+    const start = performance.now();
+    await work();
+    return performance.now() - start;
+}
+
+async function stateBytes(sequence: LlamaContextSequence): Promise<number> {
+    const file = newFolder();
+    await sequence.saveStateToFile(file);
+    const {size} = statSync(file);
+    rmSync(file);
+    return size;
+}
+
+/** What a snapshot takes in a store of its own. */
+async function alone(sequence: LlamaContextSequence): Promise<number> {
+    const turns = await store.openTurns({store: new MemoryStore()});
+    await turns.save("alone", sequence);
+    return await turns.bytes();
+}
+
+/** Bytes after each of `turns` saves of `step` more tokens. */
+async function history(kvCache: string, turns: number, step: number): Promise<{full: number[]; kept: number[]}> {
+    const context = await createContext(kvCache, 1), sequence = context.getSequence();
+    const kept = kvCache === "stock" ? null : await store.openTurns({store: newFolder()});
+    const report = {full: [] as number[], kept: [] as number[]};
+    for (let turn = 0; turn < turns; turn++) {
+        await sequence.evaluateWithoutGeneratingNewTokens(text.slice(turn * step, (turn + 1) * step));
+        report.full.push(kept === null ? await stateBytes(sequence) : await alone(sequence));
+        if (kept === null) continue;
+        await kept.save("conversation", sequence);
+        report.kept.push(await kept.bytes());
+    }
+    await kept?.close();
+    await context.dispose();
+    return report;
+}
+
+async function measureHistory(turns: number, step: number): Promise<HistoryReport> {
+    const stock = await history("stock", turns, step), report: HistoryReport = {turns, step, stock: stock.full, tiers: []};
+    for (const tier of tiers) report.tiers.push({tier, ...await history(tier, turns, step)});
+    return report;
+}
+
+/** The next 16 tokens. */
+async function goOn(sequence: LlamaContextSequence, first: Token): Promise<string> {
+    const answer: Token[] = [];
+    for await (const token of sequence.evaluate([first], {temperature: 0})) if (answer.push(token) === 16) break;
+    return answer.join();
+}
+
+async function measureWaking(tier: string): Promise<WakeReport> {
+    const context = await createContext(tier, 3), [source, target, busy] = [context.getSequence(), context.getSequence(), context.getSequence()];
+    const turns = await store.openTurns({store: newFolder()}), prompt = text.slice(0, tokens);
+    const report: WakeReport = {tier, evaluating: await timed(() => source.evaluateWithoutGeneratingNewTokens(prompt)), restoring: [], parked: [], same: true, saving: [], decoding: []};
+    await turns.save("conversation", source);
+    await busy.evaluateWithoutGeneratingNewTokens(text.slice(0, 500));
+    const generation = busy.evaluate([text[500]!], {temperature: 0.8});
+    for (let round = 0; round < rounds; round++) {
+        await source.clearHistory();  // so that nothing is there to share
+        report.restoring.push(await timed(() => turns.restore("conversation", target)));
+        await parkedOnce(target);
+        report.parked.push(await timed(() => target.evaluateWithoutGeneratingNewTokens([text[tokens]!])));
+        const answer = await goOn(target, text[tokens + 1]!);
+        await turns.restore("conversation", source);
+        await source.evaluateWithoutGeneratingNewTokens([text[tokens]!]);
+        report.same &&= answer === await goOn(source, text[tokens + 1]!);
+        await turns.restore("conversation", source);
+        await target.clearHistory();
+        const before = await tokenTimes(generation, (done) => done === 40);
+        const other = await store.openTurns({store: newFolder()});
+        let saved = false;
+        const saving = other.save("conversation", source).then(() => { saved = true; });
+        const during = await tokenTimes(generation, () => saved);
+        await saving;
+        await other.close();
+        report.saving.push(during.reduce((sum, time) => sum + time, 0));
+        report.decoding.push(mean(before) / mean(during));
+    }
+    await turns.close();
+    await context.dispose();
+    return report;
+}
+
+const mean = (times: number[]) => times.reduce((sum, time) => sum + time, 0) / times.length;
+
+async function tokenTimes(generation: AsyncGenerator<Token>, enough: (done: number) => boolean): Promise<number[]> {
+    const times: number[] = [];
+    while (!enough(times.length)) times.push(await timed(() => generation.next()));
+    return times;
+}
+
+/** Waits until the sequence's rows are in the store. */
+async function parkedOnce(sequence: LlamaContextSequence): Promise<void> {
+    const alive = setInterval(() => undefined, 1000);  // parking alone keeps no process
+    await new Promise<void>((resolve) => {
+        const listener = store.onEvent.createListener(({type, context}) => {
+            if (type !== "park" || context !== sequence.context) return;
+            listener.dispose();
+            resolve();
+        });
+    });
+    clearInterval(alive);
+}
+
+/** A turn of 50 tokens on a context of `tokens`. */
+async function measureTurn(tier: string): Promise<TurnsReport["turn"][number]> {
+    const context = await createContext(tier, 1), sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens - 64));
+    const turns: Turns = await store.openTurns({store: newFolder()}), bytes: number[] = [];
+    await turns.save("conversation", sequence);
+    const atRest = await turns.bytes();
+    for (let turn = 0; turn < 8; turn++) {
+        await sequence.evaluateWithoutGeneratingNewTokens(text.slice(sequence.nextTokenIndex, sequence.nextTokenIndex + 50));
+        bytes.push((await turns.save("conversation", sequence)).bytes);
+    }
+    await turns.close();
+    await context.dispose();
+    return {tier, atRest, bytes};
+}
+
+try {
+    const stockContext = await createContext("stock", 1), stockSequence = stockContext.getSequence();
+    await stockSequence.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens - 64));
+    const stock = await stateBytes(stockSequence);
+    await stockContext.dispose();
+    const report: TurnsReport = {tokens, threads, stock, turn: [], histories: [], waking: []};
+    for (const tier of tiers) report.turn.push(await measureTurn(tier));
+    report.histories.push(await measureHistory(Number(values.turns), Math.floor(tokens / Number(values.turns))), await measureHistory(64, 16));
+    for (const tier of tiers) report.waking.push(await measureWaking(tier));
+    for (const rendered of Object.values(turnsTables(report))) console.log(`${rendered}\n`);
+    if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(report) + "\n");
+} finally {
+    rmSync(folder, {recursive: true, force: true});
+}
