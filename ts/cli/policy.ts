@@ -54,6 +54,11 @@ function check(file: string, {json}: CheckOptions): void {
         printLine(`pressure: above ${percent(above)} of it what was idle for ${idle} s ${steps.join(", then ")}`);
     }
     printLine(`sharing: ${formatSharing(policy.sharing)}`);
+    if (policy.turns !== null) {
+        const {store, history, ttl, budget, park} = policy.turns, until = ttl < Infinity ? `, dropped after ${ttl} s without use` : "";
+        const within = budget < Infinity ? `, within ${formatBytes(budget)}` : "";
+        printLine(`turns: ${history} of each conversation in ${store}${until}${within}${park === null ? "" : `; sequences go there after ${park} s`}`);
+    }
     printLine(`when unsupported: ${policy.onUnsupported}`);
 }
 
