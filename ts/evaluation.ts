@@ -44,9 +44,9 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
 
     /** Of a parked sequence: what does not come back is evaluated again. */
     const comeBack = async (parking: Parking) => {
-        const lost = await between(async () => {
+        const loaded = await parking.load(sequenceId), lost = await between(async () => {
             if (gone()) throw new DisposedError();
-            return await parking.comeBackInPart(sequenceId);
+            return await parking.comeBackInPart(sequenceId, loaded);
         });
         if (lost.length === 0) return;
         const {afterBatchAction: _, ...others} = request as DecodeRequest & {afterBatchAction?: unknown};

@@ -1,16 +1,23 @@
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
-import type {NativeBinding} from "../native.js";
+import type {NativeBinding, SnapshotParts} from "../native.js";
 import type {PoolPressure} from "../pool-pressure.js";
 import type {PrefixSharing} from "../prefix-sharing.js";
 import {sequenceInternals, type AddonContext} from "../runtime-internals.js";
 import {parkedName} from "./parked-name.js";
-import {bringBackLocked, captureLocked} from "./rows.js";
+import {bringBackLocked, captureLocked, type Captured} from "./rows.js";
 import type {Turns} from "./turns.js";
 
 /** Fewer are evaluated as fast as they come back. */
 const fewestTokens = 64;
+
+export interface ParkedRows {
+    readonly parts: SnapshotParts;
+    readonly captured: Captured;
+}
+
+type Loaded = ParkedRows & {readonly name: string};
 
 export interface ParkingHooks {
     turns(): Promise<Turns>;
@@ -90,18 +97,26 @@ export class Parking {
         }
     }
 
+    /** Reads a parked sequence's rows, beside the batches. Null if the store has lost them, or it is not parked. */
+    async load(sequenceId: number): Promise<Loaded | null> {
+        const name = this.#parked.get(sequenceId);
+        if (name === undefined) return null;
+        return await this.#hooks.turns().then(async (turns) => ({name, ...await turns.parked(name)})).catch(() => null);
+    }
+
     /**
      * Between two batches: brings a sequence's rows back. How many of its tokens it holds then; the others have to be evaluated again.
+     * @param loaded what `load` gave
      * @throws DeltaStoreError POOL_LIMIT_REACHED or OUT_OF_MEMORY: it stays parked
      */
-    async unpark(sequenceId: number): Promise<number> {
+    async unpark(sequenceId: number, loaded: Loaded | null): Promise<number> {
         const name = this.#parked.get(sequenceId), sequence = this.#hooks.sequence(sequenceId);
         if (name === undefined || sequence === undefined) return 0;
         const internals = sequenceInternals(sequence), tokens = internals._contextTokens, next = internals._nextTokenIndex;
         let held = 0;
         try {
-            const turns = await this.#hooks.turns(), {parts, captured} = await turns.parked(name);
-            held = await bringBackLocked(sequence, parts, captured);
+            const rows = loaded?.name === name ? loaded : await this.load(sequenceId);  // it may have been here meanwhile
+            if (rows !== null) held = await bringBackLocked(sequence, rows.parts, rows.captured);
         } catch (error) {
             if (["POOL_LIMIT_REACHED", "OUT_OF_MEMORY"].includes((error as {code?: string}).code ?? "")) throw error;
         }
@@ -123,10 +138,10 @@ export class Parking {
     }
 
     /** The same, but gives the tokens that did not come back. */
-    async comeBackInPart(sequenceId: number): Promise<Token[]> {
+    async comeBackInPart(sequenceId: number, loaded: Loaded | null = null): Promise<Token[]> {
         const sequence = this.has(sequenceId) ? this.#hooks.sequence(sequenceId) : undefined;
         if (sequence === undefined) return [];
-        return this.#keepOnly(sequence, await this.unpark(sequenceId));
+        return this.#keepOnly(sequence, await this.unpark(sequenceId, loaded));
     }
 
     /** The sequence's tokens are the first `held`; gives the others. */

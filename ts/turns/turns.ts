@@ -6,7 +6,8 @@ import {requireSequence} from "../packed-sequence.js";
 import {decodeConversation, decodeRecord, encodeConversation, encodeRecord, objectsOf, type Conversation, type TurnEntry, type TurnRecord} from "./record.js";
 import {didYouMean, quoteList} from "../policy/nearest.js";
 import {isLost, isParked} from "./parked-name.js";
-import {bringBack, capture, definitionOf, type Capture, type Captured} from "./rows.js";
+import type {ParkedRows} from "./parking.js";
+import {bringBack, capture, definitionOf, type Capture} from "./rows.js";
 import type {Coding, Seal} from "./seal.js";
 import {keep, type KeptSession} from "./session.js";
 import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
@@ -116,7 +117,7 @@ export class Turns {
     }
 
     /** @internal */
-    async parked(name: string): Promise<{parts: SnapshotParts; captured: Captured}> {
+    async parked(name: string): Promise<ParkedRows> {
         const {parts, record: {tokens, adapter, shareable, tier}} = await this.#load((await this.#find(name)).turns.at(-1)!);
         return {parts, captured: {tokens, adapter, shareable, tierDefinition: tier.definition}};
     }
