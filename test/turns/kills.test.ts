@@ -1,0 +1,65 @@
+import {spawn} from "node:child_process";
+import {once} from "node:events";
+import {join} from "node:path";
+import {attach} from "llama-deltastore";
+import t from "tap";
+import {generate, openLlama} from "../support/engine.js";
+import {Gaussian} from "../support/gaussian.js";
+import {root} from "../support/paths.js";
+import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {moreTokens, settled, storeFolder} from "../support/turns.js";
+
+const kills = Number(process.env["DELTASTORE_KILLS"] ?? 15);
+t.setTimeout(60_000 + 5000 * kills);
+
+const llama = await openLlama(), store = await attach(llama, {policy: {sharing: {automatic: false}}});
+const modelPath = await tinyModelPath(tinyModel("llama-head-128")), model = await llama.loadModel({modelPath, gpuLayers: 0});
+t.teardown(() => llama.dispose());
+
+t.test(`a process that is killed ${kills} times loses no turn that it was told of`, async (t) => {
+    const folder = storeFolder(t), random = new Gaussian(Date.now() % 65536);
+    const context = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, batchSize: 256, kvCache: "high"}), sequence = context.getSequence();
+    let saved = 0, midway = 0;
+    for (let kill = 0; kill < kills; kill++) {
+        const child = spawn(process.execPath, [join(root, "build/js/test/turns/turn-process.js"), modelPath, folder, String(kill)], {stdio: ["ignore", "pipe", "inherit"]});
+        let output = "";
+        const ready = new Promise<void>((resolve, reject) => {
+            child.stdout.setEncoding("utf8").on("data", (text: string) => {
+                output += text;
+                if (output.startsWith("ready\n")) resolve();
+            });
+            child.once("close", () => reject(new Error(`the process ended by itself: ${output}`)));
+        });
+        await ready;
+        const closed = once(child, "close");
+        await settled(random.integer(400));
+        child.kill("SIGKILL");
+        await closed;
+
+        const newest = new Map<string, string>(), told = new Map<string, string[]>();
+        for (const line of output.split("\n").slice(1, -1)) {
+            const [name, id] = line.split(" ") as [string, string];
+            told.set(name, [...told.get(name) ?? [], id]);
+            newest.set(name, id);
+            saved++;
+        }
+        const turns = await store.openTurns({store: folder});
+        t.strictSame((await turns.verify()).problems, [], `after ${output.split("\n").length} lines`);
+        for (const [name, ids] of told) {
+            const known = (await turns.history(name)).map(({id}) => id), unsaid = known.length - 1 - known.indexOf(newest.get(name)!);
+            t.ok(unsaid === 0 || unsaid === 1, `${unsaid} turns were stored and not told of`);
+            midway += unsaid;
+            const expected = ids.slice(-6 + unsaid);
+            t.strictSame(known.slice(known.length - unsaid - expected.length, known.length - unsaid), expected);
+        }
+        for (const {name, tokens} of await turns.list()) {
+            t.match(await turns.restore(name, sequence), {evaluated: 0, damaged: []});
+            t.equal(sequence.nextTokenIndex, tokens);
+            t.equal((await generate(sequence, moreTokens(3, kill), 2)).length, 2);
+        }
+        await turns.close();
+    }
+    t.comment(`${saved} turns were told of, and ${midway} were not, but stored`);
+    t.ok(saved > 20 * kills, `${saved} turns`);
+    await context.dispose();
+});
