@@ -186,6 +186,32 @@ for (const [name, key] of [["in plain", undefined], ["encrypted", randomBytes(32
     });
 }
 
+t.test("what is damaged is made whole by the next save that has it, for all that hold it", async (t) => {
+    const {turns, memory, values} = await Saved.of(), expected: string[] = [];
+    await turns.fork("c", "d");
+    await turns.restore("d", target);
+    expected.push(await logitsText());
+    for (const {name, bytes} of values.filter(({kind}) => kind === "block" || kind === "centre")) {
+        const damaged = Uint8Array.from(bytes);
+        damaged[bytes.length >> 1]! ^= 1;
+        for await (const {name: other, holders} of memory.inventory()) {
+            if (other !== name) continue;
+            const held = Array<string>(holders).fill(name);
+            await memory.step({release: held});
+            await memory.step({objects: [[name, damaged]], retain: held});
+        }
+    }
+    t.equal(await codeOf(turns.restore("c", target)), "TURN_DAMAGED");
+    await source.evaluateWithoutGeneratingNewTokens(moreTokens(3, 5));
+    const {id} = await turns.save("c", source);
+    t.match(await turns.restore("c", target), {turn: {id}, damaged: [], evaluated: 0});
+    t.match(await turns.restore("d", target), {damaged: [], evaluated: 0});
+    t.strictSame([await logitsText()], expected);
+    await isWell(t, turns);
+    for (const name of ["c", "d"]) await turns.delete(name);
+    t.equal(await turns.bytes(), 0);
+});
+
 t.test("with a key, nothing that is stored says anything to whoever hasn't it", async (t) => {
     const key = randomBytes(32), plain = await Saved.of(), sealed = await Saved.of(key);
     const {contextTokens} = source, tokens = Buffer.from(Uint32Array.from(contextTokens.slice(10, 40)).buffer);

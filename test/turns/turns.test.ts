@@ -528,6 +528,23 @@ t.test("turns that don't fit are refused, and the sequence stays as it was", asy
     for (const one of [context, exact]) await one.dispose();
 });
 
+t.test("a sequence that gets a turn begins anew with its tier, and keeps what the app chose", async (t) => {
+    const ruled = await attach(llama, {policy: {sharing: {automatic: false}, rules: [{tokens: 300, tier: "conservative"}]}});
+    const turns = await ruled.openTurns({store: new MemoryStore()}), context = await createContext("high");
+    const [small, large, chosen] = [context.getSequence(), context.getSequence(), context.getSequence()];
+    await nextLogits(small, randomTokens(100, 1));
+    await turns.save("c", small);
+    await nextLogits(large, prompt);
+    await ruled.setTier(chosen, "compact");
+    await nextLogits(chosen, prompt);
+    t.equal(ruled.tierOf(large), "conservative");
+    for (const target of [large, chosen]) await turns.restore("c", target);
+    t.strictSame([large, chosen].map((one) => ruled.tierOf(one)), ["high", "compact"]);
+    sameLogits(t, await goOn(large, 3, [1, 30, 60]), await goOn(small, 3, [1, 30, 60]));
+    await context.dispose();
+    await attach(llama, {policy: {tiers, sharing: {automatic: false}}});
+});
+
 t.test("what was restored is shared with others, unless it isn't what a tier promises", async (t) => {
     const sharing = await attach(llama, {policy: {tiers}});
     const turns = await sharing.openTurns({store: new MemoryStore()}), context = await createContext("high"), sequence = context.getSequence();

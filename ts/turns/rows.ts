@@ -59,8 +59,9 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
     return await withSequenceLock(sequence, async () => {
         const held = await betweenBatches(sequence.context, async () => {
             ensureAlive();
-            const held = await bringBackLocked(sequence, parts, captured);
-            packed.parking?.forget(sequenceInternals(sequence)._sequenceId);
+            const {_sequenceId: sequenceId} = sequenceInternals(sequence);
+            const held = await bringBackLocked(sequence, parts, captured, () => packed.tiers.emptied(sequenceId));
+            packed.parking?.forget(sequenceId);
             endEvaluations(sequence);
             return held;
         });
@@ -76,8 +77,9 @@ export const underItsLock = {_skipLock: true} as object;
 /**
  * The same between two batches, for a sequence that nobody evaluates; gives the number of tokens that it holds then: the others are yet to be
  * evaluated.
+ * @param replaced called as soon as the rows are there
  */
-export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured): Promise<number> {
+export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, replaced = () => {}): Promise<number> {
     const packed = packedWith(sequence), {native, tiers, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
     const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
     if (captured.adapter !== packed.adapter())
@@ -91,6 +93,7 @@ export async function bringBackLocked(sequence: LlamaContextSequence, parts: Sna
             if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(error);
         }
     }
+    replaced();
     if (held > captured.tokens.length) {  // rows of token predictions that were not used
         held = captured.tokens.length;
         handle.removeTokenCellsFromSequence(sequenceId, held, -1);

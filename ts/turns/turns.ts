@@ -68,6 +68,8 @@ export class Turns {
     readonly #limits: Limits;
     /** The last save of each conversation under way. */
     readonly #saving = new Map<string, Promise<unknown>>();
+    /** Objects that were found damaged, and that the next save that has their bytes makes whole. */
+    readonly #broken = new Set<string>();
 
     /** @internal Made by `DeltaStore.openTurns`. */
     constructor(store: SnapshotStore, seal: Seal, limits: Limits) {
@@ -130,7 +132,10 @@ export class Turns {
         };
         const centres = captured.centres.map(add), tail = add(captured.tail), blocks = await this.#nameBlocks(captured, objects);
         const sealed = new Map<string, Uint8Array>();
-        for (const [object, bytes] of objects) sealed.set(object, await this.#seal.sealObject(object, bytes, codingOf(captured)));
+        for (const [object, bytes] of objects) {
+            sealed.set(object, await this.#seal.sealObject(object, bytes, codingOf(captured)));
+            if (this.#broken.has(object)) await this.#heal(object, sealed.get(object)!);
+        }
         objects.clear();
         for (;;) {
             const {key, raw, conversation} = await this.#readAnyhow(name), newest = conversation?.turns.at(-1);
@@ -165,10 +170,20 @@ export class Turns {
         for (let begin = 0; begin < captured.blocks; begin += blocksAtOnce) {
             const some = await captured.native.snapshotBlocks(captured.handle, begin, Math.min(captured.blocks, begin + blocksAtOnce));
             const theirs = some.map((bytes) => this.#seal.nameOf(bytes)), stored = await this.#store.stored(theirs);
-            for (const [index, name] of theirs.entries()) if (!stored.has(name)) objects.set(name, some[index]!);
+            for (const [index, name] of theirs.entries()) if (!stored.has(name) || this.#broken.has(name)) objects.set(name, some[index]!);
             names.push(...theirs);
         }
         return names;
+    }
+
+    /** Puts an object in place of a damaged one, for all that hold it. Between the two steps, it is missing instead. */
+    async #heal(name: string, sealed: Uint8Array): Promise<void> {
+        let count = 0;
+        for await (const {name: other, holders} of this.#store.inventory()) if (other === name) count = holders;
+        const holders = Array<string>(count).fill(name);
+        if (count > 0) await this.#store.step({release: holders});
+        if (count > 0) await this.#store.step({objects: [[name, sealed]], retain: holders});
+        this.#broken.delete(name);
     }
 
     /** Somebody else was faster: the next try sees that conversation, and brings the objects that are gone. */
@@ -439,7 +454,12 @@ export class Turns {
         return await Promise.all(objects.map(async (sealed, index) => {
             const name = names[index]!;
             if (sealed === undefined) throw new DeltaStoreError("TURN_DAMAGED", `Object ${name} is missing`);
-            return await named(this.#seal.openObject(name, sealed));
+            try {
+                return await named(this.#seal.openObject(name, sealed));
+            } catch (error) {
+                if (isDamage(error)) this.#broken.add(name);
+                throw error;
+            }
         }));
     }
 

@@ -1,0 +1,100 @@
+import {attach, DeltaStoreError, MemoryStore} from "llama-deltastore";
+import {LlamaChatSession, type LlamaContext} from "node-llama-cpp";
+import t from "tap";
+import {codeOf, openLlama, rejection} from "../support/engine.js";
+import {demoModelPath} from "../support/f16-model.js";
+import {isWell, settled, storeFolder, wrapped} from "../support/turns.js";
+
+t.setTimeout(180_000);
+
+const llama = await openLlama();
+const store = await attach(llama, {policy: {sharing: {automatic: false}}});
+const model = await llama.loadModel({modelPath: await demoModelPath(), gpuLayers: 0});
+t.teardown(() => llama.dispose());
+
+const createContext = () => model.createContext({contextSize: 1024, threads: 1, flashAttention: true, kvCache: "high"});
+const sessionOf = (context: LlamaContext) => new LlamaChatSession({contextSequence: context.getSequence(), systemPrompt: "You answer in one short sentence."});
+const options = {temperature: 0, maxTokens: 20} as const;
+const questions = ["What is the capital of France?", "And of Italy?", "Which of them is further north?"] as const, next = "Name a river there.";
+
+t.test("a chat that is kept goes on in another context as if it had never stopped", async (t) => {
+    const turns = await store.openTurns({store: storeFolder(t)}), context = await createContext(), session = sessionOf(context);
+    const kept = await turns.keep(session, "chat"), saved: number[] = [];
+    t.equal(kept.restored, null);
+    kept.onSave.createListener(({tokens}) => {
+        saved.push(tokens);
+    });
+    for (const question of questions) await session.prompt(question, options);
+    await kept.saved();
+    t.equal(saved.length, 3);
+    t.equal(saved.at(-1), session.sequence.nextTokenIndex);
+    const history = session.getChatHistory(), {contextTokens} = session.sequence;
+    kept.end();
+    kept.end();
+    const before = session.sequence.tokenMeter.getState(), expected = await session.prompt(next, options);
+    const used = session.sequence.tokenMeter.diff(before);
+    await kept.saved();
+    t.equal((await turns.history("chat")).length, 3, "after its end nothing is saved");
+
+    const other = await createContext(), again = sessionOf(other);
+    const {restored, saved: savedAgain, end} = await turns.keep(again, "chat");
+    t.match(restored, {evaluated: 0, damaged: [], turn: {tokens: contextTokens.length}});
+    t.strictSame(again.getChatHistory(), history);
+    t.strictSame(again.sequence.contextTokens, contextTokens);
+    const meter = again.sequence.tokenMeter.getState();
+    t.equal(await again.prompt(next, options), expected);
+    t.strictSame(again.sequence.tokenMeter.diff(meter), used, "its own tokens are evaluated, and no others");
+    await savedAgain();
+    t.equal((await turns.history("chat")).length, 4);
+    t.match(await rejection(turns.keep(again, "other")), {code: "OPTION_INVALID", message: /kept/});
+    end();
+    const {end: endOther} = await turns.keep(again, "other");
+    endOther();
+    await isWell(t, turns);
+    for (const one of [context, other]) await one.dispose();
+    await turns.close();
+});
+
+t.test("a store that fails lets the chat go on, and tells", async (t) => {
+    const memory = new MemoryStore();
+    let fails = true;
+    const turns = await store.openTurns({store: wrapped(memory, {
+        async step(step) {
+            if (fails) throw new DeltaStoreError("STORE_FAILED", "the disk is full");
+            return await memory.step(step);
+        }
+    })});
+    const context = await createContext(), session = sessionOf(context), kept = await turns.keep(session, "chat"), warnings: string[] = [];
+    const warned = ({message}: Error) => warnings.push(message);
+    process.on("warning", warned);
+    t.match(await session.prompt(questions[0], options), /Paris/);
+    await kept.saved();
+    await settled();
+    process.off("warning", warned);
+    t.match(warnings, [/could not save a turn of "chat": the disk is full/], "if nobody listens");
+    const errors: unknown[] = [];
+    kept.onError.createListener((error) => {
+        errors.push(error);
+    });
+    await session.prompt(questions[1], options);
+    await kept.saved();
+    t.match(errors, [{code: "STORE_FAILED"}]);
+    fails = false;
+    await session.prompt(questions[2], options);
+    await kept.saved();
+    t.equal(errors.length, 1);
+    t.match(await turns.history("chat"), [{tokens: session.sequence.nextTokenIndex}], "and what comes later is saved");
+
+    // Nothing is kept of a session that could not be restored: it can be tried again.
+    const wrong = sessionOf(await createContext());
+    let connected = true;
+    const broken = await store.openTurns({store: wrapped(memory, {
+        get: (key) => connected ? memory.get(key) : Promise.reject(new DeltaStoreError("STORE_FAILED", "no connection"))
+    })});
+    connected = false;
+    t.equal(await codeOf(broken.keep(wrong, "chat")), "STORE_FAILED");
+    t.match(await turns.keep(wrong, "chat"), {restored: {evaluated: 0}});
+    const chat = wrong.getChatHistory();
+    t.equal(chat.filter(({type}) => type === "user").length, 3);
+    for (const one of [context, wrong.context]) await one.dispose();
+});
