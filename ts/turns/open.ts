@@ -43,7 +43,11 @@ export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | nul
 
 /** @throws DeltaStoreError STORE_FAILED */
 export async function openStore(place: string): Promise<SnapshotStore> {
-    return /^(redis|rediss|valkey|valkeys):\/\//.test(place) ? await RedisStore.open({url: place.replace(/^valkey/, "redis")}) : await LmdbStore.open(place);
+    const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(place)?.[1];
+    if (scheme === undefined) return await LmdbStore.open(place);
+    if (!["redis", "rediss", "valkey", "valkeys"].includes(scheme))
+        throw invalid(`store is ${JSON.stringify(place)}; allowed are a folder, or a URL that begins with redis:, rediss:, valkey: or valkeys:`);
+    return await RedisStore.open({url: place.replace(/^valkey/, "redis")});
 }
 
 function invalid(message: string): DeltaStoreError {
