@@ -299,6 +299,24 @@ t.test("six conversations go on in the memory of two", async (t) => {
     t.strictSame([0, 1].map((number) => rows.find(({id}) => id === number)?.tokens), [source.nextTokenIndex, source.nextTokenIndex]);
 });
 
+t.test("what is lost and finds no room is to be evaluated later", async (t) => {
+    const limit = 3 * 2 ** 20, {folder, store, context, parked} = await open(t, {contextSize: 4096, policy: {pool: {limit}}});
+    const sequence = context.getSequence(), other = context.getSequence(), text = randomTokens(1700, 1), lmdb = await LmdbStore.open(folder);
+    t.teardown(() => lmdb.close());
+    await sequence.evaluateWithoutGeneratingNewTokens(text);
+    await parked(1);
+    for await (const {name} of lmdb.inventory()) await lmdb.step({release: [name]});
+    const generating = generate(other, randomTokens(2000, 2), 400);
+    while (other.nextTokenIndex < 2000) await new Promise(setImmediate);
+    t.equal(await codeOf(sequence.evaluateWithoutGeneratingNewTokens(moreTokens(5, 3))), "POOL_LIMIT_REACHED");
+    t.equal(sequence.nextTokenIndex, 0);
+    t.strictSame(store.stats(context).sequences.map(({id}) => id), [1], "no rows are there that nobody knows of");
+    await generating;
+    await parked(1);
+    await sequence.evaluateWithoutGeneratingNewTokens([...text, ...moreTokens(5, 3)]);
+    t.equal((await generate(sequence, moreTokens(5, 4), 3)).length, 3);
+});
+
 t.test("a store that fails parks nobody, and nothing else happens", async (t) => {
     const broken = await attach(llama, {policy: {sharing: {automatic: false}, turns: {store: join(root, "package.json", "no-folder"), park: 0.1}}});
     const other = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, batchSize: 256, kvCache: "high"}), sequence = other.getSequence();

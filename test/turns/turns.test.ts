@@ -368,6 +368,31 @@ t.test("a turn of a sequence that is just generating holds what it says", async 
     await context.dispose();
 });
 
+t.test("a turn that is saved while a prompt is evaluated has none of it", async (t) => {
+    for (const tier of ["exact", "high", "evicting"]) {
+        const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext(tier);
+        const [sequence, target, twin] = [context.getSequence(), context.getSequence(), context.getSequence()], before = randomTokens(150, 4);
+        for (const one of [sequence, twin]) await one.evaluateWithoutGeneratingNewTokens(before);
+        const evaluating = sequence.evaluateWithoutGeneratingNewTokens(moreTokens(800, 5)), saves: Promise<Turn>[] = [];
+        for (let turn = 0; sequence.nextTokenIndex === before.length && turn < 1000; turn++) {
+            if (turn % 5 === 0) saves.push(turns.save("c", sequence));
+            await new Promise(setImmediate);
+        }
+        await evaluating;
+        const lengths = (await Promise.all(saves)).map(({tokens}) => tokens), expected = await nextLogits(twin, moreTokens(5, 6));
+        t.ok(lengths.filter((tokens) => tokens === before.length).length > 1, `${lengths}`);
+        for (const {id, tokens} of await turns.history("c")) {
+            await turns.restore("c", target, {turn: id});
+            t.strictSame(target.contextTokens, sequence.contextTokens.slice(0, tokens));
+            if (tokens !== before.length) continue;
+            const near = divergence(expected, await nextLogits(target, moreTokens(5, 6)));
+            t.ok(near < {exact: 1e-6, high: 0.1, evicting: 0.5}[tier]!, `${tier}: ${near} nats`);
+        }
+        await isWell(t, turns);
+        await context.dispose();
+    }
+});
+
 t.test("an evaluation under way doesn't go on behind what was restored, nor come between", async (t) => {
     const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext();
     const source = context.getSequence(), target = context.getSequence();
