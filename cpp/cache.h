@@ -195,6 +195,9 @@ public:
     // Index of an equal or new vector, which may replace one that no page names, but none of those `taken`. -1 if there are too many.
     int add_centre(const std::vector<float>& vector, std::vector<bool> taken);
 
+    // Gives up those from `count` on, which no page names.
+    void drop_centres(int count) { centres_.resize(count); }
+
     std::mutex& lock() const { return mutex_; }
     // Under the lock: replaces what a sequence holds by rows of another time; `tables` is left empty. Where the cache has packed nothing yet, rows
     // to come are packed as these were.

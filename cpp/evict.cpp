@@ -37,9 +37,9 @@ bool Cache::shared(int sequence, int table, const PageRef& reference) const {
     const PageRef *first = &reference, *last = &reference;
     while (first != own.data() && (first - 1)->page == reference.page) first--;
     while (last + 1 != own.data() + own.size() && (last + 1)->page == reference.page) last++;
-    uint32_t others = pool_.references(reference.page) - uint32_t(last - first + 1);
-    if (const auto held = held_.empty() ? held_.end() : held_.find(reference.page); held != held_.end()) others -= held->second;
-    return others > 0;
+    uint32_t known = uint32_t(last - first + 1);
+    if (const auto held = held_.empty() ? held_.end() : held_.find(reference.page); held != held_.end()) known += held->second;
+    return pool_.references(reference.page) > known;
 }
 
 bool Cache::shared_now(int sequence, int table, const PageRef& reference) const {

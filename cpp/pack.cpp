@@ -176,6 +176,7 @@ void Cache::find_centre(int sequence, int32_t end) {
 int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken) {
     for (size_t i = 0; i < centres_.size(); i++)
         if (*centres_[i] == vector) return int(i);
+    auto added = std::make_unique<std::vector<float>>(vector);
     size_t index = centres_.size();
     if (index >= kMostCentres) {  // takes the place of one that no page names
         taken.resize(kMostCentres);
@@ -186,11 +187,10 @@ int Cache::add_centre(const std::vector<float>& vector, std::vector<bool> taken)
                     if (reference.centre != kNoCentre) taken[reference.centre] = true;
         index = std::find(taken.begin(), taken.end(), false) - taken.begin();
         if (index == kMostCentres) return -1;
-        centres_[index].reset();
+        centres_[index] = std::move(added);
     } else {
-        centres_.emplace_back();
+        centres_.push_back(std::move(added));
     }
-    centres_[index] = std::make_unique<std::vector<float>>(vector);
     return int(index);
 }
 
@@ -205,9 +205,12 @@ void Cache::install(int sequence, std::vector<PageTable>& tables, const Extent& 
 
 void Cache::hold(const std::vector<PageTable>& tables) {
     for (const PageTable& table : tables)
-        for (const PageRef& reference : table) held_[reference.page]++;
+        for (const PageRef& reference : table) held_.try_emplace(reference.page, 0);  // may throw; what is held by none is not held
     for (const PageTable& table : tables)
-        for (const PageRef& reference : table) pool_.retain(reference.page);
+        for (const PageRef& reference : table) {
+            held_[reference.page]++;
+            pool_.retain(reference.page);
+        }
 }
 
 void Cache::release(std::vector<PageTable>& tables) {
@@ -280,7 +283,7 @@ void Cache::gather_window(int sequence, int32_t begin) {
         const bool alike = first.position == begin && first.end_position() == last.position && first.kind == PageKind::plain &&
                            last.kind == PageKind::plain && first.format == last.format && !format_info(first.format).packed &&
                            first.rows == last.rows && first.shift == last.shift;
-        if (!alike || last.begin > 0 || first.count + last.count > last.rows || shared(sequence, table, last)) continue;
+        if (!alike || last.begin > 0 || first.count + last.count > last.rows || pool_.references(last.page) > 1) continue;
         const PageLayout& layout = sequences_.layout(table, last);
         const auto copy = [&](const uint8_t* source, int row, int target) {
             copy_row(last.format, sequences_.shape(table), source, layout, row, last.page, layout, target);

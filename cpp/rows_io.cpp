@@ -56,7 +56,7 @@ void write_reference(const SequenceTable& sequences, int table, const PageRef& r
 
 PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before) {
     PageRef reference;
-    reference.position = reader.number<int32_t>(0, INT32_MAX - kPageRows * (1 + kMostGap), "position");
+    reference.position = reader.number<int32_t>(0, kMostPosition, "position");
     if (!before.empty() && reference.position < before.back().end_position())
         throw CodedError("STATE_DAMAGED", "The state's rows are not in order of position");
     reference.count = reader.number<uint16_t>(1, kPageRows, "row count");
@@ -131,7 +131,7 @@ Extent read_extent(uint32_t tokens, Reader& reader) {
     extent.begin = reader.number<int32_t>();
     extent.end = reader.number<int32_t>();
     extent.until = reader.number<int32_t>();
-    const bool ordered = extent.begin >= 0 && extent.begin < extent.end && extent.until >= 0 && extent.until <= extent.end;
+    const bool ordered = extent.begin >= 0 && extent.begin < extent.end && extent.end <= kMostPosition && extent.until >= 0 && extent.until <= extent.end;
     if (extent.evicted ? !ordered || uint32_t(extent.end - extent.begin) != tokens : extent.begin != 0 || extent.end != 0 || extent.until != 0)
         throw CodedError("STATE_DAMAGED", "The state's sequence has other positions than tokens");
     return extent;

@@ -9,6 +9,9 @@
 
 namespace deltastore {
 
+// Positions from here on are nobody's: none overflows by what comes behind it.
+inline constexpr int32_t kMostPosition = INT32_MAX - 2 * kPageRows * (1 + kMostGap);
+
 // Sequences read so far, whose pages are given back to the pool unless they reach their sequence.
 struct Staging {
     Staging(SequenceTable& sequences, int table_count) : sequences(sequences), tables(table_count) {}

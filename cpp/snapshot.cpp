@@ -30,6 +30,7 @@ public:
             left_.size -= count;
         });
     }
+    size_t left() const { return left_.size; }
     void finish() const {
         if (left_.size > 0) throw CodedError("STATE_DAMAGED", "The state has " + std::to_string(left_.size) + " bytes too many");
     }
@@ -84,13 +85,8 @@ bool is_sealed(const Tier& tier, const PageTable& references, size_t index) {
     const auto stored = [](const PageRef& reference) { return format_info(reference.format).packed || reference.gapped(); };
     const PageRef& reference = references[index];
     if (tier.packs() && !stored(reference) && !reference.pinned()) return false;
-    const bool followed = index + 1 < references.size() && (reference.pinned() || stored(references[index + 1]));
+    const bool followed = index + 1 < references.size() && (reference.pinned() || !tier.packs() || stored(references[index + 1]));
     return reference.gapped() || reference.end_row() == reference.rows || followed;
-}
-
-void write_watch(const Watch* watch, Writer& writer) {
-    writer.number<uint8_t>(watch != nullptr);
-    if (watch != nullptr) watch->write(writer);
 }
 
 }  // namespace
@@ -131,6 +127,7 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
     write_extent(sequences.extent(sequence), head);
     head.number(uint32_t(blocks_));
     head.number(end);
+    head.number(sequences.last_position(sequence) + 1);
     all.write(head);
     cache_->heads().write(head);
 
@@ -143,7 +140,8 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
         for (size_t i = sealed[table]; i < references.size(); i++)
             write_reference(sequences, table, references[i], open.index(references[i]), tail);
     }
-    write_watch(cache_->watch(sequence), tail);
+    tail.number(uint8_t(tier.watched()));
+    if (const Watch* watch = cache_->watch(sequence)) watch->write(tail);
 
     for (int table = 0; table < sequences.tables(); table++) {  // last, as nothing may throw once pages are held
         const PageTable& references = sequences.table(sequence, table);
@@ -192,24 +190,19 @@ namespace {
 // The cache's numbers for the centres of a part.
 class Centres {
 public:
-    // Of the head's tags and the centres that go with them.
-    Centres(Cache& cache, Reader& head, const std::vector<ByteSpan>& centres) {
-        const size_t bytes = cache.centre_floats() * sizeof(float);
-        std::vector<bool> taken(256, false);
-        const int count = head.number<uint8_t>(0, uint8_t(std::min<size_t>(centres.size(), kNoCentre)), "number of centres");
-        for (int i = 0; i < count; i++) {
-            tags_.push_back(head.number<uint64_t>());
-            SpanReader span(centres[i]);
-            Reader reader = span.reader();
-            const std::vector<float> centre = read_centre(cache, reader);
-            span.finish();
-            if (tag_of(centre.data(), bytes) != tags_.back()) throw CodedError("STATE_DAMAGED", "A centre of the state is not the one that it names");
-            const int number = cache.add_centre(centre, taken);
-            if (number < 0) throw CodedError("OUT_OF_MEMORY", "The pages of this context have too many different centres");
-            taken[number] = true;
-            numbers_.push_back(uint8_t(number));
+    // Of the head's tags and the centres that go with them, which stay in the cache only if they are kept.
+    Centres(Cache& cache, Reader& head, const std::vector<ByteSpan>& centres) : cache_(cache), before_(cache.centres()) {
+        try {
+            read_all(head, centres);
+        } catch (...) {
+            cache_.drop_centres(before_);
+            throw;
         }
     }
+    ~Centres() {
+        if (!kept_) cache_.drop_centres(before_);
+    }
+    void keep() { kept_ = true; }
 
     std::vector<uint8_t> read(Reader& reader) const {
         std::vector<uint8_t> numbers(reader.number<uint8_t>());
@@ -222,6 +215,27 @@ public:
     }
 
 private:
+    void read_all(Reader& head, const std::vector<ByteSpan>& centres) {
+        const size_t bytes = cache_.centre_floats() * sizeof(float);
+        std::vector<bool> taken(256, false);
+        const int count = head.number<uint8_t>(0, uint8_t(std::min<size_t>(centres.size(), kNoCentre)), "number of centres");
+        for (int i = 0; i < count; i++) {
+            tags_.push_back(head.number<uint64_t>());
+            SpanReader span(centres[i]);
+            Reader reader = span.reader();
+            const std::vector<float> centre = read_centre(cache_, reader);
+            span.finish();
+            if (tag_of(centre.data(), bytes) != tags_.back()) throw CodedError("STATE_DAMAGED", "A centre of the state is not the one that it names");
+            const int number = cache_.add_centre(centre, taken);
+            if (number < 0) throw CodedError("OUT_OF_MEMORY", "The pages of this context have too many different centres");
+            taken[number] = true;
+            numbers_.push_back(uint8_t(number));
+        }
+    }
+
+    Cache& cache_;
+    int before_;
+    bool kept_ = false;
     std::vector<uint64_t> tags_;
     std::vector<uint8_t> numbers_;
 };
@@ -252,19 +266,21 @@ void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, Byte
         if (!pages[table].empty()) place(sequences, table, references[table], pages[table], Twins::all, staged.tables[table]);
 }
 
-void read_tail(Cache& cache, int sequence, const Centres& centres, ByteSpan bytes, uint32_t tokens, std::vector<uint8_t>& page, Staging& staged, Watch& watch) {
+void read_tail(Cache& cache, int sequence, const Centres& centres, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
+    std::vector<uint8_t> page;
     SpanReader span(bytes);
     Reader reader = span.reader();
     read_kind(kTail, reader);
     const std::vector<uint8_t> numbers = centres.read(reader);
     for (int table = 0; table < cache.table().tables(); table++) {
-        const uint32_t pages = reader.number<uint32_t>(0, tokens, "number of pages");
+        const uint32_t pages = reader.number<uint32_t>(0, uint32_t(end), "number of pages");
         for (uint32_t r = 0; r < pages; r++)
             read_reference(cache.table(), table, {numbers.size(), numbers.data()}, reader, page, staged.tables[table]);
     }
-    if (reader.number<uint8_t>(0, 1, "watch flag") != 0) watch.read(reader, staged.extent.evicted ? staged.extent.end : int32_t(tokens));
+    const uint8_t watched = reader.number<uint8_t>(0, uint8_t(WatchedQueries::last), "kind of watched queries");
+    if (watched != uint8_t(WatchedQueries::none)) watch.read(reader, end, span.left());
     span.finish();
-    if (cache.watch(sequence) == nullptr) watch = Watch(cache.table().tables());
+    if (watched != uint8_t(cache.tier(sequence).watched())) watch = Watch(cache.table().tables());  // sums of other queries say nothing
 }
 
 }  // namespace
@@ -282,19 +298,19 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t mo
     Staging staged(sequences, sequences.tables());
     staged.extent = read_extent(tokens, head);
     if (head.number<uint32_t>() != parts.blocks.size()) throw CodedError("STATE_DAMAGED", "The state has another number of blocks than it says");
-    const int32_t sealed_end = head.number<int32_t>();
-    cache.account(0, parts.centres.size() * cache.centre_floats() * sizeof(float));
-    const Centres centres(cache, head, parts.centres);
+    const int32_t sealed_end = head.number<int32_t>(0, kMostPosition, "end of blocks"), end = head.number<int32_t>(sealed_end, kMostPosition, "end");
+    // The tail's sums take no more than it does, and its pages are a few a table.
+    const size_t references = (parts.blocks.size() + 8) * sequences.tables() * sizeof(PageRef);
+    cache.account(0, parts.centres.size() * cache.centre_floats() * sizeof(float) + parts.tail.size + references + references / 8);
+    Centres centres(cache, head, parts.centres);
     RetrievalHeads heads = cache.heads();
     heads.read(head);
     head_span.finish();
 
-    std::vector<uint8_t> page;
     Watch watch(sequences.tables());
     for (const ByteSpan& block : parts.blocks) read_block(cache, fingerprint, centres, block, staged);
     const bool whole = parts.tail.data != nullptr;
-    if (whole) read_tail(cache, sequence, centres, parts.tail, tokens, page, staged, watch);
-    const int32_t end = staged.extent.evicted ? staged.extent.end : int32_t(tokens);
+    if (whole) read_tail(cache, sequence, centres, parts.tail, end, staged, watch);
     for (const PageTable& table : staged.tables) {
         size_t rows = 0;
         for (const PageRef& reference : table) rows += reference.count;
@@ -302,9 +318,11 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t mo
         const bool complete = staged.extent.evicted || !whole || rows == tokens;
         if (!fits || !complete) throw CodedError("STATE_DAMAGED", "The state has other rows than tokens");
     }
+    if (!sequences.pool().fits({})) throw CodedError("POOL_LIMIT_REACHED", "The pool has no room for what the state needs besides pages");
+    centres.keep();
     cache.install(sequence, staged.tables, staged.extent, std::move(watch));
     cache.adopt(std::move(heads));
-    if (!whole) sequences.erase(sequence, std::max(sealed_end, 0), INT32_MAX);
+    if (!whole) sequences.erase(sequence, sealed_end, INT32_MAX);
     return sequences.tokens(sequence);
 }
 

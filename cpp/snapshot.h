@@ -1,12 +1,13 @@
 // A sequence as parts that can be stored: blocks that never change again, and a tail that the next rows will change.
 //
-// A block (object) has the k-th page of every table that is full, or packed and followed by another packed one. Equal rows make equal bytes,
+// A block (object) has the k-th page of every table, where that is full, gapped, or followed by one that will not join it. Equal rows make equal bytes,
 // whatever the context: a block names the centres of its pages by their tags. All numbers little endian, references as rows_io.h has them.
-//   head    "DSNH", u32 version, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, centre tags, retrieval heads
+//   head    "DSNH", u32 version, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, i32 end, centre tags,
+//           retrieval heads
 //   centre  [table][key dim] f32, one for each of the head's tags, in their order
 //   block   "DSNB", u32 version, u64 fingerprint, u8 rotation, centre tags, per table {u8 whether it has a page, its head}, and the first field of all pages, their second, and so
 //           on: codes and scales are coded best among their like
-//   tail    "DSNT", u32 version, centre tags, per table {u32 references, references}, watch
+//   tail    "DSNT", u32 version, centre tags, per table {u32 references, references}, u8 watched queries, the watch if there are any
 // where centre tags are {u8 count, u64 each}, and a reference's centre is an index into them.
 #pragma once
 

@@ -69,10 +69,11 @@ void Watch::write(Writer& writer) const {
     for (const auto& table : sums_) writer.bytes(table.data(), table.size() * sizeof(uint32_t));
 }
 
-void Watch::read(Reader& reader, int32_t sequence_end) {
+void Watch::read(Reader& reader, int32_t sequence_end, size_t bytes) {
     const int32_t begin = reader.number<int32_t>(0, sequence_end, "first watched row");
     const int32_t queries = reader.number<int32_t>(0, INT32_MAX, "number of watched queries");
-    const uint32_t rows = reader.number<uint32_t>(0, uint32_t(sequence_end - begin), "number of watched rows");
+    const uint32_t most = uint32_t(std::min<size_t>(sequence_end - begin, bytes / sizeof(uint32_t) / std::max(tables_, 1)));
+    const uint32_t rows = reader.number<uint32_t>(0, most, "number of watched rows");
     if (rows == 0) return;
     extend(begin, begin + int32_t(rows));
     queries_ = queries;

@@ -48,8 +48,8 @@ public:
 
     // i32 first row, i32 queries, u32 rows, per table and row u32.
     void write(Writer& writer) const;
-    // Of a sequence that ends at `sequence_end`. Throws CodedError STATE_DAMAGED.
-    void read(Reader& reader, int32_t sequence_end);
+    // Of a sequence that ends at `sequence_end`, from what has no more than `bytes`. Throws CodedError STATE_DAMAGED.
+    void read(Reader& reader, int32_t sequence_end, size_t bytes);
 
     // Rows from here on are known.
     int32_t begin() const { return begin_; }

@@ -208,6 +208,94 @@ static void check_held(Format format, bool evicts) {
     CHECK_EQUAL(model.cache.stats().pages, size_t(0));
 }
 
+// The same under random operations, with tiers that keep rows as they come among them.
+static void check_held_at_random(uint64_t seed) {
+    CacheOptions options = make_options(Format::k4v4);
+    Tier exact = options.others[0];
+    exact.name = "exact";
+    exact.format = exact.window_format = Format::f16;
+    options.others.push_back(exact);
+    Random random(seed);
+    for (int round = 0; round < 1500 && check::clean(); round++) {
+        CacheModel model(options, *select_kernels(), seed + round);
+        model.add(0, random.between(1, 100));
+        model.cache.set_tier(0, random.between(0, 2));
+        if (random.chance(0.5)) model.add(0, random.between(1, 100));
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, 0);
+        const Stored before(snapshot);
+        for (int step = 0; step < 12; step++) {
+            const int end = model.next_position(0);
+            switch (random.between(0, 4)) {
+                case 0: model.add(0, random.between(1, 40)); break;
+                case 1: model.erase(0, std::max(0, end - random.between(1, 10)), INT32_MAX); break;
+                case 2: model.change_tier(0, random.between(0, 2), random.chance(0.3)); break;
+                case 3: model.repack(0, random.chance(0.5) ? 16 : random.between(0, 16)); break;
+                default: model.fork(0, 1, 0, random.between(0, end + 1));
+            }
+            CHECK(before == Stored(snapshot));
+        }
+        model.compare_rows();
+    }
+}
+
+// A page that was not full when others held it stays so, and what comes behind it goes into blocks all the same.
+static void check_partial_page() {
+    CacheModel model(make_options(Format::f16), *select_kernels(), 13);
+    model.add(0, 300);
+    {
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, 0);
+        model.erase(0, 190, INT32_MAX);
+        model.add(0, 100);
+    }
+    model.add(0, 1000);
+    CHECK_AT_LEAST(Stored(model, 0).blocks.size(), size_t(1290 / 64));
+}
+
+// Sums of one kind of queries are nothing to a tier that watches another.
+static void check_other_watch() {
+    CacheOptions options = make_options(Format::k4v2, true);
+    CacheModel model(options, *select_kernels(), 17);
+    model.add(0, 100);
+    next_outputs(model, 0, Random(1));
+    const Stored stored(model, 0);
+    for (const char* scorer : {"attention", "snapkv"}) {
+        options.eviction->scorer = scorer_by_name(scorer);
+        CacheModel other(options, *select_kernels(), 17);
+        CHECK_CODE(restore(other, 0, stored, true), "");
+        const bool same = std::string(scorer) == "attention";
+        CHECK_EQUAL(other.cache.watch(0)->end() > other.cache.watch(0)->begin(), same);
+        other.sequences[0] = model.sequences[0];
+        other.evict(0, *options.eviction, true);
+    }
+}
+
+// What fails leaves nothing behind, however often, and what succeeds stays within the limit.
+static void check_limit() {
+    CacheOptions options = make_options(Format::k4v4, true);
+    options.pool_limit = 330 << 10;
+    CacheModel model(options, *select_kernels(), 19);
+    model.add(0, 100);
+    const int centres = model.cache.centres();
+    for (int round = 0; round < 300; round++) {
+        CacheModel source(make_options(Format::k4v4, true), *select_kernels(), 100 + round);
+        source.add(0, 300);
+        Stored stored(source, 0);
+        stored.tail.pop_back();
+        CHECK_CODE(restore(model, 1, stored, true), "STATE_DAMAGED");
+    }
+    CHECK_EQUAL(model.cache.centres(), centres);
+    int restored = 0, refused = 0;
+    for (int tokens = 100; tokens < 1500; tokens += 20) {
+        CacheModel source(make_options(Format::k4v4, true), *select_kernels(), 19);
+        source.add(0, tokens);
+        (restore(model, 1, Stored(source, 0), true).empty() ? restored : refused)++;
+        CHECK_AT_MOST(model.cache.resident_bytes(), options.pool_limit);
+        model.cache.erase(1, 0, INT32_MAX);
+    }
+    CHECK_AT_LEAST(restored, 3);
+    CHECK_AT_LEAST(refused, 3);
+}
+
 static void check_without_tail(Format format, bool evicts) {
     const CacheOptions options = make_options(format, evicts);
     CacheModel model(options, *select_kernels(), 7);
@@ -339,6 +427,10 @@ int main(int argc, char** argv) {
         check::run("snapshot: only what is new, " + name, [&] { check_delta(format); });
         check::run("snapshot: forged, " + name, [&] { check_forged(format, seed); });
     }
+    check::run("snapshot: holds what it holds, at random", [&] { check_held_at_random(seed); });
+    check::run("snapshot: a page that is not full in the middle", check_partial_page);
+    check::run("snapshot: sums of other queries", check_other_watch);
+    check::run("snapshot: within the limit", check_limit);
     check::run("snapshot: equal pages are shared", check_shared);
     check::run("snapshot: refused", check_refused);
     return check::finish();
