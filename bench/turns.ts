@@ -7,7 +7,7 @@ import {tmpdir} from "node:os";
 import path from "node:path";
 import {parseArgs} from "node:util";
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
-import type {Turns} from "../ts/index.js";
+import type {DeltaStore, Turns} from "../ts/index.js";
 import {dist, root} from "./support/package.js";
 import {batchSize, Runtime} from "./support/runtime.js";
 import {turnsTables, type HistoryReport, type TurnsReport, type WakeReport} from "./turns-report.js";
@@ -24,8 +24,9 @@ const folder = mkdtempSync(path.join(tmpdir(), "deltastore-turns-"));
 let folders = 0;
 const newFolder = () => path.join(folder, String(folders++));
 
-await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {turns: {store: newFolder(), park: 0.2}}});
+await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {}});
 const {model, store} = runtime;
+const {attach} = await dist("index.js");
 const text = model.tokenize(readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8"));
 
 const createContext = (kvCache: string, sequences: number) => model.createContext({contextSize: tokens + 512, sequences, batchSize, threads, kvCache, flashAttention: true});
@@ -82,34 +83,49 @@ async function goOn(sequence: LlamaContextSequence, first: Token): Promise<strin
 }
 
 async function measureWaking(tier: string): Promise<WakeReport> {
-    const context = await createContext(tier, 3), [source, target, busy] = [context.getSequence(), context.getSequence(), context.getSequence()];
+    const saving = await measureSaving(tier);
+    const parking = await attach(runtime.llama, {policy: {sharing: {automatic: false}, turns: {store: newFolder(), park: 0.2}}});
+    const context = await createContext(tier, 2), [source, target] = [context.getSequence(), context.getSequence()];
     const turns = await store.openTurns({store: newFolder()}), prompt = text.slice(0, tokens);
-    const report: WakeReport = {tier, evaluating: await timed(() => source.evaluateWithoutGeneratingNewTokens(prompt)), restoring: [], parked: [], same: true, saving: [], decoding: []};
+    const report: WakeReport = {
+        tier, evaluating: await timed(() => source.evaluateWithoutGeneratingNewTokens(prompt)), restoring: [], parked: [], same: true, ...saving
+    };
     await turns.save("conversation", source);
-    await busy.evaluateWithoutGeneratingNewTokens(text.slice(0, 500));
-    const generation = busy.evaluate([text[500]!], {temperature: 0.8});
     for (let round = 0; round < rounds; round++) {
         await source.clearHistory();  // so that nothing is there to share
         report.restoring.push(await timed(() => turns.restore("conversation", target)));
-        await parkedOnce(target);
+        await parkedOnce(parking, target);
         report.parked.push(await timed(() => target.evaluateWithoutGeneratingNewTokens([text[tokens]!])));
         const answer = await goOn(target, text[tokens + 1]!);
         await turns.restore("conversation", source);
         await source.evaluateWithoutGeneratingNewTokens([text[tokens]!]);
         report.same &&= answer === await goOn(source, text[tokens + 1]!);
-        await turns.restore("conversation", source);
         await target.clearHistory();
-        const before = await tokenTimes(generation, (done) => done === 40);
-        const other = await store.openTurns({store: newFolder()});
-        let saved = false;
-        const saving = other.save("conversation", source).then(() => { saved = true; });
-        const during = await tokenTimes(generation, () => saved);
-        await saving;
-        await other.close();
-        report.saving.push(during.reduce((sum, time) => sum + time, 0));
-        report.decoding.push(mean(before) / mean(during));
     }
     await turns.close();
+    await context.dispose();
+    return report;
+}
+
+/** The same tokens are generated without and with a save beside them, in turn. */
+async function measureSaving(tier: string): Promise<{saving: number[]; decoding: number[]}> {
+    await attach(runtime.llama, {policy: {sharing: {automatic: false}}});  // without parking
+    const context = await createContext(tier, 2), [source, busy] = [context.getSequence(), context.getSequence()];
+    await source.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens));
+    await busy.evaluateWithoutGeneratingNewTokens(text.slice(0, 500));
+    const generation = busy.evaluate([text[500]!], {temperature: 0.8}), report = {saving: [] as number[], decoding: [] as number[]};
+    for (let round = 0; round < rounds; round++) {
+        const turns = await store.openTurns({store: newFolder()});
+        const before = await tokenTimes(generation, (done) => done === 30);
+        let saved = false;
+        const saving = turns.save("conversation", source).then(() => { saved = true; });
+        const during = await tokenTimes(generation, () => saved);
+        await saving;
+        await turns.close();
+        const after = await tokenTimes(generation, (done) => done === 30);
+        report.saving.push(during.reduce((sum, time) => sum + time, 0));
+        report.decoding.push(mean([...before, ...after]) / mean(during));
+    }
     await context.dispose();
     return report;
 }
@@ -122,12 +138,12 @@ async function tokenTimes(generation: AsyncGenerator<Token>, enough: (done: numb
     return times;
 }
 
-/** Waits until the sequence's rows are in the store. */
-async function parkedOnce(sequence: LlamaContextSequence): Promise<void> {
+/** Waits until the sequence's rows are in the store; it is the one with most tokens. */
+async function parkedOnce(store: DeltaStore, sequence: LlamaContextSequence): Promise<void> {
     const alive = setInterval(() => undefined, 1000);  // parking alone keeps no process
     await new Promise<void>((resolve) => {
-        const listener = store.onEvent.createListener(({type, context}) => {
-            if (type !== "park" || context !== sequence.context) return;
+        const listener = store.onEvent.createListener((event) => {
+            if (event.type !== "park" || event.context !== sequence.context || event.tokens !== sequence.nextTokenIndex) return;
             listener.dispose();
             resolve();
         });

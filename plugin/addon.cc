@@ -257,6 +257,12 @@ Napi::Value begin_snapshot(const Napi::CallbackInfo& info) {
     });
 }
 
+// Without copying, where the runtime has buffers of memory that is not its own.
+Napi::Buffer<uint8_t> give(Napi::Env env, Bytes&& bytes) {
+    Bytes* owned = new Bytes(std::move(bytes));
+    return Napi::Buffer<uint8_t>::NewOrCopy(env, owned->data(), owned->size(), [](Napi::Env, uint8_t*, Bytes* owned) { delete owned; }, owned);
+}
+
 Napi::Value snapshot_blocks(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const std::shared_ptr<Snapshot> snapshot = snapshot_of(info[0]);
@@ -266,7 +272,11 @@ Napi::Value snapshot_blocks(const Napi::CallbackInfo& info) {
         return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [snapshot, begin, end]() -> PromiseWorker::Result {
             auto blocks = std::make_shared<std::vector<Bytes>>();
             for (int i = begin; i < end; i++) blocks->push_back(snapshot->block(i));
-            return [blocks](Napi::Env env) -> Napi::Value { return copies_of(env, *blocks); };
+            return [blocks](Napi::Env env) -> Napi::Value {
+                Napi::Array array = Napi::Array::New(env, blocks->size());
+                for (size_t i = 0; i < blocks->size(); i++) array.Set(uint32_t(i), give(env, std::move((*blocks)[i])));
+                return array;
+            };
         });
     });
 }

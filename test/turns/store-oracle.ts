@@ -46,6 +46,7 @@ export class Oracle {
             const object = this.#objects.get(name);
             if (object !== undefined && --object.holders <= 0) this.#objects.delete(name);
         }
+        for (const name of step.sweep ?? []) if (this.#objects.get(name)?.holders === 0) this.#objects.delete(name);
         return null;
     }
 
@@ -78,7 +79,7 @@ export class RandomSteps {
         return {
             expect: names(2, key).map((key) => [key, this.#below(8) === 0 ? this.#value() : valueOf(key)]),
             put: names(2, key).map((key) => [key, this.#value()]), delete: names(1, key),
-            objects: names(2, name).map((name) => [name, this.#value()]), retain: names(3, held), release: names(4, held)
+            objects: names(2, name).map((name) => [name, this.#value()]), retain: names(3, held), release: names(4, held), sweep: names(2, held)
         };
     }
 

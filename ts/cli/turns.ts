@@ -1,3 +1,5 @@
+import {existsSync} from "node:fs";
+import {join} from "node:path";
 import type {Command} from "commander";
 import {DeltaStoreError} from "../errors.js";
 import {formatBytes} from "../policy/bytes.js";
@@ -42,6 +44,7 @@ export function addTurnsCommand(program: Command): void {
 async function using<Options extends StoreOptions>(options: Options, work: (turns: Turns, options: Options) => Promise<void>): Promise<void> {
     const place = options.store ?? policyOf(options)?.store;
     if (place === undefined) throw new DeltaStoreError("OPTION_INVALID", "Which store? Give --store, or a policy with turns.store");
+    if (!/^\w+:\/\//.test(place) && !existsSync(join(place, "data.mdb"))) throw new DeltaStoreError("STORE_FAILED", `There is no store in ${place}`);
     await using turns = await openTurns({store: place}, null);
     await work(turns, options);
 }

@@ -1,4 +1,5 @@
-import type {ChatHistoryItem, LlamaChatSession} from "node-llama-cpp";
+import {inspect} from "node:util";
+import {LlamaChatSession, type ChatHistoryItem} from "node-llama-cpp";
 import {EventRelay} from "lifecycle-utils";
 import {DeltaStoreError} from "../errors.js";
 import type {Restored, Turn, Turns} from "./turns.js";
@@ -11,7 +12,7 @@ export interface KeptSession {
     readonly onSave: EventRelay<Turn>;
     /** A turn could not be saved: the chat goes on, and so does what was saved before. Printed as a warning if nobody listens. */
     readonly onError: EventRelay<Error>;
-    /** Waits for what is being saved. */
+    /** Waits for what is being saved, whether or not it can be: `onError` tells. */
     saved(): Promise<void>;
     /** Saves no more. Idempotent. */
     end(): void;
@@ -29,6 +30,9 @@ interface ChatData {
  * @throws DeltaStoreError as `Turns.restore`, but for TURN_NOT_FOUND; OPTION_INVALID if the session is kept already
  */
 export async function keep(turns: Turns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {
+    if (!(session instanceof LlamaChatSession))
+        throw new DeltaStoreError("OPTION_INVALID", `keep needs a LlamaChatSession; given was ${inspect(session, {depth: -1})}`);
+    if (session.disposed) throw new DeltaStoreError("DISPOSED", "The session is disposed");
     if (kept.has(session)) throw new DeltaStoreError("OPTION_INVALID", "The session's turns are kept already");
     kept.add(session);
     const relays = {onSave: new EventRelay<Turn>(), onError: new EventRelay<Error>()};

@@ -10,10 +10,10 @@ import type {ParkedRows} from "./parking.js";
 import {bringBack, capture, definitionOf, type Capture} from "./rows.js";
 import type {Coding, Seal} from "./seal.js";
 import {keep, type KeptSession} from "./session.js";
-import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
+import type {SnapshotStore, Step} from "./stores/snapshot-store.js";
 
-/** How many blocks are in memory at once while they are named; one is some 300 KB for a model of 135M parameters. */
-const blocksAtOnce = 8;
+/** Of blocks that are stored together: few, so that other work gets its turns, and a long sequence is not in memory twice. */
+const bytesAtOnce = 2 << 20;
 
 /** Conversations that are opened to find out whether the key is theirs: a damaged one says nothing. */
 const mostKeyTries = 8;
@@ -125,34 +125,37 @@ export class Turns {
     }
 
     async #save(name: string, captured: Capture, data: unknown, history: number): Promise<Turn> {
-        const objects = new Map<string, Uint8Array>(), add = (bytes: Uint8Array) => {
-            const name = this.#seal.nameOf(bytes);
-            objects.set(name, bytes);
-            return name;
+        let added = 0;
+        const bring = async (bytes: readonly Uint8Array[]) => {
+            const brought = await this.#bring(bytes, codingOf(captured));
+            added += brought.bytes;
+            return brought.names;
         };
-        const centres = captured.centres.map(add), tail = add(captured.tail), blocks = await this.#nameBlocks(captured, objects);
-        const sealed = new Map<string, Uint8Array>();
-        for (const [object, bytes] of objects) {
-            sealed.set(object, await this.#seal.sealObject(object, bytes, codingOf(captured)));
-            if (this.#broken.has(object)) await this.#heal(object, sealed.get(object)!);
-        }
-        objects.clear();
+        const bringAll = async () => {
+            const blocks: string[] = [];
+            for (let atOnce = 1; blocks.length < captured.blocks; ) {
+                const some = await captured.native.snapshotBlocks(captured.handle, blocks.length, Math.min(captured.blocks, blocks.length + atOnce));
+                blocks.push(...await bring(some));
+                atOnce = Math.max(1, Math.floor(bytesAtOnce / some[0]!.length));
+            }
+            return {centres: await bring(captured.centres), blocks, tail: (await bring([captured.tail]))[0]!};
+        };
+        let parts = await bringAll();
         for (;;) {
             const {key, raw, conversation} = await this.#readAnyhow(name), newest = conversation?.turns.at(-1);
             const record: TurnRecord = {
                 parent: newest?.id ?? null, savedAt: Date.now(), tokens: captured.tokens,
                 tier: {name: captured.tier.name, definition: definitionOf(captured.tier)}, adapter: captured.adapter, shareable: captured.shareable,
-                head: captured.head, centres, blocks, tail, data
+                head: captured.head, ...parts, data
             };
             const bytes = encodeRecord(record), id = this.#seal.nameOf(bytes), turnObject = await this.#seal.sealObject(id, bytes);
-            const added = [...sealed.values(), turnObject].reduce((sum, {length}) => sum + length, 0);
-            const entry: TurnEntry = {id, savedAt: record.savedAt, tokens: captured.tokens.length, bytes: added, whole: true};
+            const entry: TurnEntry = {id, savedAt: record.savedAt, tokens: captured.tokens.length, bytes: added + turnObject.length, whole: true};
             const old = conversation?.turns ?? [], dropped = old.slice(0, Math.max(0, old.length + 1 - history));
             const stay = old.slice(dropped.length).map((turn) => ({...turn, whole: false}));
             const refusal = await this.#store.step({
                 expect: [[key, raw ?? null]],
                 put: [[key, await this.#seal.sealEntry(key, encodeConversation({name, usedAt: record.savedAt, turns: [...stay, entry]}))]],
-                objects: [...sealed, [id, turnObject]],
+                objects: [[id, turnObject]],
                 retain: objectsOf(id, record, true),
                 release: [...await this.#heldBy(dropped), ...await this.#tailsOf(old.slice(dropped.length))]
             });
@@ -160,20 +163,23 @@ export class Turns {
                 if (await this.#store.bytes() > this.#limits.budget) await this.#collect(this.#limits, name);
                 return entry;
             }
-            await this.#heed(refusal, captured, blocks, sealed);
+            // Somebody else saved this conversation, or dropped the last turn with an object that was there.
+            if (refusal.refused === "missing") parts = await bringAll();
         }
     }
 
-    /** Names of the blocks; the bytes of those that the store lacks get into `objects`. */
-    async #nameBlocks(captured: Capture, objects: Map<string, Uint8Array>): Promise<string[]> {
-        const names: string[] = [];
-        for (let begin = 0; begin < captured.blocks; begin += blocksAtOnce) {
-            const some = await captured.native.snapshotBlocks(captured.handle, begin, Math.min(captured.blocks, begin + blocksAtOnce));
-            const theirs = some.map((bytes) => this.#seal.nameOf(bytes)), stored = await this.#store.stored(theirs);
-            for (const [index, name] of theirs.entries()) if (!stored.has(name) || this.#broken.has(name)) objects.set(name, some[index]!);
-            names.push(...theirs);
+    /** Stores those that the store lacks, and names all. Nobody holds them until the turn does. */
+    async #bring(parts: readonly Uint8Array[], coding: Coding): Promise<{names: string[]; bytes: number}> {
+        const names = await Promise.all(parts.map((bytes) => this.#seal.nameOfObject(bytes)));
+        const stored = await this.#store.stored(names), objects: [string, Uint8Array][] = [];
+        for (const [index, name] of names.entries()) {
+            if (stored.has(name) && !this.#broken.has(name)) continue;
+            const sealed = await this.#seal.sealObject(name, parts[index]!, coding);
+            if (this.#broken.has(name)) await this.#heal(name, sealed);
+            objects.push([name, sealed]);
         }
-        return names;
+        if (objects.length > 0) await this.#store.step({objects});
+        return {names, bytes: objects.reduce((sum, [, {length}]) => sum + length, 0)};
     }
 
     /** Puts an object in place of a damaged one, for all that hold it. Between the two steps, it is missing instead. */
@@ -184,17 +190,6 @@ export class Turns {
         if (count > 0) await this.#store.step({release: holders});
         if (count > 0) await this.#store.step({objects: [[name, sealed]], retain: holders});
         this.#broken.delete(name);
-    }
-
-    /** Somebody else was faster: the next try sees that conversation, and brings the objects that are gone. */
-    async #heed(refusal: Refusal, captured: Capture, blocks: readonly string[], sealed: Map<string, Uint8Array>): Promise<void> {
-        if (refusal.refused === "changed") return;
-        for (const name of refusal.objects) {
-            const index = blocks.indexOf(name);
-            if (index < 0) continue;
-            const [bytes] = await captured.native.snapshotBlocks(captured.handle, index, index + 1);
-            sealed.set(name, await this.#seal.sealObject(name, bytes!, codingOf(captured)));
-        }
     }
 
     /**
@@ -335,6 +330,9 @@ export class Turns {
         const before = await this.#store.bytes();
         let conversations = 0;
         for await (const {name, usedAt} of this.#all()) if (isParked(name) && isLost(name, usedAt) && await this.delete(name)) conversations++;
+        const unheld: string[] = [];  // by saves that came to no end, or are under way: those bring them again
+        for await (const {name, holders} of this.#store.inventory()) if (holders === 0) unheld.push(name);
+        if (unheld.length > 0) await this.#store.step({sweep: unheld});
         const oldest = (await this.list()).reverse();
         for (const {name, usedAt} of oldest) {
             if (Date.now() - usedAt.getTime() <= 1000 * ttl && await this.#store.bytes() <= budget) break;
@@ -532,6 +530,7 @@ function notFound(name: string): DeltaStoreError {
 }
 
 function turnOf({name, turns}: Conversation, id: string): TurnEntry {
+    if (typeof id !== "string") throw invalid(`turn is ${inspect(id, {depth: 0})}; allowed is the id of one of the conversation's turns`);
     const turn = turns.find((one) => one.id === id);
     if (turn === undefined) throw new DeltaStoreError("TURN_NOT_FOUND", `The conversation ${JSON.stringify(name)} has no turn ${JSON.stringify(id)}`);
     return turn;
@@ -540,6 +539,7 @@ function turnOf({name, turns}: Conversation, id: string): TurnEntry {
 function requireName(name: unknown): void {
     if (typeof name !== "string" || name === "")
         throw invalid(`A conversation's name is ${inspect(name, {depth: 0})}; allowed is a string that is not empty`);
+    if (!name.isWellFormed()) throw invalid("A conversation's name has half a character (a lone surrogate), by which it can't be told from others");
 }
 
 function requireData(data: unknown): void {

@@ -29,6 +29,10 @@ export function applyStep(cells: Cells, step: Step): Refusal | null {
         object.holders = Math.max(object.holders - 1, 0);
         object.gone = object.holders === 0;
     }
+    for (const name of step.sweep ?? []) {
+        const object = count(cells, counted, brought, name);
+        if (object?.holders === 0) object.gone = true;
+    }
 
     const before = readTotal(cells);
     let total = before;

@@ -72,6 +72,8 @@ function readMeta(page: Buffer): Meta | string {
     if ((meta.readUInt32LE(4) & 0xffff) !== formatVersion) return `it has LMDB's format ${meta.readUInt32LE(4) & 0xffff}, not ${formatVersion}`;
     const pageBytes = meta.readUInt32LE(24);
     if (pageBytes < 512 || pageBytes > 65536 || (pageBytes & pageBytes - 1) !== 0) return "its header is damaged";
+    // Of both trees: LMDB would look for keys in another order than that in which they lie.
+    if (meta.readUInt16LE(28) !== integerKeysFlag || meta.readUInt16LE(76) !== 0) return "its header is damaged";
     return {pageBytes, roots: [meta.readBigUInt64LE(64), meta.readBigUInt64LE(112)], transaction: meta.readBigUInt64LE(128)};
 }
 

@@ -58,6 +58,10 @@ takeList(function(name)
         object.gone = object.holders == 0
     end
 end)
+takeList(function(name)
+    local object = count(name)
+    if object and object.holders == 0 then object.gone = true end
+end)
 
 local change = 0
 takeList(function(key)
@@ -97,7 +101,7 @@ export function stepArguments(step: Step): (string | Buffer)[] {
     const one = (name: string) => [name];
     return [
         ...list(step.expect, ([key, value]) => [key, value === null ? "0" : "1", value === null ? "" : bufferOf(value)]),
-        ...list(step.objects, pair), ...list(step.retain, one), ...list(step.release, one), ...list(step.put, pair), ...list(step.delete, one)
+        ...list(step.objects, pair), ...list(step.retain, one), ...list(step.release, one), ...list(step.sweep, one), ...list(step.put, pair), ...list(step.delete, one)
     ];
 }
 

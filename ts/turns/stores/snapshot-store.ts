@@ -13,6 +13,8 @@ export interface Step {
     readonly retain?: readonly string[];
     /** Objects that lose a holder, and go with their last. Names that are not stored count for nothing. */
     readonly release?: readonly string[];
+    /** Objects that go if they have no holder. */
+    readonly sweep?: readonly string[];
 }
 
 /**
