@@ -539,7 +539,7 @@ function turnOf({name, turns}: Conversation, id: string): TurnEntry {
 function requireName(name: unknown): void {
     if (typeof name !== "string" || name === "")
         throw invalid(`A conversation's name is ${inspect(name, {depth: 0})}; allowed is a string that is not empty`);
-    if (!name.isWellFormed()) throw invalid("A conversation's name has half a character (a lone surrogate), by which it can't be told from others");
+    if (/\p{Surrogate}/u.test(name)) throw invalid("A conversation's name has half a character (a lone surrogate), by which it can't be told from others");
 }
 
 function requireData(data: unknown): void {
