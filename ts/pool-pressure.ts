@@ -19,6 +19,8 @@ export class PoolPressure {
     parking: Parking | null = null;
     /** By sequence: the evaluations under way, and the position that they go to. */
     readonly #busy = new Map<number, {evaluations: number; end: number}>();
+    /** When the last one ended. Milliseconds. */
+    #ended = -Infinity;
     /** When sequences that hold rows were last used, in the order of that. Milliseconds. */
     readonly #used = new Map<number, number>();
 
@@ -41,6 +43,7 @@ export class PoolPressure {
         } finally {
             const busy = this.#busy.get(sequenceId)!;
             if (--busy.evaluations === 0) this.#busy.delete(sequenceId);
+            this.#ended = performance.now();
         }
     }
 
@@ -48,6 +51,11 @@ export class PoolPressure {
     touched(sequenceId: number): void {
         this.#used.delete(sequenceId);
         this.#used.set(sequenceId, performance.now());
+    }
+
+    /** Whether anything is evaluated, or was just now: between two tokens of an answer nothing is. */
+    get busy(): boolean {
+        return this.#busy.size > 0 || performance.now() - this.#ended < 100;
     }
 
     /** When it was; undefined if it holds no rows. */
@@ -94,7 +102,7 @@ export class PoolPressure {
     async giveUp(): Promise<boolean> {
         if (this.#dropPrefix()) return true;
         for (const sequenceId of this.#parkable())
-            if (await this.parking!.park(sequenceId, (work) => work())) return true;
+            if (await this.parking!.park(sequenceId, (work) => work(), true)) return true;
         for (const sequenceId of this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
         return false;
     }

@@ -57,14 +57,15 @@ export class Parking {
     }
 
     async #parkIdle(seconds: number): Promise<void> {
-        for (const sequenceId of this.#hooks.pressure.idleFor(seconds)) await this.park(sequenceId, this.#hooks.between);
+        for (const sequenceId of this.#hooks.pressure.idleFor(seconds)) await this.park(sequenceId, this.#hooks.between, false);
     }
 
     /**
      * Gives what a sequence holds to the store. False if it has too little or the store fails: then it stays.
      * @param between runs its argument between two batches
+     * @param urgent somebody waits for the memory
      */
-    async park(sequenceId: number, between: <R>(work: () => Promise<R>) => Promise<R>): Promise<boolean> {
+    async park(sequenceId: number, between: <R>(work: () => Promise<R>) => Promise<R>, urgent: boolean): Promise<boolean> {
         const {native, pressure, sharing} = this.#hooks, sequence = this.#hooks.sequence(sequenceId);
         if (sequence === undefined || sequence.disposed || this.has(sequenceId) || this.#leaving.has(sequenceId) || sequence.nextTokenIndex < fewestTokens) return false;
         const used = pressure.lastUse(sequenceId);
@@ -74,7 +75,7 @@ export class Parking {
             const turns = await this.#hooks.turns(), name = parkedName();
             const captured = await between(() => captureLocked(sequence));
             try {
-                await turns.park(name, captured);
+                await turns.park(name, captured, urgent);
             } finally {
                 captured.end();
             }

@@ -14,6 +14,8 @@ export interface Capture extends NativeSnapshot {
     readonly tier: Tier;
     readonly adapter: string;
     readonly shareable: boolean;
+    /** Whether the context evaluates something. */
+    isBusy(): boolean;
     /** Idempotent. */
     end(): void;
 }
@@ -37,7 +39,7 @@ export async function captureLocked(sequence: LlamaContextSequence): Promise<Cap
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
     return {
         ...snapshot, native, tokens, tier: tiers.of(sequenceId), adapter: packed.adapter(), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
-        end: () => native.endSnapshot(snapshot.handle)
+        isBusy: () => packed.pressure.busy, end: () => native.endSnapshot(snapshot.handle)
     };
 }
 

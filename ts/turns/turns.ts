@@ -1,3 +1,4 @@
+import {setTimeout as pause} from "node:timers/promises";
 import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
@@ -13,7 +14,15 @@ import {keep, type KeptSession} from "./session.js";
 import type {SnapshotStore, Step} from "./stores/snapshot-store.js";
 
 /** Of blocks that are stored together: few, so that other work gets its turns, and a long sequence is not in memory twice. */
-const bytesAtOnce = 2 << 20;
+const bytesAtOnce = 1 << 20;
+
+/**
+ * While something is evaluated, saving rests so many times as long as it works. Where two threads share a core, either runs at half its speed
+ * beside the other: then evaluations lose a twentieth.
+ */
+const restToWork = 9;
+/** Milliseconds. */
+const longestRest = 1000;
 
 /** Conversations that are opened to find out whether the key is theirs: a damaged one says nothing. */
 const mostKeyTries = 8;
@@ -114,8 +123,8 @@ export class Turns {
     }
 
     /** @internal Keeps a sequence's rows for its return, in place of what the name stood for. */
-    async park(name: string, captured: Capture): Promise<Turn> {
-        return await this.#save(name, captured, null, 1);
+    async park(name: string, captured: Capture, urgent: boolean): Promise<Turn> {
+        return await this.#save(name, captured, null, 1, urgent);
     }
 
     /** @internal */
@@ -124,7 +133,8 @@ export class Turns {
         return {parts, captured: {tokens, adapter, shareable, tierDefinition: tier.definition}};
     }
 
-    async #save(name: string, captured: Capture, data: unknown, history: number): Promise<Turn> {
+    /** @param urgent somebody waits for the memory: evaluations don't come first */
+    async #save(name: string, captured: Capture, data: unknown, history: number, urgent = false): Promise<Turn> {
         let added = 0;
         const bring = async (bytes: readonly Uint8Array[]) => {
             const brought = await this.#bring(bytes, codingOf(captured));
@@ -135,8 +145,10 @@ export class Turns {
             const blocks: string[] = [];
             for (let atOnce = 1; blocks.length < captured.blocks; ) {
                 const some = await captured.native.snapshotBlocks(captured.handle, blocks.length, Math.min(captured.blocks, blocks.length + atOnce));
+                const begin = performance.now();
                 blocks.push(...await bring(some));
                 atOnce = Math.max(1, Math.floor(bytesAtOnce / some[0]!.length));
+                if (!urgent && captured.isBusy()) await pause(Math.min((performance.now() - begin) * restToWork, longestRest));
             }
             return {centres: await bring(captured.centres), blocks, tail: (await bring([captured.tail]))[0]!};
         };
