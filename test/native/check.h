@@ -99,3 +99,11 @@ inline int finish() {
 #define CHECK_EQUAL(a, b) CHECK_RELATION(a, ==, b)
 #define CHECK_AT_MOST(a, b) CHECK_RELATION(a, <=, b)
 #define CHECK_AT_LEAST(a, b) CHECK_RELATION(a, >=, b)
+
+// Of what gives an error's code, or an empty string where there is none.
+#define CHECK_CODE(found, expected) \
+    do { \
+        const std::string check_found = (found); \
+        check::state().checks++; \
+        if (check_found != (expected)) check::fail(__FILE__, __LINE__, std::string(#found) + " gives '" + check_found + "'"); \
+    } while (0)

@@ -48,13 +48,6 @@ struct Stored {
     std::vector<Bytes> centres, blocks;
 };
 
-#define CHECK_CODE(found, expected) \
-    do { \
-        const std::string check_found = (found); \
-        check::state().checks++; \
-        if (check_found != (expected)) check::fail(__FILE__, __LINE__, std::string(#found) + " gives '" + check_found + "'"); \
-    } while (0)
-
 static ByteSpan span(const Bytes& bytes) {
     return {bytes.data(), bytes.size()};
 }

@@ -229,13 +229,6 @@ static void check_forged(Format format, uint64_t seed) {
     CHECK_AT_LEAST(refused, 50);
 }
 
-#define CHECK_CODE(found, expected) \
-    do { \
-        const std::string check_found = (found); \
-        check::state().checks++; \
-        if (check_found != (expected)) check::fail(__FILE__, __LINE__, std::string(#found) + " gives '" + check_found + "'"); \
-    } while (0)
-
 static void check_refused() {
     Damaged at(Format::k4v4);
     const Unchanged before(at.target);
