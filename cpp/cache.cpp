@@ -359,6 +359,11 @@ size_t Cache::stock_bytes_per_token(const std::vector<LayerShape>& layers) {
     return bytes;
 }
 
+size_t Cache::missing_bytes() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return pool_.missing_bytes();
+}
+
 size_t Cache::resident_bytes() const {
     std::lock_guard<std::mutex> guard(mutex_);
     return pool_.resident_bytes() + own_bytes();

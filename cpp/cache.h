@@ -185,6 +185,8 @@ public:
 
     CacheStats stats() const;
     size_t resident_bytes() const;
+    // As the pool's.
+    size_t missing_bytes() const;
     // Most bytes that `tokens` in `sequences` sequences can hold, with a ubatch of `ubatch` tokens under way.
     static size_t projected_bytes(const CacheOptions& options, size_t tokens, int sequences, int ubatch);
 

@@ -255,8 +255,10 @@ Failure Cache::repack(int sequence, int window) {
     gather_window(sequence, end - window);
     sequences_.trim(sequence);
     if (tier(sequence).watched() == WatchedQueries::some) watches_[sequence].drop_before(first_open(sequence));
-    // Others' pages, too: where one sequence after the other is packed, each leaves slabs that hold few pages of the next.
-    for (int other = 0; other < sequences_.sequences(); other++) settle(other);
+    settle(sequence);
+    // Where one sequence after the other is packed, each leaves slabs that hold few pages of the next.
+    for (int other = 0; other < sequences_.sequences() && pool_.loose_bytes() > 2 * PagePool::kSlabBytes; other++)
+        if (other != sequence) settle(other);
     return failure;
 }
 

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstring>
+#include <tuple>
 
 namespace deltastore {
 
@@ -210,12 +211,22 @@ uint8_t* PagePool::take(Slab& slab, bool fresh) {
     return slab.page(index);
 }
 
+size_t PagePool::loose_bytes() const {
+    size_t bytes = 0;
+    for (const auto& size_class : classes_)
+        for (const Slab* slab = size_class->whole ? nullptr : size_class->all; slab != nullptr && !slab->full(); slab = slab->next)
+            bytes += (slab->touched - slab->used) * size_class->page_bytes;
+    return bytes;
+}
+
 uint8_t* PagePool::settle(uint8_t* page) {
     Slab* const own = slab_of(page);
     Slab* fullest = nullptr;
     for (Slab* slab = own->owner->all; slab != nullptr && !slab->full(); slab = slab->next)
         if (slab != own && slab->used >= (fullest ? fullest : own)->used) fullest = slab;
+    const auto refused = std::pair(missing_, hit_limit_);  // of a request; that a page stays where it is is none
     uint8_t* moved = fullest ? take(*fullest, false) : nullptr;
+    std::tie(missing_, hit_limit_) = refused;
     if (moved == nullptr) return page;
     std::memcpy(moved, page, own->owner->page_bytes);
     release(page);

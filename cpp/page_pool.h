@@ -39,6 +39,8 @@ public:
     uint8_t* allocate(size_t page_bytes);
     // Moves a page into a slab that is fuller, if there is one, so that the others empty, and tells where it is. Its holder must be the only one.
     uint8_t* settle(uint8_t* page);
+    // Bytes of freed pages in slabs that hold others, which the system has not got back.
+    size_t loose_bytes() const;
     // Whether pages of these (bytes, count) would all be had within the limit.
     using Demand = std::vector<std::pair<size_t, size_t>>;
     bool fits(const Demand& demand) const;

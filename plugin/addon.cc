@@ -6,32 +6,18 @@
 #include <cstring>
 #include <mutex>
 
-#include "AddonContext.h"
 #include "AddonModel.h"
 #include "adopt.h"
+#include "live.h"
 #include "logits.h"
 #include "promise_worker.h"
+#include "snapshots.h"
 
 namespace deltastore {
 
 namespace {
 
 constexpr uint32_t kTinyContext = 256;  // cells of llama.cpp's own cache, dropped as soon as it is there
-
-AddonContext* unwrap(const Napi::Value& value) {
-    return Napi::ObjectWrap<AddonContext>::Unwrap(value.As<Napi::Object>());
-}
-
-llama_context* live_context(AddonContext* addon) {
-    if (addon->disposed || addon->ctx == nullptr) throw CodedError("DISPOSED", "The context is disposed or not initialised");
-    return addon->ctx;
-}
-
-PackedMemory& live_memory(AddonContext* addon) {
-    PackedMemory* memory = packed_memory(live_context(addon));
-    if (memory == nullptr) throw CodedError("OPTION_INVALID", "The context has the stock cache");
-    return *memory;
-}
 
 // Those that this processor runs, best first.
 std::string kernel_names() {
@@ -217,101 +203,6 @@ Napi::Value fork_prefix(const Napi::CallbackInfo& info) {
         const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
         const Failure failure = memory.cache().fork(source, target, 0, info[3].As<Napi::Number>().Int32Value());
         return failure_to_js(info.Env(), failure == Failure::none ? FailureReport{} : memory.report(failure));
-    });
-}
-
-using SnapshotHandle = Napi::External<std::shared_ptr<Snapshot>>;
-
-std::shared_ptr<Snapshot> snapshot_of(const Napi::Value& value) {
-    const std::shared_ptr<Snapshot> snapshot = *value.As<SnapshotHandle>().Data();
-    if (snapshot == nullptr) throw CodedError("DISPOSED", "The snapshot has ended");
-    return snapshot;
-}
-
-Napi::Buffer<uint8_t> copy_of(Napi::Env env, const Bytes& bytes) {
-    return Napi::Buffer<uint8_t>::Copy(env, bytes.data(), bytes.size());
-}
-
-Napi::Array copies_of(Napi::Env env, const std::vector<Bytes>& parts) {
-    Napi::Array array = Napi::Array::New(env, parts.size());
-    for (size_t i = 0; i < parts.size(); i++) array.Set(uint32_t(i), copy_of(env, parts[i]));
-    return array;
-}
-
-Napi::Value begin_snapshot(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        PackedMemory& memory = live_memory(unwrap(info[0]));
-        const int sequence = info[1].As<Napi::Number>().Int32Value();
-        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [&memory, sequence]() -> PromiseWorker::Result {
-            return [snapshot = memory.snapshot(sequence)](Napi::Env env) -> Napi::Value {
-                Napi::Object result = Napi::Object::New(env);
-                result.Set("handle", SnapshotHandle::New(env, new std::shared_ptr<Snapshot>(snapshot),
-                                                         [](Napi::Env, std::shared_ptr<Snapshot>* held) { delete held; }));
-                result.Set("head", copy_of(env, snapshot->head()));
-                result.Set("tail", copy_of(env, snapshot->tail()));
-                result.Set("centres", copies_of(env, snapshot->centres()));
-                result.Set("blocks", snapshot->blocks());
-                return result;
-            };
-        });
-    });
-}
-
-// Without copying, where the runtime has buffers of memory that is not its own.
-Napi::Buffer<uint8_t> give(Napi::Env env, Bytes&& bytes) {
-    Bytes* owned = new Bytes(std::move(bytes));
-    return Napi::Buffer<uint8_t>::NewOrCopy(env, owned->data(), owned->size(), [](Napi::Env, uint8_t*, Bytes* owned) { delete owned; }, owned);
-}
-
-Napi::Value snapshot_blocks(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const std::shared_ptr<Snapshot> snapshot = snapshot_of(info[0]);
-        const int begin = info[1].As<Napi::Number>().Int32Value(), end = info[2].As<Napi::Number>().Int32Value();
-        if (begin < 0 || begin > end || end > snapshot->blocks())
-            throw CodedError("OPTION_INVALID", "The snapshot has " + std::to_string(snapshot->blocks()) + " blocks");
-        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [snapshot, begin, end]() -> PromiseWorker::Result {
-            auto blocks = std::make_shared<std::vector<Bytes>>();
-            for (int i = begin; i < end; i++) blocks->push_back(snapshot->block(i));
-            return [blocks](Napi::Env env) -> Napi::Value {
-                Napi::Array array = Napi::Array::New(env, blocks->size());
-                for (size_t i = 0; i < blocks->size(); i++) array.Set(uint32_t(i), give(env, std::move((*blocks)[i])));
-                return array;
-            };
-        });
-    });
-}
-
-Napi::Value end_snapshot(const Napi::CallbackInfo& info) {
-    info[0].As<SnapshotHandle>().Data()->reset();
-    return info.Env().Undefined();
-}
-
-ByteSpan span_of(const Napi::Value& value) {
-    if (!value.IsTypedArray()) return {};
-    const Napi::Uint8Array array = value.As<Napi::Uint8Array>();
-    return {array.Data(), array.ByteLength()};
-}
-
-std::vector<ByteSpan> spans_of(const Napi::Value& value) {
-    const Napi::Array array = value.As<Napi::Array>();
-    std::vector<ByteSpan> spans;
-    for (uint32_t i = 0; i < array.Length(); i++) spans.push_back(span_of(array.Get(i)));
-    return spans;
-}
-
-Napi::Value restore_snapshot(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        PackedMemory& memory = live_memory(unwrap(info[0]));
-        const int sequence = info[1].As<Napi::Number>().Int32Value();
-        const Napi::Object given = info[2].As<Napi::Object>();
-        SnapshotParts parts{span_of(given.Get("head")), spans_of(given.Get("centres")), spans_of(given.Get("blocks")), span_of(given.Get("tail"))};
-        Napi::Object keep = Napi::Object::New(info.Env());
-        keep.Set("context", info[0]);
-        keep.Set("parts", given);
-        return PromiseWorker::run(info.Env(), keep, [&memory, sequence, parts]() -> PromiseWorker::Result {
-            const int tokens = memory.restore(sequence, parts);
-            return [tokens](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, tokens); };
-        });
     });
 }
 

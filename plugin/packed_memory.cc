@@ -165,7 +165,7 @@ void PackedMemory::fail(Failure failure) const {
 
 FailureReport PackedMemory::report(Failure failure) const {
     if (failure == Failure::out_of_memory) return {"OUT_OF_MEMORY", "The system gave no memory for pages"};
-    return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(cache_->table().pool().missing_bytes()) +
+    return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(cache_->missing_bytes()) +
                                       " bytes more than are left of the pool's limit of " + std::to_string(cache_->options().pool_limit) +
                                       " bytes (policy: pool.limit), of which " + std::to_string(cache_->resident_bytes()) +
                                       " are in use. It may be tried again once other sequences are disposed or smaller"};

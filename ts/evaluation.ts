@@ -17,7 +17,8 @@ const mostIdleTries = 3;
 
 /**
  * Evaluates a request in a packed cache. What another sequence holds is attached instead; where the pool has no room, some is made, and what
- * is left is evaluated then. On failure the sequence is as it was.
+ * is left is evaluated then. On failure the sequence is as it was, or,
+ * where it was parked and the store had lost some of it, holds what came back.
  * @param between runs its argument between two batches
  * @throws DisposedError if the sequence was disposed meanwhile
  */
@@ -44,7 +45,7 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
 
     /** Of a parked sequence: what does not come back is evaluated again. */
     const comeBack = async (parking: Parking) => {
-        const loaded = await parking.load(sequenceId), lost = await between(async () => {
+        const loaded = await parking.load(sequenceId).catch(() => null), lost = await between(async () => {
             if (gone()) throw new DisposedError();
             return await parking.comeBackInPart(sequenceId, loaded);
         });
@@ -52,6 +53,7 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
         const {afterBatchAction: _, ...others} = request as DecodeRequest & {afterBatchAction?: unknown};
         const again = {...others, firstTokenSequenceIndex: first - lost.length, tokens: lost, logits: lost.map(() => undefined)};
         await evaluatePacked(context, packed, again, () => undefined, decode, between);
+        if (gone()) throw new DisposedError();
         const internals = sequenceInternals(packed.sequences.get(sequenceId)!.deref()!);
         internals._contextTokens = internals._contextTokens.concat(lost);
         internals._nextTokenIndex = first;
@@ -62,6 +64,7 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
         if (packed.parking?.has(sequenceId)) await comeBack(packed.parking);
         for (let idleTries = 0; ;) {
             try {
+                if (gone()) throw new DisposedError();  // between a gap and here
                 const results = sharing?.worthwhile(rest) === true ? await sharing.evaluate(rest, evaluate, between, gone) : await evaluate(rest);
                 if (tiers.isDue(sequenceId, end)) await between(async () => {
                     if (!gone()) await tiers.heed(sequenceId, end);

@@ -15,4 +15,5 @@ export {LmdbStore} from "./turns/stores/lmdb.js";
 export {MemoryStore} from "./turns/stores/memory.js";
 export {RedisStore} from "./turns/stores/redis.js";
 export type {Refusal, SnapshotStore, Step} from "./turns/stores/snapshot-store.js";
-export type {ConversationSummary, Restored, RestoreOptions, SaveOptions, Turn, Turns} from "./turns/turns.js";
+export type {Restored, RestoreOptions, SaveOptions, Turn, Turns} from "./turns/turns.js";
+export type {ConversationSummary} from "./turns/upkeep.js";

@@ -195,11 +195,13 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (start <= 0 && end < 0)
                 return this.#emptying(sequenceId, () => super.removeTokenCellsFromSequence(sequenceId, start, end));
             this.#sharing?.truncated(sequenceId, start);
+            packedOf(this)?.parking?.changing(sequenceId);
             return super.removeTokenCellsFromSequence(sequenceId, start, end);
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
             this.#sharing?.truncated(sequenceId, start);
+            packedOf(this)?.parking?.changing(sequenceId);
             super.shiftSequenceTokenCells(sequenceId, start, end, delta);
         }
 
@@ -258,7 +260,12 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override async copySequenceStateFromOtherSequence(target: number, source: number): Promise<number> {
-            await packedOf(this)?.parking?.comeBack(source);
+            try {
+                await packedOf(this)?.parking?.comeBack(source);
+            } catch (error) {
+                this.disposeSequence(target);  // node-llama-cpp has given it the source's tokens already
+                throw error;
+            }
             packedOf(this)?.parking?.forget(target);
             if (this.#packed) native.takeFailure(this);  // an earlier one is not this call's
             const copied = await super.copySequenceStateFromOtherSequence(target, source);

@@ -260,7 +260,7 @@ function mostAttachable({tokens, logits}: DecodeRequest): number {
     return Math.min(wanted < 0 ? tokens.length : wanted, tokens.length - 1);
 }
 
-function commonLength(a: readonly number[], b: readonly number[]): number {
+export function commonLength(a: ArrayLike<number>, b: ArrayLike<number>): number {
     const most = Math.min(a.length, b.length);
     let length = 0;
     while (length < most && a[length] === b[length]) length++;

@@ -13,6 +13,7 @@ import {betweenBatches, endEvaluations, patchRuntime} from "./patch-runtime.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {didYouMean} from "./policy/nearest.js";
+import {invalid, requireOptions} from "./options.js";
 import {pageFormatOf, requireTierName, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
 import {
     contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals
@@ -182,9 +183,7 @@ export class DeltaStore {
      */
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
-        const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);
-        if (typeof options !== "object" || options === null || Array.isArray(options) || Object.keys(options).some((name) => name !== "upTo"))
-            throw invalid(`fork's options are ${inspect(options, {depth: 0})}; allowed is an object with "upTo"`);
+        requireOptions("fork", options, ["upTo"]);
         const {context} = source, handle = addonContextOf(context), packed = packedOf(handle), both = [source, target].map(sequenceInternals);
         if (packed === undefined || context !== target.context)
             throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");

@@ -6,6 +6,7 @@ import type {LlamaContextSequence} from "node-llama-cpp";
 import t, {type Test} from "tap";
 import {codeOf, divergence, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
 import {root} from "../support/paths.js";
+import {noRedis, startRedis} from "../support/redis-server.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 import {goOn, isWell, moreTokens, nextLogits, sameLogits, settled, storeFolder} from "../support/turns.js";
 
@@ -325,6 +326,74 @@ t.test("a store that fails parks nobody, and nothing else happens", async (t) =>
     t.match(broken.stats(other).sequences, [{tokens: 400}]);
     t.equal((await generate(sequence, moreTokens(5, 1), 3)).length, 3);
     await other.dispose();
+});
+
+t.test("a sequence that changes while it is being stored stays, as it is then", async (t) => {
+    const {context, twins, events, parked} = await open(t, {kvCache: "exact"}), step = LmdbStore.prototype.step;
+    const [sequence, twin] = [context, twins].map((one) => one.getSequence()) as [LlamaContextSequence, LlamaContextSequence];
+    for (const one of [sequence, twin]) await nextLogits(one, prompt);
+    let changed = 0;
+    LmdbStore.prototype.step = async function (given) {
+        if (given.put !== undefined && changed++ === 0) await sequence.eraseContextTokenRanges([{start: 350, end: 400}]);
+        return await step.call(this, given);
+    };
+    t.teardown(() => { LmdbStore.prototype.step = step; });
+    await twin.eraseContextTokenRanges([{start: 350, end: 400}]);
+    await parked(1);
+    t.ok(changed > 1, "the first was in vain");
+    t.match(events.filter(({type}) => type === "park"), [{tokens: 350}]);
+    sameLogits(t, await goOn(sequence, 1), await goOn(twin, 1));
+
+    // As an erasure that waited for the same gap would.
+    await parked(1);
+    const internals = sequence as unknown as {_contextTokens: number[]; _nextTokenIndex: number}, left = sequence.nextTokenIndex - 30;
+    internals._contextTokens = internals._contextTokens.slice(0, left);
+    internals._nextTokenIndex = left;
+    await twin.eraseContextTokenRanges([{start: left, end: left + 30}]);
+    sameLogits(t, await goOn(sequence, 5), await goOn(twin, 5));
+});
+
+t.test("a store that does not answer for a while loses nothing", {skip: noRedis}, async (t) => {
+    const redis = await startRedis();
+    t.teardown(() => redis.stop());
+    const store = await attach(llama, {policy: {sharing: {automatic: false}, turns: {store: redis.url, park: 0.2}}});
+    const options = {contextSize: 1024, sequences: 2, threads: 1, flashAttention: true, batchSize: 256, kvCache: "high"};
+    const context = await model.createContext(options), [sequence, other] = [context.getSequence(), context.getSequence()];
+    await attach(llama, {policy: {sharing: {automatic: false}}});
+    const twin = (await model.createContext(options)).getSequence();
+    for (const one of [sequence, twin]) await nextLogits(one, prompt);
+    const isParked = () => store.stats(context).sequences.length === 0;
+    for (let waited = 0; waited < 5000 && !isParked(); waited += 20) await settled(20);
+    t.ok(isParked());
+    redis.signal("SIGSTOP");
+    t.equal(await codeOf(store.fork(sequence, other)), "STORE_FAILED");
+    t.equal(sequence.nextTokenIndex, 400);
+    redis.signal("SIGCONT");
+    sameLogits(t, await goOn(sequence, 1), await goOn(twin, 1));
+    for (const one of [context, twin.context]) await one.dispose();
+
+    const child = spawn(process.execPath, [join(root, "test/fixtures/parks.mjs"), JSON.stringify({modelPath, folder: redis.url, tokens: randomTokens(300, 8), ends: true})], {
+        stdio: ["ignore", "pipe", "inherit"]
+    });
+    const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    t.strictSame(await once(child, "close"), [0, null], "and a process that parked ends");
+    clearTimeout(timer);
+});
+
+t.test("parked rows push no saved conversation out", async (t) => {
+    const folder = storeFolder(t), common = {sharing: {automatic: false}};
+    const store = await attach(llama, {policy: {...common, turns: {store: folder, park: 0.1, budget: 3_000_000}}});
+    const context = await model.createContext({contextSize: 1024, sequences: 4, threads: 1, flashAttention: true, batchSize: 256, kvCache: "exact"});
+    const turns = await store.openTurns(), sequences = [1, 2, 3, 4].map(() => context.getSequence());
+    await sequences[0]!.evaluateWithoutGeneratingNewTokens(randomTokens(100, 1));
+    await turns.save("kept", sequences[0]!);
+    for (const [index, sequence] of sequences.entries()) await sequence.evaluateWithoutGeneratingNewTokens(moreTokens(400, 10 + index));
+    await settled(1500);
+    t.match(await turns.list(), [{name: "kept"}]);
+    t.ok(await turns.bytes() <= 3_000_000, `${await turns.bytes()} bytes`);
+    t.ok(store.stats(context).sequences.length > 0, "what had no room stayed in memory");
+    await context.dispose();
+    await turns.close();
 });
 
 t.test("what processes that ended have parked is collected, and of those that run it is not", async (t) => {

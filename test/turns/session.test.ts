@@ -85,6 +85,14 @@ t.test("a store that fails lets the chat go on, and tells", async (t) => {
     t.equal(errors.length, 1);
     t.match(await turns.history("chat"), [{tokens: session.sequence.nextTokenIndex}], "and what comes later is saved");
 
+    const last = session.prompt(questions[2], options);
+    kept.end();
+    kept.end();
+    await last;
+    await kept.saved();
+    t.equal((await turns.history("chat")).length, 1, "a prompt under way at the end is not saved");
+    for (const none of [undefined, {}, session.sequence]) t.equal(await codeOf(turns.keep(none as unknown as LlamaChatSession, "x")), "OPTION_INVALID");
+
     // Nothing is kept of a session that could not be restored: it can be tried again.
     const wrong = sessionOf(await createContext());
     let connected = true;

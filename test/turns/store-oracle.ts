@@ -38,6 +38,10 @@ export class Oracle {
         const brought = new Set((step.objects ?? []).map(([name]) => name));
         const missing = new Set((step.retain ?? []).filter((name) => !this.#objects.has(name) && !brought.has(name)));
         if (missing.size > 0) return {refused: "missing", objects: [...missing]};
+        for (const [name, value] of step.replace ?? []) {
+            const object = this.#objects.get(name);
+            if (object !== undefined) object.value = text(value);
+        }
         for (const [key, value] of step.put ?? []) this.#entries.set(key, text(value));
         for (const key of step.delete ?? []) this.#entries.delete(key);
         for (const [name, value] of step.objects ?? []) if (!this.#objects.has(name)) this.#objects.set(name, {value: text(value), holders: 0});
@@ -79,7 +83,7 @@ export class RandomSteps {
         return {
             expect: names(2, key).map((key) => [key, this.#below(8) === 0 ? this.#value() : valueOf(key)]),
             put: names(2, key).map((key) => [key, this.#value()]), delete: names(1, key),
-            objects: names(2, name).map((name) => [name, this.#value()]), retain: names(3, held), release: names(4, held), sweep: names(2, held)
+            objects: names(2, name).map((name) => [name, this.#value()]), retain: names(3, held), release: names(4, held), replace: names(1, held).map((name) => [name, this.#value()]), sweep: names(2, held)
         };
     }
 

@@ -494,6 +494,8 @@ t.test("wrong arguments are named", async (t) => {
         ["no tokens", () => turns.save("c", context.getSequence())],
         ["circular", () => turns.save("c", sequence, {data: cyclic})], ["JSON", () => turns.save("c", sequence, {data: () => 1})],
         ["BigInt", () => turns.save("c", sequence, {data: 1n})],
+        ["half a character", () => turns.save("\ud800", sequence)], ["parked", () => turns.save("\0parked", sequence)], ["parked", () => turns.fork("c", "\0parked x")],
+        ["turn is 1", () => turns.restore("c", sequence, {turn: wrong(1)})],
         ["did you mean \"data\"", () => turns.save("c", sequence, wrong({date: 1}))], ["save's options are null", () => turns.save("c", sequence, wrong(null))],
         ["did you mean \"turn\"", () => turns.restore("c", sequence, wrong({trun: "x"}))], ["restore's options are \\[", () => turns.restore("c", sequence, wrong([]))],
         ["ttl is 'x'", () => turns.collectGarbage({ttl: wrong("x")})], ["budget is -1", () => turns.collectGarbage({budget: -1})],
@@ -517,6 +519,52 @@ t.test("wrong arguments are named", async (t) => {
     for (const after of [() => turns.save("c", sequence), () => turns.restore("c", sequence), () => turns.list(), () => turns.delete("c")])
         t.equal(await codeOf(after()), "DISPOSED");
     for (const one of [context, stock]) await one.dispose();
+});
+
+t.test("data is what it was when the turn was asked for", async (t) => {
+    const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext(), sequence = context.getSequence(), data = {mood: ["good"]};
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    const saving = turns.save("c", sequence, {data});
+    data.mood.push("bad");
+    await saving;
+    t.strictSame((await turns.restore("c", sequence)).data, {mood: ["good"]});
+    t.strictSame((await turns.newest("c"))?.data, {mood: ["good"]});
+    t.equal(await turns.newest("d"), null);
+    await context.dispose();
+});
+
+t.test("what a save left that came to no end is swept, and not what is being saved", async (t) => {
+    const memory = new MemoryStore(), context = await createContext(), sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    let hook = (): Promise<unknown> => Promise.reject(new DeltaStoreError("STORE_FAILED", "no connection"));
+    const turns = await store.openTurns({store: wrapped(memory, {
+        async step(step) {
+            if (step.put !== undefined) await hook();
+            return await memory.step(step);
+        }
+    })});
+    t.equal(await codeOf(turns.save("c", sequence)), "STORE_FAILED");
+    const left = await inventoryOf(memory);
+    t.ok(left.objects > 3, `${left.objects} objects were left`);
+    await turns.collectGarbage();
+    t.match(await inventoryOf(memory), {objects: 0, bytes: 0});
+    let swept = 0;
+    hook = async () => { if (swept++ === 0) await turns.collectGarbage(); };
+    await turns.save("c", sequence);
+    t.equal(swept, 2, "what was swept meanwhile was brought again");
+    await isWell(t, turns);
+    t.match(await turns.restore("c", sequence), {evaluated: 0, damaged: []});
+    await context.dispose();
+});
+
+t.test("a store that can't be written gives what it has", async (t) => {
+    const memory = new MemoryStore(), context = await createContext(), sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    await (await store.openTurns({store: memory})).save("c", sequence);
+    const readOnly = await store.openTurns({store: wrapped(memory, {step: () => Promise.reject(new DeltaStoreError("STORE_FAILED", "read only"))})});
+    t.match(await readOnly.restore("c", sequence), {evaluated: 0, damaged: []});
+    t.equal(await codeOf(readOnly.save("c", sequence)), "STORE_FAILED");
+    await context.dispose();
 });
 
 t.test("turns that don't fit are refused, and the sequence stays as it was", async (t) => {

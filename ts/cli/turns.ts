@@ -58,9 +58,14 @@ async function list(turns: Turns, {json}: StoreOptions): Promise<void> {
     if (json) return printJson({place: turns.place, bytes, conversations});
     printLine(formatTable([
         ["conversation", "turns", "tokens", "last used"],
-        ...conversations.map(({name, turns, tokens, usedAt}) => [name, String(turns), String(tokens), usedAt.toISOString()])
+        ...conversations.map(({name, turns, tokens, usedAt}) => [printable(name), String(turns), String(tokens), usedAt.toISOString()])
     ]));
     printLine(`\n${formatBytes(bytes)} in ${turns.place}`);
+}
+
+/** Names are other people's, and may have characters that a terminal obeys. */
+function printable(name: string): string {
+    return /\p{Cc}/u.test(name) ? JSON.stringify(name) : name;
 }
 
 async function show(turns: Turns, name: string, {json}: StoreOptions): Promise<void> {

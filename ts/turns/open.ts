@@ -1,7 +1,7 @@
 import {inspect} from "node:util";
-import {DeltaStoreError} from "../errors.js";
-import {didYouMean, quoteList} from "../policy/nearest.js";
+import {invalid, requireNumber, requireOptions} from "../options.js";
 import {defaultTurns, type TurnsPolicy} from "../policy/tiers.js";
+import {Archive} from "./archive.js";
 import {Seal} from "./seal.js";
 import {LmdbStore} from "./stores/lmdb.js";
 import {RedisStore} from "./stores/redis.js";
@@ -30,9 +30,9 @@ export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | nul
     if (store === undefined) throw invalid("Turns need a place: give `store`, a folder or a Redis URL, or set `turns.store` in the policy");
     const {history, ttl, budget} = {...defaultTurns, ...policy, ...limits}, seal = new Seal(key === undefined ? null : keyBytes(key));
     const opened = typeof store === "string" ? await openStore(store) : store;
-    const turns = new Turns(opened, seal, {history, ttl, budget});
+    const archive = new Archive(opened, seal), turns = new Turns(archive, {history, ttl, budget});
     try {
-        await turns.requireKey();
+        await archive.requireKey();
         if (ttl < Infinity || budget < Infinity) await turns.collectGarbage();
     } catch (error) {
         if (typeof store === "string") await opened.close();
@@ -46,28 +46,20 @@ export async function openStore(place: string): Promise<SnapshotStore> {
     const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(place)?.[1];
     if (scheme === undefined) return await LmdbStore.open(place);
     if (!["redis", "rediss", "valkey", "valkeys"].includes(scheme))
-        throw invalid(`store is ${JSON.stringify(place)}; allowed are a folder, or a URL that begins with redis:, rediss:, valkey: or valkeys:`);
+        throw invalid(`store is a URL that begins with "${scheme}:"; allowed are a folder, or a URL that begins with redis:, rediss:, valkey: or valkeys:`);
     return await RedisStore.open({url: place.replace(/^valkey/, "redis")});
 }
 
-function invalid(message: string): DeltaStoreError {
-    return new DeltaStoreError("OPTION_INVALID", message);
-}
-
 function checkOptions(options: unknown): TurnsOptions {
-    if (typeof options !== "object" || options === null || Array.isArray(options))
-        throw invalid(`openTurns' options are ${inspect(options, {depth: -1})}; allowed is an object with ${quoteList(optionNames)}`);
-    for (const [name, value] of Object.entries(options)) {
-        if (!(optionNames as readonly string[]).includes(name))
-            throw invalid(`openTurns has no option ${JSON.stringify(name)}; allowed are ${quoteList(optionNames)}${didYouMean(name, optionNames)}`);
-        const least = {history: 1, ttl: 0, budget: 1}[name];
-        if (least !== undefined && (typeof value !== "number" || !(value >= least) || (name === "history" && !Number.isInteger(value))))
-            throw invalid(`${name} is ${inspect(value, {depth: 0})}; allowed is a number of at least ${least}`);
-    }
-    const {store} = options as TurnsOptions;
+    requireOptions("openTurns", options, optionNames);
+    const {store, history, ttl, budget} = options as TurnsOptions;
+    requireNumber("history", history, 1);
+    if (history !== undefined && !Number.isInteger(history)) throw invalid(`history is ${history}; allowed is a whole number`);
+    requireNumber("ttl", ttl, 0);
+    requireNumber("budget", budget, 1);
     const isStore = typeof store === "object" ? typeof (store as Partial<SnapshotStore> | null)?.step === "function" : typeof store === "string" && store !== "";
     if (store !== undefined && !isStore) throw invalid(`store is ${inspect(store, {depth: 0})}; allowed are a folder, a Redis URL, or a store`);
-    return options;
+    return options as TurnsOptions;
 }
 
 /** The key itself is told to nobody, not even in an error. */

@@ -13,7 +13,7 @@ export function isParked(conversation: string): boolean {
 }
 
 /** Whether nobody is left who would bring it back. Of another machine's processes only time tells. */
-export function isLost(name: string, usedAt: number): boolean {
+export function isAbandoned(name: string, usedAt: number): boolean {
     const [, , host, pid] = name.split("\0");
     if (host !== hostname()) return Date.now() - usedAt > 7 * day;
     try {

@@ -3,11 +3,15 @@ import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding, SnapshotParts} from "../native.js";
 import type {PoolPressure} from "../pool-pressure.js";
-import type {PrefixSharing} from "../prefix-sharing.js";
+import {commonLength, type PrefixSharing} from "../prefix-sharing.js";
 import {sequenceInternals, type AddonContext} from "../runtime-internals.js";
+import {unlessLost} from "./archive.js";
 import {parkedName} from "./parked-name.js";
 import {bringBackLocked, captureLocked, type Captured} from "./rows.js";
 import type {Turns} from "./turns.js";
+
+/** Milliseconds. */
+const restAfterFailure = 10_000;
 
 /** Fewer are evaluated as fast as they come back. */
 const fewestTokens = 64;
@@ -37,7 +41,11 @@ export class Parking {
     readonly #timer: NodeJS.Timeout;
     /** By sequence: the name that the store has for it. */
     readonly #parked = new Map<number, string>();
-    readonly #leaving = new Set<number>();
+    /** Sequences that are being stored, and whether something changed them meanwhile. */
+    readonly #leaving = new Map<number, {changed: boolean}>();
+    /** Milliseconds: a store that failed, or is full, is left alone until then. */
+    #restUntil = 0;
+    #warned = false;
 
     /** @param seconds without an evaluation until a sequence is parked */
     constructor(context: AddonContext, seconds: number, hooks: ParkingHooks) {
@@ -68,58 +76,83 @@ export class Parking {
     async park(sequenceId: number, between: <R>(work: () => Promise<R>) => Promise<R>, urgent: boolean): Promise<boolean> {
         const {native, pressure, sharing} = this.#hooks, sequence = this.#hooks.sequence(sequenceId);
         if (sequence === undefined || sequence.disposed || this.has(sequenceId) || this.#leaving.has(sequenceId) || sequence.nextTokenIndex < fewestTokens) return false;
-        const used = pressure.lastUse(sequenceId);
-        if (used === undefined) return false;
-        this.#leaving.add(sequenceId);
+        const used = pressure.lastUse(sequenceId), leaving = {changed: false};
+        if (used === undefined || performance.now() < this.#restUntil) return false;
+        this.#leaving.set(sequenceId, leaving);
+        let turns: Turns | undefined, parked = false;
+        const name = parkedName();
         try {
-            const turns = await this.#hooks.turns(), name = parkedName();
+            turns = await this.#hooks.turns();
             const captured = await between(() => captureLocked(sequence));
             try {
-                await turns.park(name, captured, urgent);
+                if (!await turns.park(name, captured, urgent)) {
+                    this.#restUntil = performance.now() + restAfterFailure;
+                    return false;
+                }
             } finally {
                 captured.end();
             }
-            return await between(async () => {
-                if (sequence.disposed || pressure.lastUse(sequenceId) !== used) {
-                    await turns.delete(name);
-                    return false;
-                }
+            parked = await between(() => {
+                if (sequence.disposed || leaving.changed || pressure.lastUse(sequenceId) !== used) return Promise.resolve(false);
+                this.#keepOnly(sequence, captured.tokens.length);  // without token predictions that were not used
+                sequenceInternals(sequence)._loadedTokenPredictions = [];
                 sharing?.truncated(sequenceId, 0);
                 native.clearSequence(this.#context, sequenceId);  // not as one that is emptied, which would begin anew with its first tier
                 pressure.emptied(sequenceId);
                 this.#parked.set(sequenceId, name);
                 this.#hooks.emit({type: "park", sequenceId, tokens: captured.tokens.length});
-                return true;
+                return Promise.resolve(true);
             });
-        } catch {
-            return false;
+        } catch (error) {
+            this.#failed(error);
         } finally {
             this.#leaving.delete(sequenceId);
+            if (!parked) void turns?.delete(name).catch(() => undefined);
         }
+        return parked;
     }
 
-    /** Reads a parked sequence's rows, beside the batches. Null if the store has lost them, or it is not parked. */
+    /** Sequences stay in memory; a store that does not answer must not be asked after each batch. */
+    #failed(error: unknown): void {
+        if ((error as Partial<DeltaStoreError>).code !== "STORE_FAILED") return;
+        if (!this.#warned) process.emitWarning(`llama-deltastore can't park sequences: ${(error as Error).message}`, {code: "DELTASTORE_STORE_FAILED"});
+        this.#warned = true;
+        this.#restUntil = performance.now() + restAfterFailure;
+    }
+
+    /** Something is about to change what a sequence holds: what is being stored of it is no longer that. */
+    changing(sequenceId: number): void {
+        const leaving = this.#leaving.get(sequenceId);
+        if (leaving !== undefined) leaving.changed = true;
+    }
+
+    /**
+     * Reads a parked sequence's rows, beside the batches. Null if the store has lost them, or it is not parked.
+     * @throws DeltaStoreError STORE_FAILED: they may still be there
+     */
     async load(sequenceId: number): Promise<Loaded | null> {
         const name = this.#parked.get(sequenceId);
         if (name === undefined) return null;
-        return await this.#hooks.turns().then(async (turns) => ({name, ...await turns.parked(name)})).catch(() => null);
+        return await this.#hooks.turns().then(async (turns) => ({name, ...await turns.parked(name)})).catch(unlessLost(null));
     }
 
     /**
      * Between two batches: brings a sequence's rows back. How many of its tokens it holds then; the others have to be evaluated again.
      * @param loaded what `load` gave
-     * @throws DeltaStoreError POOL_LIMIT_REACHED or OUT_OF_MEMORY: it stays parked
+     * @throws DeltaStoreError STORE_FAILED, POOL_LIMIT_REACHED or OUT_OF_MEMORY: it stays parked
      */
     async unpark(sequenceId: number, loaded: Loaded | null): Promise<number> {
         const name = this.#parked.get(sequenceId), sequence = this.#hooks.sequence(sequenceId);
         if (name === undefined || sequence === undefined) return 0;
         const internals = sequenceInternals(sequence), tokens = internals._contextTokens, next = internals._nextTokenIndex;
-        let held = 0;
-        try {
-            const rows = loaded?.name === name ? loaded : await this.load(sequenceId);  // it may have been here meanwhile
-            if (rows !== null) held = await bringBackLocked(sequence, rows.parts, rows.captured);
-        } catch (error) {
-            if (["POOL_LIMIT_REACHED", "OUT_OF_MEMORY"].includes((error as {code?: string}).code ?? "")) throw error;
+        const rows = loaded === null || loaded.name === name ? loaded : await this.load(sequenceId);  // it may have been here meanwhile
+        let held = rows === null ? 0 : await bringBackLocked(sequence, rows.parts, rows.captured).catch(unlessLost(0));
+        // Tokens may have been erased by what was under way when the sequence was parked.
+        const common = rows === null ? 0 : commonLength(rows.captured.tokens, tokens);
+        if (held > common) {
+            held = common;
+            if (common === 0) this.#hooks.native.clearSequence(this.#context, sequenceId);
+            else this.#context.removeTokenCellsFromSequence(sequenceId, common, -1);
         }
         internals._contextTokens = tokens;
         internals._nextTokenIndex = next;
@@ -139,10 +172,11 @@ export class Parking {
     }
 
     /** The same, but gives the tokens that did not come back. */
-    async comeBackInPart(sequenceId: number, loaded: Loaded | null = null): Promise<Token[]> {
+    async comeBackInPart(sequenceId: number, loaded?: Loaded | null): Promise<Token[]> {
+        this.changing(sequenceId);
         const sequence = this.has(sequenceId) ? this.#hooks.sequence(sequenceId) : undefined;
         if (sequence === undefined) return [];
-        return this.#keepOnly(sequence, await this.unpark(sequenceId, loaded));
+        return this.#keepOnly(sequence, await this.unpark(sequenceId, loaded === undefined ? await this.load(sequenceId) : loaded));
     }
 
     /** The sequence's tokens are the first `held`; gives the others. */
@@ -155,6 +189,7 @@ export class Parking {
 
     /** The sequence is emptied, or gets other rows. */
     forget(sequenceId: number): void {
+        this.changing(sequenceId);
         const name = this.#parked.get(sequenceId);
         if (name === undefined) return;
         this.#parked.delete(sequenceId);

@@ -1,3 +1,4 @@
+import {Ajv} from "ajv";
 import {DeltaStoreError} from "../errors.js";
 
 /** What a turn says of itself: an object of the store, named by its bytes. */
@@ -32,10 +33,10 @@ export function encodeRecord({tokens, head, ...rest}: TurnRecord): Uint8Array {
 
 /** @throws DeltaStoreError TURN_FOREIGN, TURN_DAMAGED */
 export function decodeRecord(id: string, bytes: Uint8Array): TurnRecord {
-    const {version: found, tokens, head, ...rest} = parse(`Turn ${id}`, bytes) as Record<string, unknown>;
-    if (found !== version) throw new DeltaStoreError("TURN_FOREIGN", `Turn ${id} has version ${String(found)}; this build reads ${version}`);
-    const raw = Buffer.from(tokens as string, "base64");
-    return {...rest, tokens: new Uint32Array(new Uint8Array(raw).buffer), head: new Uint8Array(Buffer.from(head as string, "base64"))} as TurnRecord;
+    const {tokens, head, ...rest} = parse(`Turn ${id}`, bytes, isRecord);
+    const raw = new Uint8Array(Buffer.from(tokens, "base64"));
+    if (raw.length % 4 !== 0) throw new DeltaStoreError("TURN_DAMAGED", `Turn ${id} is damaged: its tokens have ${raw.length} bytes`);
+    return {...rest, tokens: new Uint32Array(raw.buffer), head: new Uint8Array(Buffer.from(head, "base64"))};
 }
 
 /** Everything of a turn that a store counts holders of. A tail is held by the newest turn of a conversation only. */
@@ -67,15 +68,33 @@ export function encodeConversation(conversation: Conversation): Uint8Array {
 
 /** @throws DeltaStoreError TURN_FOREIGN, TURN_DAMAGED */
 export function decodeConversation(bytes: Uint8Array): Conversation {
-    const {version: found, ...conversation} = parse("A conversation", bytes) as {version: unknown} & Conversation;
-    if (found !== version) throw new DeltaStoreError("TURN_FOREIGN", `A conversation's entry has version ${String(found)}; this build reads ${version}`);
-    return conversation;
+    return parse("A conversation", bytes, isConversation);
 }
 
-function parse(what: string, bytes: Uint8Array): unknown {
+type Encoded = Omit<TurnRecord, "tokens" | "head"> & {tokens: string; head: string};
+
+/** Without a key, whoever can write to a store can write anything. */
+const ajv = new Ajv();
+const text = {type: "string"}, texts = {type: "array", items: text}, number = {type: "number", minimum: 0}, flag = {type: "boolean"};
+const object = (properties: Record<string, object>, others: Record<string, object> = {}) =>
+    ({type: "object", required: Object.keys(properties), properties: {...properties, ...others}});
+const isRecord = ajv.compile<Encoded>(object(
+    {savedAt: number, tokens: text, tier: object({name: text, definition: text}), adapter: text, shareable: flag, head: text, centres: texts, blocks: texts, tail: text}));
+const isConversation = ajv.compile<Conversation>(object({
+    name: text, usedAt: number,
+    turns: {type: "array", minItems: 1, items: object({id: text, savedAt: number, tokens: number, bytes: number, whole: flag})}
+}));
+
+function parse<T>(what: string, bytes: Uint8Array, check: (value: unknown) => value is T): T {
+    const damaged = (why: string, cause?: unknown) => new DeltaStoreError("TURN_DAMAGED", `${what} is damaged: ${why}`, {cause});
+    let value: unknown;
     try {
-        return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString()) as unknown;
+        value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString());
     } catch (error) {
-        throw new DeltaStoreError("TURN_DAMAGED", `${what} is damaged: ${(error as Error).message}`, {cause: error});
+        throw damaged((error as Error).message, error);
     }
+    const found = (value as {version?: unknown} | null)?.version;
+    if (typeof found === "number" && found !== version) throw new DeltaStoreError("TURN_FOREIGN", `${what} has version ${found}; this build reads ${version}`);
+    if (!check(value)) throw damaged("it has other fields than it must");
+    return value;
 }

@@ -19,8 +19,8 @@ const chunkBytes = (length: number) => Math.min(Math.max(length + 64, 1024), 1 <
 /** Half floats get 7% smaller and take twice the time. */
 export type Coding = "entropy" | "none";
 
-/** Longer ones are nobody's: what claims so is damaged. In bytes. */
-const mostBytes = 1 << 30;
+/** Huffman's codes have a bit at least, so nothing honest grows by more. */
+const mostGrowth = 8.5;
 
 /**
  * How bytes lie in a store: named by their SHA-256, or, with a key, by an HMAC of it, so that a name says nothing; entropy coded (codes of
@@ -88,7 +88,7 @@ export class Seal {
                 throw new DeltaStoreError("STORE_KEY_WRONG", `${about} can't be decrypted: the key is another one, or it is damaged`, {cause: error});
             }
         }
-        if (length > mostBytes) throw damaged(`it says to have ${length} bytes`);
+        if (length > mostGrowth * payload.length + 1024) throw damaged(`it says to have ${length} bytes`);
         if ((flag & flags.deflated) !== 0) {
             try {
                 payload = await inflate(payload, {maxOutputLength: Math.max(1, length), chunkSize: chunkBytes(length)});

@@ -47,7 +47,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
             throw error;
         }
     }
-    let saving: Promise<void> = Promise.resolve();
+    let saving: Promise<void> = Promise.resolve(), ended = false;
     const prompt = session.promptWithMeta, save = async () => {
         try {
             relays.onSave.dispatchEvent(await turns.save(conversation, session.sequence, {data: {history: session.getChatHistory()} satisfies ChatData}));
@@ -58,6 +58,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
     };
     session.promptWithMeta = async function (...args: Parameters<typeof prompt>) {
         const answer = await prompt.apply(session, args);
+        if (ended) return answer;
         const before = saving;
         saving = Promise.all([before, save()]).then(() => undefined);
         return answer;
@@ -65,6 +66,8 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
     return {
         ...relays, restored, saved: () => saving,
         end: () => {
+            if (ended) return;
+            ended = true;
             kept.delete(session);
             session.promptWithMeta = prompt;
         }

@@ -16,7 +16,8 @@ export function applyStep(cells: Cells, step: Step): Refusal | null {
     const brought = new Map([...step.objects ?? []].reverse());
     const counted = new Map<string, Counted>();
     const missing = new Set<string>();
-    for (const name of brought.keys()) count(cells, counted, brought, name);
+    const replaced = new Map(step.replace ?? []);
+    for (const name of [...brought.keys(), ...replaced.keys()]) count(cells, counted, brought, name);
     for (const name of step.retain ?? []) {
         const object = count(cells, counted, brought, name);
         if (object === undefined) missing.add(name);
@@ -51,8 +52,12 @@ export function applyStep(cells: Cells, step: Step): Refusal | null {
             cells.remove(objectCell(name));
             cells.remove(holdingCell(name));
             total -= stored.bytes;
-        } else if (stored !== null && stored.holders !== holders)
-            writeHolding(cells, name, {holders, bytes: stored.bytes});
+        } else if (stored !== null) {
+            const value = replaced.get(name), bytes = value?.length ?? stored.bytes;
+            if (value !== undefined) cells.put(objectCell(name), value);
+            if (value !== undefined || stored.holders !== holders) writeHolding(cells, name, {holders, bytes});
+            total += bytes - stored.bytes;
+        }
     }
     if (total !== before) writeTotal(cells, total);
     return null;

@@ -107,7 +107,7 @@ function copyOf(step: Step, copies: Uint8Array[]): Step {
     };
     const pairs = (from: Step["put"] = []) => from.map(([name, value]) => [name, copy(value)] as const);
     return {
-        ...step, put: pairs(step.put), objects: pairs(step.objects),
+        ...step, put: pairs(step.put), objects: pairs(step.objects), replace: pairs(step.replace),
         expect: (step.expect ?? []).map(([name, value]) => [name, value && copy(value)] as const)
     };
 }

@@ -15,6 +15,6 @@ export function checkName(name: string): void {
 
 /** @throws DeltaStoreError OPTION_INVALID if one of the step's names can't be stored */
 export function checkNames(step: Step): void {
-    for (const pairs of [step.expect, step.put, step.objects]) for (const [name] of pairs ?? []) checkName(name);
+    for (const pairs of [step.expect, step.put, step.objects, step.replace]) for (const [name] of pairs ?? []) checkName(name);
     for (const names of [step.delete, step.retain, step.release, step.sweep]) for (const name of names ?? []) checkName(name);
 }

@@ -9,6 +9,7 @@ interface Client {
     sendCommand(args: readonly (string | Buffer)[], options: object): Promise<unknown>;
     on(event: "error", listener: () => void): unknown;
     destroy(): void;
+    unref(): unknown;
 }
 
 type ClientModule = typeof import("@redis/client");
@@ -79,6 +80,7 @@ export class RedisConnection {
             this.#forget(client);
             queueMicrotask(() => this.#drop(client));
         });
+        client.unref();  // what is asked of it keeps the process, by its timer; an open store does not
         const ready = client.connect();
         ready.catch(() => this.#drop(client));
         return {client, ready};

@@ -41,6 +41,11 @@ takeList(function(name)
     brought[name] = brought[name] or value
     count(name)
 end)
+local replaced = {}
+takeList(function(name)
+    replaced[name] = take()
+    count(name)
+end)
 takeList(function(name)
     local object = count(name)
     if object then
@@ -84,8 +89,14 @@ for _, object in ipairs(order) do
         redis.call('HDEL', values, name)
         redis.call('HDEL', holdings, name)
         change = change - object.bytes
-    elseif object.stored and object.holders ~= object.before then
-        redis.call('HSET', holdings, name, string.format('%.0f %.0f', object.holders, object.bytes))
+    elseif object.stored and (replaced[name] or object.holders ~= object.before) then
+        local bytes = object.bytes
+        if replaced[name] then
+            bytes = #replaced[name]
+            redis.call('HSET', values, name, replaced[name])
+            change = change + bytes - object.bytes
+        end
+        redis.call('HSET', holdings, name, string.format('%.0f %.0f', object.holders, bytes))
     end
 end
 if change ~= 0 then redis.call('INCRBY', total, string.format('%.0f', change)) end
@@ -101,7 +112,7 @@ export function stepArguments(step: Step): (string | Buffer)[] {
     const one = (name: string) => [name];
     return [
         ...list(step.expect, ([key, value]) => [key, value === null ? "0" : "1", value === null ? "" : bufferOf(value)]),
-        ...list(step.objects, pair), ...list(step.retain, one), ...list(step.release, one), ...list(step.sweep, one), ...list(step.put, pair), ...list(step.delete, one)
+        ...list(step.objects, pair), ...list(step.replace, pair), ...list(step.retain, one), ...list(step.release, one), ...list(step.sweep, one), ...list(step.put, pair), ...list(step.delete, one)
     ];
 }
 

@@ -9,6 +9,8 @@ export interface Step {
     readonly delete?: readonly string[];
     /** Objects to be stored if the store has none of that name: what is there stays as it is. */
     readonly objects?: readonly (readonly [name: string, value: Uint8Array])[];
+    /** Bytes in place of those that are stored under these names, whose holders stay. Names that are not stored count for nothing. */
+    readonly replace?: readonly (readonly [name: string, value: Uint8Array])[];
     /** Objects that get one more holder, once for each time they stand here; each must be stored, or be among `objects`. */
     readonly retain?: readonly string[];
     /** Objects that lose a holder, and go with their last. Names that are not stored count for nothing. */

@@ -1,0 +1,21 @@
+import {inspect} from "node:util";
+import {DeltaStoreError} from "./errors.js";
+import {isRecord} from "./policy/contradictions.js";
+import {didYouMean, quoteList} from "./policy/nearest.js";
+
+export function invalid(message: string): DeltaStoreError {
+    return new DeltaStoreError("OPTION_INVALID", message);
+}
+
+/** @throws DeltaStoreError OPTION_INVALID if it is no object, or has other fields than these */
+export function requireOptions(method: string, options: unknown, allowed: readonly string[]): void {
+    if (!isRecord(options)) throw invalid(`${method}'s options are ${inspect(options, {depth: 0})}; allowed is an object with ${quoteList(allowed)}`);
+    for (const name of Object.keys(options))
+        if (!allowed.includes(name)) throw invalid(`${method} has no option ${JSON.stringify(name)}; allowed are ${quoteList(allowed)}${didYouMean(name, allowed)}`);
+}
+
+/** @throws DeltaStoreError OPTION_INVALID for what is given and no number of at least `least` */
+export function requireNumber(name: string, value: unknown, least: number): void {
+    if (value !== undefined && (typeof value !== "number" || !(value >= least)))
+        throw invalid(`${name} is ${inspect(value, {depth: 0})}; allowed is a number of at least ${least}`);
+}

@@ -1,0 +1,178 @@
+import {DeltaStoreError} from "../errors.js";
+import type {SnapshotParts} from "../native.js";
+import {decodeConversation, decodeRecord, encodeConversation, objectsOf, type Conversation, type TurnEntry, type TurnRecord} from "./record.js";
+import type {Coding, Seal} from "./seal.js";
+import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
+
+/** Conversations that are opened to find out whether the key is theirs: a damaged one says nothing. */
+const mostKeyTries = 8;
+
+/** A conversation's entry as it was read. */
+export interface Entry {
+    readonly key: string;
+    /** Undefined if there is none. */
+    readonly raw: Uint8Array | undefined;
+    readonly conversation: Conversation | undefined;
+}
+
+/** A store's conversations, turns and parts as what they are, sealed and named on the way in and checked on the way out. */
+export class Archive {
+    readonly store: SnapshotStore;
+    readonly seal: Seal;
+    /** Objects that were found damaged, and that the next save that has their bytes makes whole. */
+    readonly #broken = new Set<string>();
+
+    constructor(store: SnapshotStore, seal: Seal) {
+        this.store = store;
+        this.seal = seal;
+    }
+
+    #keyOf(name: string): string {
+        return `conversation:${this.seal.nameOf(Buffer.from(name))}`;
+    }
+
+    async #decode(key: string, raw: Uint8Array): Promise<Conversation> {
+        return decodeConversation(await named(this.seal.openEntry(key, raw)));
+    }
+
+    async read(name: string): Promise<Entry> {
+        const key = this.#keyOf(name), raw = await this.store.get(key);
+        return {key, raw, conversation: raw === undefined ? undefined : await this.#decode(key, raw)};
+    }
+
+    /** A damaged entry is as good as none: whoever saves or deletes replaces it. */
+    async readAnyhow(name: string): Promise<Entry> {
+        const key = this.#keyOf(name), raw = await this.store.get(key);
+        return {key, raw, conversation: raw === undefined ? undefined : await this.#decode(key, raw).catch(unlessLost(undefined))};
+    }
+
+    /** @throws DeltaStoreError TURN_NOT_FOUND, too */
+    async find(name: string): Promise<Conversation> {
+        const {conversation} = await this.read(name);
+        if (conversation === undefined) throw notFound(name);
+        return conversation;
+    }
+
+    async *all(unreadable: (error: Error) => void = () => undefined): AsyncIterable<Conversation> {
+        for await (const key of this.store.keys("conversation:")) {
+            const raw = await this.store.get(key);
+            if (raw === undefined) continue;
+            try {
+                yield decodeConversation(await this.seal.openEntry(key, raw));
+            } catch (error) {
+                unreadable(error as Error);
+            }
+        }
+    }
+
+    /** Whether an entry is as it was read. */
+    async isStill({key, raw}: Entry): Promise<boolean> {
+        const now = await this.store.get(key);
+        return now !== undefined && raw !== undefined && Buffer.compare(now, raw) === 0;
+    }
+
+    /** A step that puts a conversation in the place of what was read, if that is still there. */
+    async write({key, raw}: Entry, conversation: Conversation, step: Step): Promise<Refusal | null> {
+        return await this.store.step({
+            ...step, expect: [[key, raw ?? null], ...step.expect ?? []], put: [[key, await this.seal.sealEntry(key, encodeConversation(conversation))]]
+        });
+    }
+
+    /** @throws DeltaStoreError TURN_DAMAGED */
+    async open(names: readonly string[]): Promise<Uint8Array[]> {
+        const objects = await this.store.objects(names);
+        return await Promise.all(objects.map(async (sealed, index) => {
+            const name = names[index]!;
+            if (sealed === undefined) throw new DeltaStoreError("TURN_DAMAGED", `Object ${name} is missing`);
+            try {
+                return await named(this.seal.openObject(name, sealed));
+            } catch (error) {
+                if (isLost(error)) this.#broken.add(name);
+                throw error;
+            }
+        }));
+    }
+
+    async record(id: string): Promise<TurnRecord> {
+        const [bytes] = await this.open([id]);
+        return decodeRecord(id, bytes!);
+    }
+
+    async load(turn: TurnEntry): Promise<{record: TurnRecord; parts: SnapshotParts}> {
+        const record = await this.record(turn.id), {head} = record;
+        const [centres, blocks, tail] = await Promise.all([
+            this.open(record.centres), this.open(record.blocks),
+            turn.whole ? this.open([record.tail]).then(([bytes]) => bytes!, unlessLost(null)) : null  // it can be evaluated again
+        ]);
+        return {record, parts: {head, centres, blocks, tail}};
+    }
+
+    /** What turns hold in the name of a conversation. Of one whose record is lost it can't be known; its objects stay until `verify` tells. */
+    async heldBy(turns: readonly TurnEntry[]): Promise<string[]> {
+        const held: string[] = [];
+        for (const {id, whole} of turns)
+            held.push(...await this.record(id).then((record) => objectsOf(id, record, whole), unlessLost([id])));
+        return held;
+    }
+
+    async tailsOf(turns: readonly TurnEntry[]): Promise<string[]> {
+        const tails: string[] = [];
+        for (const {id, whole} of turns) if (whole) tails.push(...await this.record(id).then(({tail}) => [tail], unlessLost<string[]>([])));
+        return tails;
+    }
+
+    /** Stores those that the store lacks, and names all. Nobody holds them until a turn does. */
+    async bring(parts: readonly Uint8Array[], coding: Coding): Promise<{names: string[]; bytes: number}> {
+        const names = await Promise.all(parts.map((bytes) => this.seal.nameOfObject(bytes)));
+        const stored = await this.store.stored(names), objects: [string, Uint8Array][] = [], replace: [string, Uint8Array][] = [];
+        for (const [index, name] of names.entries()) {
+            if (stored.has(name) && !this.#broken.has(name)) continue;
+            const sealed = await this.seal.sealObject(name, parts[index]!, coding);
+            (stored.has(name) ? replace : objects).push([name, sealed]);
+        }
+        const brought = [...objects, ...replace];
+        if (brought.length > 0) await this.store.step({objects, replace});
+        for (const [name] of brought) this.#broken.delete(name);
+        return {names, bytes: brought.reduce((sum, [, {length}]) => sum + length, 0)};
+    }
+
+    /** @throws DeltaStoreError STORE_KEY_WRONG: there are conversations, and the first of them are of another key */
+    async requireKey(): Promise<void> {
+        let wrong: unknown, tried = 0;
+        for await (const key of this.store.keys("conversation:")) {
+            const raw = await this.store.get(key);
+            if (raw === undefined) continue;
+            const error: unknown = await this.seal.openEntry(key, raw).then(() => undefined, (error: unknown) => error);
+            if ((error as Partial<DeltaStoreError> | undefined)?.code !== "STORE_KEY_WRONG") return;
+            wrong ??= error;
+            if (++tried === mostKeyTries) break;
+        }
+        if (wrong !== undefined) throw wrong;
+    }
+}
+
+/** Names come from the key, so what is found under its name was stored with this one. */
+async function named<T>(opened: Promise<T>): Promise<T> {
+    try {
+        return await opened;
+    } catch (error) {
+        if ((error as Partial<DeltaStoreError>).code !== "STORE_KEY_WRONG") throw error;
+        throw new DeltaStoreError("TURN_DAMAGED", `${(error as Error).message}; its name is one of the given key's, so it is damaged`, {cause: error});
+    }
+}
+
+/** Whether it says that something stored can't be had, rather than that the store does not answer. */
+export function isLost(error: unknown): error is DeltaStoreError {
+    return error instanceof DeltaStoreError && ["TURN_DAMAGED", "TURN_FOREIGN", "TURN_NOT_FOUND"].includes(error.code);
+}
+
+export function unlessLost<T>(instead: T): (error: unknown) => T {
+    return (error) => {
+        if (isLost(error)) return instead;
+        throw error;
+    };
+}
+
+export function notFound(name: string): DeltaStoreError {
+    return new DeltaStoreError("TURN_NOT_FOUND", `There is no conversation ${JSON.stringify(name)}`);
+}

@@ -1,0 +1,68 @@
+import {setTimeout as pause} from "node:timers/promises";
+import type {Archive} from "./archive.js";
+import {encodeRecord, objectsOf, type TurnEntry, type TurnRecord} from "./record.js";
+import {definitionOf, type Capture} from "./rows.js";
+
+/** Of blocks that are stored together: few, so that other work gets its turns, and a long sequence is not in memory twice. */
+const bytesAtOnce = 1 << 20;
+
+/**
+ * While something is evaluated, saving rests so many times as long as it works. Where two threads share a core, either runs at half its speed
+ * beside the other: then evaluations lose a twentieth.
+ */
+const restToWork = 9;
+/** Milliseconds. */
+const longestRest = 1000;
+
+interface Part {
+    readonly centres: string[];
+    readonly blocks: string[];
+    readonly tail: string;
+}
+
+export interface SaveHow {
+    readonly data: unknown;
+    /** Turns that stay, this one among them. */
+    readonly history: number;
+    /** Whether evaluations don't come first, as somebody waits for the memory. */
+    readonly urgent: boolean;
+}
+
+/** Stores a capture as a conversation's newest turn. */
+export async function saveTurn(archive: Archive, name: string, captured: Capture, {data, history, urgent}: SaveHow): Promise<TurnEntry> {
+    let added = 0;
+    const bring = async (bytes: readonly Uint8Array[]): Promise<string[]> => {
+        const brought = await archive.bring(bytes, captured.tier.format === "f16" ? "none" : "entropy");
+        added += brought.bytes;
+        return brought.names;
+    };
+    const bringAll = async (patient: boolean): Promise<Part> => {
+        const blocks: string[] = [];
+        for (let atOnce = 1; blocks.length < captured.blocks; ) {
+            const begin = performance.now();
+            const some = await captured.native.snapshotBlocks(captured.handle, blocks.length, Math.min(captured.blocks, blocks.length + atOnce));
+            blocks.push(...await bring(some));
+            atOnce = Math.max(1, Math.floor(bytesAtOnce / some[0]!.length));
+            if (patient && captured.isBusy()) await pause(Math.min((performance.now() - begin) * restToWork, longestRest));
+        }
+        return {centres: await bring(captured.centres), blocks, tail: (await bring([captured.tail]))[0]!};
+    };
+    let parts = await bringAll(!urgent);
+    for (;;) {
+        const entry = await archive.readAnyhow(name), old = entry.conversation?.turns ?? [];
+        const record: TurnRecord = {
+            parent: old.at(-1)?.id ?? null, savedAt: Date.now(), tokens: captured.tokens,
+            tier: {name: captured.tier.name, definition: definitionOf(captured.tier)}, adapter: captured.adapter, shareable: captured.shareable,
+            head: captured.head, ...parts, data
+        };
+        const bytes = encodeRecord(record), id = archive.seal.nameOf(bytes), object = await archive.seal.sealObject(id, bytes);
+        const turn: TurnEntry = {id, savedAt: record.savedAt, tokens: captured.tokens.length, bytes: added + object.length, whole: true};
+        const dropped = old.slice(0, Math.max(0, old.length + 1 - history)), stay = old.slice(dropped.length);
+        const refusal = await archive.write(entry, {name, usedAt: record.savedAt, turns: [...stay.map((turn) => ({...turn, whole: false})), turn]}, {
+            objects: [[id, object]], retain: objectsOf(id, record, true), release: [...await archive.heldBy(dropped), ...await archive.tailsOf(stay)]
+        });
+        if (refusal === null) return turn;
+        // Somebody else saved this conversation, or something was dropped that was there; what is slow would be dropped again.
+        if (refusal.refused === "missing") parts = await bringAll(false);
+    }
+}

@@ -1,0 +1,79 @@
+import type {Archive} from "./archive.js";
+import {isAbandoned, isParked} from "./parked-name.js";
+import {objectsOf} from "./record.js";
+
+export interface ConversationSummary {
+    readonly name: string;
+    readonly usedAt: Date;
+    readonly turns: number;
+    /** Of the newest turn. */
+    readonly tokens: number;
+}
+
+/** All conversations, the last used first. */
+export async function summarize(archive: Archive): Promise<ConversationSummary[]> {
+    const summaries: ConversationSummary[] = [];
+    for await (const {name, usedAt, turns} of archive.all())
+        if (!isParked(name)) summaries.push({name, usedAt: new Date(usedAt), turns: turns.length, tokens: turns.at(-1)!.tokens});
+    return summaries.sort((a, b) => b.usedAt.getTime() - a.usedAt.getTime());
+}
+
+/**
+ * Drops conversations past their time or, the longest unused first, above the budget; what nobody holds; and parked rows that nobody is left to
+ * bring back.
+ * @param ttl in seconds
+ * @param budget in bytes
+ * @param remove deletes a conversation
+ * @param spared the conversation that stays in any case
+ */
+export async function collect(archive: Archive, {ttl, budget}: {ttl: number; budget: number}, remove: (name: string) => Promise<boolean>, spared: string | null):
+    Promise<{conversations: number; bytes: number}> {
+    const {store} = archive, before = await store.bytes();
+    let conversations = 0;
+    for await (const {name, usedAt} of archive.all()) if (isParked(name) && isAbandoned(name, usedAt) && await remove(name)) conversations++;
+    const unheld: string[] = [];  // by saves that came to no end, or are under way: those bring them again
+    for await (const {name, holders} of store.inventory()) if (holders === 0) unheld.push(name);
+    if (unheld.length > 0) await store.step({sweep: unheld});
+    for (const {name, usedAt} of (await summarize(archive)).reverse()) {
+        if (Date.now() - usedAt.getTime() <= 1000 * ttl && await store.bytes() <= budget) break;
+        if (name !== spared && await remove(name)) conversations++;
+    }
+    return {conversations, bytes: before - await store.bytes()};
+}
+
+/** Reads everything, and tells what is not as it must be. */
+export async function verify(archive: Archive): Promise<{conversations: number; turns: number; objects: number; problems: string[]}> {
+    const problems: string[] = [], holders = new Map<string, number>(), turns = new Set<string>();
+    let conversations = 0;
+    for await (const {name, turns: all} of archive.all((error) => problems.push(error.message))) {
+        conversations++;
+        for (const {id, whole} of all) {
+            turns.add(id);
+            const record = await archive.record(id).catch((error: unknown) => {
+                problems.push(`Conversation ${JSON.stringify(name)}: ${(error as Error).message}`);
+            });
+            for (const object of record === undefined ? [id] : objectsOf(id, record, whole)) holders.set(object, (holders.get(object) ?? 0) + 1);
+        }
+    }
+    const stored = new Map<string, number>();
+    for await (const {name, holders: count} of archive.store.inventory()) stored.set(name, count);
+    for (const name of holders.keys())
+        await archive.open([name]).catch((error: unknown) => problems.push((error as Error).message));
+    for (const [name, count] of stored)
+        if (count !== (holders.get(name) ?? 0)) problems.push(`Object ${name} counts ${count} holders instead of ${holders.get(name) ?? 0}`);
+    return {conversations, turns: turns.size, objects: stored.size, problems};
+}
+
+/** Bytes of what a conversation holds in the store, and of what nobody else does. @throws DeltaStoreError TURN_NOT_FOUND */
+export async function sizeOf(archive: Archive, conversation: string): Promise<{all: number; own: number}> {
+    const {turns} = await archive.find(conversation), held = new Map<string, number>();
+    for (const name of await archive.heldBy(turns)) held.set(name, (held.get(name) ?? 0) + 1);
+    let all = 0, own = 0;
+    for await (const {name, bytes, holders} of archive.store.inventory()) {
+        const count = held.get(name);
+        if (count === undefined) continue;
+        all += bytes;
+        if (count === holders) own += bytes;
+    }
+    return {all, own};
+}
