@@ -6,7 +6,7 @@
 
 namespace deltastore {
 
-static bool is_whole(const PageRef& reference) {
+bool is_whole(const PageRef& reference) {
     return format_info(reference.format).coded || reference.gapped();
 }
 
@@ -54,7 +54,8 @@ void write_reference(const SequenceTable& sequences, int table, const PageRef& r
     for (const Field& field : whole_fields(sequences, table, reference)) writer.bytes(reference.page + field.offset, field.bytes);
 }
 
-PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before) {
+// It has no page yet.
+static PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before) {
     PageRef reference;
     reference.position = reader.number<int32_t>(0, kMostPosition, "position");
     if (!before.empty() && reference.position < before.back().end_position())
@@ -75,7 +76,7 @@ PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before
 }
 
 // A page of any sequence with the same rows at the same positions; nullptr if there is none.
-static uint8_t* find_twin(const SequenceTable& sequences, int table, const PageRef& reference, const std::vector<uint8_t>& page) {
+static uint8_t* find_twin(const SequenceTable& sequences, int table, const PageRef& reference) {
     if (!is_whole(reference) && reference.count < reference.rows) return nullptr;  // what the page has besides is not known
     for (int sequence = 0; sequence < sequences.sequences(); sequence++) {
         const PageTable& others = sequences.table(sequence, table);
@@ -84,38 +85,54 @@ static uint8_t* find_twin(const SequenceTable& sequences, int table, const PageR
         if (found == others.end() || found->position != reference.position || found->shift != 0) continue;
         const bool alike = found->count == reference.count && found->rows == reference.rows && found->begin == reference.begin &&
                            found->format == reference.format && found->centre == reference.centre && found->kind == reference.kind;
-        if (alike && std::memcmp(found->page, page.data(), sequences.layout(table, reference).bytes) == 0) return found->page;
+        if (alike && std::memcmp(found->page, reference.page, sequences.layout(table, reference).bytes) == 0) return found->page;
     }
     return nullptr;
 }
 
-void place(SequenceTable& sequences, int table, PageRef reference, const std::vector<uint8_t>& page, Twins twins, PageTable& references) {
+// Whether the rows are those of the same page behind another reference's.
+static bool joins(const PageRef& last, const PageRef& next) {
+    return !is_whole(last) && !is_whole(next) && next.format == last.format && next.kind == last.kind && next.rows == last.rows &&
+           next.begin == last.end_row() && next.begin % kPartRows == 0 && next.position == last.end_position();
+}
+
+PageRef begin_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references) {
+    PageRef reference = read_head(centres, reader, references);
+    if (!references.empty() && joins(references.back(), reference)) {
+        reference.page = references.back().page;
+        references.back().count += reference.count;
+        return reference;
+    }
+    make_room(references);
+    reference.page = sequences.allocate(sequences.layout(table, reference));
+    if (reference.page == nullptr)
+        throw CodedError(sequences.pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY", "The pool has no page for the rows of the state");
+    references.push_back(reference);
+    return reference;
+}
+
+void finish_reference(SequenceTable& sequences, int table, Twins twins, PageTable& references) {
+    PageRef& reference = references.back();
     const PageLayout& layout = sequences.layout(table, reference);
     for (int i = 0; i < layout.refined; i++)
-        if (page[layout.refined_rows + i] > kPageRows) throw CodedError("STATE_DAMAGED", "A page of the state refines a row outside itself");
-    make_room(references);
-    reference.page = twins == Twins::all ? find_twin(sequences, table, reference, page) : nullptr;
-    if (reference.page != nullptr) {
+        if (reference.page[layout.refined_rows + i] > kPageRows) throw CodedError("STATE_DAMAGED", "A page of the state refines a row outside itself");
+    if (uint8_t* twin = twins == Twins::all ? find_twin(sequences, table, reference) : nullptr) {
+        sequences.release(reference);
+        reference.page = twin;
         sequences.retain(reference);
-    } else {
-        reference.page = sequences.allocate(layout);
-        if (reference.page == nullptr)
-            throw CodedError(sequences.pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY", "The pool has no page for the rows of the state");
-        std::memcpy(reference.page, page.data(), layout.bytes);
     }
     if (reference.gapped()) {
         int32_t positions[kPageRows];
         sequences.row_positions(table, reference, positions);
         reference.missing = uint16_t(positions[reference.count - 1] - reference.position + 1 - reference.count);
     }
-    references.push_back(reference);
 }
 
-void read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, std::vector<uint8_t>& page, PageTable& references) {
-    const PageRef reference = read_head(centres, reader, references);
-    page.assign(sequences.layout(table, reference).bytes, 0);
-    for (const Field& field : whole_fields(sequences, table, reference)) reader.bytes(page.data() + field.offset, field.bytes);
-    place(sequences, table, reference, page, Twins::none, references);
+int read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references) {
+    const PageRef reference = begin_reference(sequences, table, centres, reader, references);
+    for (const Field& field : whole_fields(sequences, table, reference)) reader.bytes(reference.page + field.offset, field.bytes);
+    finish_reference(sequences, table, Twins::none, references);
+    return reference.count;
 }
 
 void write_extent(const Extent& extent, Writer& writer) {

@@ -12,6 +12,9 @@ namespace deltastore {
 // Positions from here on are nobody's: none overflows by what comes behind it.
 inline constexpr int32_t kMostPosition = INT32_MAX - 2 * kPageRows * (1 + kMostGap);
 
+// Rows of F16 pages may be written in parts, from multiples of this on.
+inline constexpr int kPartRows = 16;
+
 // Sequences read so far, whose pages are given back to the pool unless they reach their sequence.
 struct Staging {
     Staging(SequenceTable& sequences, int table_count) : sequences(sequences), tables(table_count) {}
@@ -28,7 +31,10 @@ struct Staging {
 // reference's centre by.
 void write_head(const PageRef& reference, uint8_t centre, Writer& writer);
 
-// What there is of a reference's page: f16 keys and values of the rows in use, or the whole page, field by field, if it is coded or has gaps.
+// Whether all of the reference's page is written: if it is coded or has gaps. Otherwise f16 keys and values of the rows in use are.
+bool is_whole(const PageRef& reference);
+
+// What is written of a reference's page.
 struct Field {
     size_t offset = 0, bytes = 0;
 };
@@ -45,15 +51,17 @@ struct CentreNumbers {
     const uint8_t* numbers = nullptr;
 };
 
-// Whose equal pages place() may take a reference to, instead of filling another one.
-enum class Twins { none, all };
+// Of a reference behind those that were read before it. It has a page of its own, or is added to the last one's page where the rows of one page come in
+// parts; its bytes are yet to be read. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+PageRef begin_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references);
 
-// Of a reference behind those that were read before it; it has no page yet. Throws CodedError STATE_DAMAGED.
-PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before);
-// Appends a reference whose page was read into `page`, of the layout's size. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
-void place(SequenceTable& sequences, int table, PageRef reference, const std::vector<uint8_t>& page, Twins twins, PageTable& references);
-// Both, for what write_reference() wrote. `page` is scratch.
-void read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, std::vector<uint8_t>& page, PageTable& references);
+// Whose equal page a reference may take instead of its own.
+enum class Twins { none, all };
+// Once the bytes of the last one are there. Throws CodedError STATE_DAMAGED.
+void finish_reference(SequenceTable& sequences, int table, Twins twins, PageTable& references);
+
+// Both, for what write_reference() wrote. The number of its rows.
+int read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references);
 
 void write_extent(const Extent& extent, Writer& writer);
 // Throws CodedError STATE_DAMAGED if it does not fit a sequence of that many tokens.

@@ -89,6 +89,20 @@ bool is_sealed(const Tier& tier, const PageTable& references, size_t index) {
     return reference.gapped() || reference.end_row() == reference.rows || followed;
 }
 
+// The rows of a reference as they are written: in parts if they stay F16.
+void add_parts(const Tier& tier, const PageRef& reference, PageTable& parts) {
+    if (tier.packs() || is_whole(reference)) return parts.push_back(reference);
+    for (int row = reference.begin; row < reference.end_row();) {
+        const int next = std::min(reference.end_row(), (row / kPartRows + 1) * kPartRows);
+        PageRef part = reference;
+        part.begin = uint8_t(row);
+        part.count = uint8_t(next - row);
+        part.position += row - reference.begin;
+        parts.push_back(part);
+        row = next;
+    }
+}
+
 }  // namespace
 
 Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int sequence) : cache_(std::move(cache)), fingerprint_(fingerprint) {
@@ -96,24 +110,31 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
     SequenceTable& sequences = cache_->table();
     const Tier& tier = cache_->tier(sequence);
     int32_t end = sequences.last_position(sequence) + 1;
-    std::vector<size_t> sealed;  // [table]
+    std::vector<PageTable> held, parts(sequences.tables()), rest(sequences.tables());  // [table]; the rest is the tail's
+    size_t blocks = 0, open = SIZE_MAX;
     for (int table = 0; table < sequences.tables(); table++) {
         const PageTable& references = sequences.table(sequence, table);
-        size_t count = 0;
-        while (count < references.size() && is_sealed(tier, references, count)) count++;
-        if (count < references.size()) end = std::min(end, references[count].position);
-        sealed.push_back(count);
-        blocks_ = std::max(blocks_, int(count));
+        size_t sealed = 0;
+        for (; sealed < references.size() && is_sealed(tier, references, sealed); sealed++) add_parts(tier, references[sealed], parts[table]);
+        held.emplace_back(references.begin(), references.begin() + sealed);
+        const size_t count = parts[table].size();
+        for (size_t i = sealed; i < references.size(); i++) add_parts(tier, references[i], rest[table]);
+        const auto stays = [&tier](const PageRef& part) { return !tier.packs() && !is_whole(part) && part.end_row() % kPartRows == 0; };
+        const auto first = std::find_if_not(rest[table].begin(), rest[table].end(), stays);
+        parts[table].insert(parts[table].end(), rest[table].begin(), first);
+        rest[table].erase(rest[table].begin(), first);
+        if (!rest[table].empty()) end = std::min(end, rest[table].front().position);
+        if (parts[table].size() > count) open = std::min(open, count);
+        blocks = std::max(blocks, parts[table].size());
         for (const PageRef& reference : references)
             if (reference.centre != kNoCentre && tags_[reference.centre] == 0)
                 tags_[reference.centre] = tag_of(cache_->centre(reference.centre, 0), cache_->centre_floats() * sizeof(float));
     }
 
-    Tags all(tags_), open(tags_);
+    Tags all(tags_), tails(tags_);
     for (int table = 0; table < sequences.tables(); table++) {
-        const PageTable& references = sequences.table(sequence, table);
-        for (const PageRef& reference : references) all.add(reference);
-        for (size_t i = sealed[table]; i < references.size(); i++) open.add(references[i]);
+        for (const PageRef& reference : sequences.table(sequence, table)) all.add(reference);
+        for (const PageRef& reference : rest[table]) tails.add(reference);
     }
     for (uint8_t centre : all.order()) {
         const uint8_t* bytes = reinterpret_cast<const uint8_t*>(cache_->centre(centre, 0));
@@ -125,7 +146,7 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
     write_shapes(*cache_, fingerprint_, head);
     head.number(uint32_t(sequences.tokens(sequence)));
     write_extent(sequences.extent(sequence), head);
-    head.number(uint32_t(blocks_));
+    head.number(uint32_t(blocks));
     head.number(end);
     head.number(sequences.last_position(sequence) + 1);
     all.write(head);
@@ -133,36 +154,42 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
 
     Writer tail = writer_to(tail_);
     write_kind(kTail, tail);
-    open.write(tail);
+    tails.write(tail);
     for (int table = 0; table < sequences.tables(); table++) {
-        const PageTable& references = sequences.table(sequence, table);
-        tail.number(uint32_t(references.size() - sealed[table]));
-        for (size_t i = sealed[table]; i < references.size(); i++)
-            write_reference(sequences, table, references[i], open.index(references[i]), tail);
+        tail.number(uint32_t(rest[table].size()));
+        for (const PageRef& reference : rest[table]) write_reference(sequences, table, reference, tails.index(reference), tail);
     }
     tail.number(uint8_t(tier.watched()));
     if (const Watch* watch = cache_->watch(sequence)) watch->write(tail);
 
-    for (int table = 0; table < sequences.tables(); table++) {  // last, as nothing may throw once pages are held
-        const PageTable& references = sequences.table(sequence, table);
-        sealed_.emplace_back(references.begin(), references.begin() + sealed[table]);
-    }
-    cache_->hold(sealed_);
+    for (size_t i = open; i < blocks; i++) open_.push_back(write_block(parts, i));
+    for (PageTable& table : parts) table.resize(std::min(table.size(), open));
+    parts_ = std::move(parts);
+    blocks_ = int(blocks);
+    cache_->hold(held);  // last, as nothing may throw once pages are held
+    held_ = std::move(held);
 }
 
 Snapshot::~Snapshot() {
     std::lock_guard<std::mutex> guard(cache_->lock());
-    cache_->release(sealed_);
+    cache_->release(held_);
 }
 
 Bytes Snapshot::block(int index) const {
+    const int open = blocks_ - int(open_.size());
+    return index < open ? write_block(parts_, size_t(index)) : open_[index - open];
+}
+
+Bytes Snapshot::write_block(const std::vector<PageTable>& parts, size_t index) const {
+    const SequenceTable& sequences = cache_->table();
+    const auto part = [&](size_t table) { return index < parts[table].size() ? &parts[table][index] : nullptr; };
     Tags tags(tags_);
     size_t size = 64;
-    const auto page = [&](int table) { return size_t(index) < sealed_[table].size() ? &sealed_[table][index] : nullptr; };
-    for (int table = 0; table < int(sealed_.size()); table++)
-        if (const PageRef* reference = page(table)) {
+    for (size_t table = 0; table < parts.size(); table++)
+        if (const PageRef* reference = part(table)) {
             tags.add(*reference);
-            size += 16 + cache_->table().layout(table, *reference).bytes;
+            size += 16;
+            for (const Field& field : fields_of(sequences, int(table), *reference)) size += field.bytes;
         }
     Bytes bytes;
     bytes.reserve(size + 8 * tags.order().size());
@@ -171,15 +198,15 @@ Bytes Snapshot::block(int index) const {
     writer.number(fingerprint_);
     writer.number<uint8_t>(cache_->options().rotate);
     tags.write(writer);
-    for (int table = 0; table < int(sealed_.size()); table++) {
-        const PageRef* reference = page(table);
+    for (size_t table = 0; table < parts.size(); table++) {
+        const PageRef* reference = part(table);
         writer.number<uint8_t>(reference != nullptr);
         if (reference != nullptr) write_head(*reference, tags.index(*reference), writer);
     }
     for (int i = 0; i < kFields; i++)
-        for (int table = 0; table < int(sealed_.size()); table++)
-            if (const PageRef* reference = page(table)) {
-                const Field field = fields_of(cache_->table(), table, *reference)[i];
+        for (size_t table = 0; table < parts.size(); table++)
+            if (const PageRef* reference = part(table)) {
+                const Field field = fields_of(sequences, int(table), *reference)[i];
                 writer.bytes(reference->page + field.offset, field.bytes);
             }
     return bytes;
@@ -248,26 +275,22 @@ void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, Byte
         throw CodedError("STATE_MODEL_MISMATCH", "A part of the state was written with another model");
     const std::vector<uint8_t> numbers = centres.read(reader);
     SequenceTable& sequences = cache.table();
-    std::vector<PageRef> references(sequences.tables());
-    std::vector<std::vector<uint8_t>> pages(sequences.tables());  // empty where there is none
-    for (int table = 0; table < sequences.tables(); table++) {
-        if (reader.number<uint8_t>(0, 1, "page flag") == 0) continue;
-        references[table] = read_head({numbers.size(), numbers.data()}, reader, staged.tables[table]);
-        pages[table].resize(sequences.layout(table, references[table]).bytes);
-    }
+    std::vector<PageRef> parts(sequences.tables());  // without a page where there is none
+    for (int table = 0; table < sequences.tables(); table++)
+        if (reader.number<uint8_t>(0, 1, "page flag") != 0)
+            parts[table] = begin_reference(sequences, table, {numbers.size(), numbers.data()}, reader, staged.tables[table]);
     for (int i = 0; i < kFields; i++)
         for (int table = 0; table < sequences.tables(); table++) {
-            if (pages[table].empty()) continue;
-            const Field field = fields_of(sequences, table, references[table])[i];
-            reader.bytes(pages[table].data() + field.offset, field.bytes);
+            if (parts[table].page == nullptr) continue;
+            const Field field = fields_of(sequences, table, parts[table])[i];
+            reader.bytes(parts[table].page + field.offset, field.bytes);
         }
     span.finish();
     for (int table = 0; table < sequences.tables(); table++)
-        if (!pages[table].empty()) place(sequences, table, references[table], pages[table], Twins::all, staged.tables[table]);
+        if (parts[table].page != nullptr) finish_reference(sequences, table, Twins::all, staged.tables[table]);
 }
 
 void read_tail(Cache& cache, int sequence, const Centres& centres, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
-    std::vector<uint8_t> page;
     SpanReader span(bytes);
     Reader reader = span.reader();
     read_kind(kTail, reader);
@@ -275,7 +298,7 @@ void read_tail(Cache& cache, int sequence, const Centres& centres, ByteSpan byte
     for (int table = 0; table < cache.table().tables(); table++) {
         const uint32_t pages = reader.number<uint32_t>(0, uint32_t(end), "number of pages");
         for (uint32_t r = 0; r < pages; r++)
-            read_reference(cache.table(), table, {numbers.size(), numbers.data()}, reader, page, staged.tables[table]);
+            read_reference(cache.table(), table, {numbers.size(), numbers.data()}, reader, staged.tables[table]);
     }
     const uint8_t watched = reader.number<uint8_t>(0, uint8_t(WatchedQueries::last), "kind of watched queries");
     if (watched != uint8_t(WatchedQueries::none)) watch.read(reader, end, span.left());

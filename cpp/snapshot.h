@@ -1,11 +1,12 @@
 // A sequence as parts that can be stored: blocks that never change again, and a tail that the next rows will change.
 //
-// A block (object) has the k-th page of every table, where that is full, gapped, or followed by one that will not join it. Equal rows make equal bytes,
-// whatever the context: a block names the centres of its pages by their tags. All numbers little endian, references as rows_io.h has them.
+// A block (object) has the k-th part of every table. Parts are pages that are full, gapped, or followed by one that will not join them; of a sequence
+// whose rows stay F16, whose tail would be large, kPartRows of their rows each. Equal rows make equal bytes, whatever the context: a block names the
+// centres of its pages by their tags. All numbers little endian, references as rows_io.h has them.
 //   head    "DSNH", u32 version, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, i32 end, centre tags,
 //           retrieval heads
 //   centre  [table][key dim] f32, one for each of the head's tags, in their order
-//   block   "DSNB", u32 version, u64 fingerprint, u8 rotation, centre tags, per table {u8 whether it has a page, its head}, and the first field of all pages, their second, and so
+//   block   "DSNB", u32 version, u64 fingerprint, u8 rotation, centre tags, per table {u8 whether it has a part, its head}, and the first field of all parts, their second, and so
 //           on: codes and scales are coded best among their like
 //   tail    "DSNT", u32 version, centre tags, per table {u32 references, references}, u8 watched queries, the watch if there are any
 // where centre tags are {u8 count, u64 each}, and a reference's centre is an index into them.
@@ -41,10 +42,15 @@ public:
     const std::vector<Bytes>& centres() const { return centres_; }
 
 private:
+    // Of parts, which lie in pages that stay as they are.
+    Bytes write_block(const std::vector<PageTable>& parts, size_t index) const;
+
     std::shared_ptr<Cache> cache_;
     uint64_t fingerprint_;
-    std::vector<PageTable> sealed_;  // [table]
-    int blocks_ = 0;
+    std::vector<PageTable> held_;   // [table]
+    std::vector<PageTable> parts_;  // [table], of the blocks in those pages
+    std::vector<Bytes> open_;       // the blocks behind those: of a page that the next rows will join
+    int blocks_ = 0;                // of both kinds
     Bytes head_, tail_;
     std::vector<uint64_t> tags_ = std::vector<uint64_t>(kNoCentre);  // of the cache's centres that the sequence names
     std::vector<Bytes> centres_;

@@ -82,7 +82,6 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
     const uint32_t count = reader.number<uint32_t>(0, uint32_t(cache.options().max_sequences), "number of sequences");
     if (target >= 0 && count != 1) throw CodedError("STATE_DAMAGED", "The state holds " + std::to_string(count) + " sequences instead of one");
     std::vector<Staging> staged;
-    std::vector<uint8_t> page;
     for (uint32_t i = 0; i < count; i++) {
         staged.emplace_back(sequences, sequences.tables());
         const int32_t id = reader.number<int32_t>();
@@ -98,10 +97,7 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
             PageTable& references = staged.back().tables[table];
             const uint32_t pages = reader.number<uint32_t>(0, tokens, "number of pages");
             uint32_t rows = 0;
-            for (uint32_t r = 0; r < pages; r++) {
-                read_reference(sequences, table, {centres.size()}, reader, page, references);
-                rows += references.back().count;
-            }
+            for (uint32_t r = 0; r < pages; r++) rows += read_reference(sequences, table, {centres.size()}, reader, references);
             if (rows > tokens) throw CodedError("STATE_DAMAGED", "The state has more rows than tokens");
         }
     }

@@ -131,14 +131,15 @@ for (const tier of ["exact", "high", "evicting"]) {
 
         const reached = await nextLogits(sequence, moreTokens(64, 5));
         const held = sequence.contextTokens, second = await turns.save("c", sequence), after = await inventoryOf(memory);
-        t.ok(after.objects - before.objects <= 3, `${after.objects - before.objects} objects more: a record and a block or two; one tail for another`);
+        const blocks = tier === "exact" ? 4 : 2;
+        t.ok(after.objects - before.objects <= 1 + blocks, `${after.objects - before.objects} objects more: a record and blocks; one tail for another`);
         if (tier !== "evicting") t.ok(after.bytes - before.bytes < 0.3 * before.bytes, `${after.bytes - before.bytes} bytes more than ${before.bytes}`);
         t.ok(second.bytes <= first.bytes, "less is said to be added");
         const expected = await goOn(sequence, 30);
 
         const meter = target.tokenMeter.getState(), older = await turns.restore("c", target, {turn: first.id});
         t.match(older, {turn: {id: first.id}, damaged: []});
-        t.ok(older.evaluated > 0 && older.evaluated <= 64 + 64 + 4, `${older.evaluated} tokens were evaluated again`);
+        t.ok(older.evaluated > 0 && older.evaluated <= (tier === "exact" ? 15 : 64 + 64 + 4), `${older.evaluated} tokens were evaluated again`);
         t.equal(target.tokenMeter.diff(meter).usedInputTokens, older.evaluated);
         t.strictSame(target.contextTokens, prompt);
         const near = divergence(reached, await nextLogits(target, moreTokens(64, 5)));

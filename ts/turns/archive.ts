@@ -7,6 +7,8 @@ import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
 /** Conversations that are opened to find out whether the key is theirs: a damaged one says nothing. */
 const mostKeyTries = 8;
 
+const namesAtOnce = 16;
+
 /** A conversation's entry as it was read. */
 export interface Entry {
     readonly key: string;
@@ -80,17 +82,25 @@ export class Archive {
 
     /** @throws DeltaStoreError TURN_DAMAGED */
     async open(names: readonly string[]): Promise<Uint8Array[]> {
-        const objects = await this.store.objects(names);
-        return await Promise.all(objects.map(async (sealed, index) => {
-            const name = names[index]!;
-            if (sealed === undefined) throw new DeltaStoreError("TURN_DAMAGED", `Object ${name} is missing`);
-            try {
-                return await named(this.seal.openObject(name, sealed));
-            } catch (error) {
-                if (isLost(error)) this.#broken.add(name);
-                throw error;
-            }
-        }));
+        const opened: Uint8Array[] = [];
+        let coming = this.store.objects(names.slice(0, namesAtOnce));
+        for (let begin = 0; begin < names.length; begin += namesAtOnce) {
+            const sealed = await coming, end = begin + namesAtOnce;
+            coming = this.store.objects(names.slice(end, end + namesAtOnce));  // comes in while these are checked
+            coming.catch(() => undefined);
+            opened.push(...await Promise.all(sealed.map((bytes, index) => this.#open(names[begin + index]!, bytes))));
+        }
+        return opened;
+    }
+
+    async #open(name: string, sealed: Uint8Array | undefined): Promise<Uint8Array> {
+        if (sealed === undefined) throw new DeltaStoreError("TURN_DAMAGED", `Object ${name} is missing`);
+        try {
+            return await named(this.seal.openObject(name, sealed));
+        } catch (error) {
+            if (isLost(error)) this.#broken.add(name);
+            throw error;
+        }
     }
 
     async record(id: string): Promise<TurnRecord> {

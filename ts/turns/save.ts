@@ -10,7 +10,7 @@ const bytesAtOnce = 1 << 20;
  * While something is evaluated, saving rests so many times as long as it works. Where two threads share a core, either runs at half its speed
  * beside the other: then evaluations lose a twentieth.
  */
-const restToWork = 9;
+const restToWork = 11;
 /** Milliseconds. */
 const longestRest = 1000;
 

@@ -108,10 +108,10 @@ class LmdbCells implements Cells {
         this.#database = database;
     }
 
-    /** A copy: LMDB's own bytes are valid until the next read. */
+    /** A copy of LMDB's own buffer, which may be longer than its `length` and is valid until the next read. */
     get(cell: string): Uint8Array | undefined {
-        const value = this.#database.getBinary(Buffer.from(cell));
-        return value === undefined ? undefined : new Uint8Array(value);
+        const value = this.#database.getBinaryFast(Buffer.from(cell));
+        return value && Uint8Array.prototype.slice.call(value, 0, value.length);
     }
 
     put(cell: string, value: Uint8Array): void {
