@@ -47,6 +47,10 @@ int Cache::tier_index(const std::string& name) const {
 
 void Cache::set_tier(int sequence, int index) {
     std::lock_guard<std::mutex> guard(mutex_);
+    assign_tier(sequence, index);
+}
+
+void Cache::assign_tier(int sequence, int index) {
     const WatchedQueries before = tier(sequence).watched();
     tier_of_[sequence] = index;
     const Tier& own = tier(sequence);

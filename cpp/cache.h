@@ -132,6 +132,9 @@ public:
     int tier_index(const std::string& name) const;
     // For the rows to come, and those in the window; older ones stay as they are until repack().
     void set_tier(int sequence, int index);
+    // The same by whoever has the lock.
+    void assign_tier(int sequence, int index);
+    const Tier& tier_at(int index) const { return *tiers_[index]; }
     // Rows but the newest `window`, which is not larger than the tier's, take the tier's format where that makes them smaller. What other
     // sequences hold too stays as it is. Not while a batch is computed.
     Failure repack(int sequence, int window);

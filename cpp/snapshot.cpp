@@ -290,7 +290,7 @@ void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, Byte
         if (parts[table].page != nullptr) finish_reference(sequences, table, Twins::all, staged.tables[table]);
 }
 
-void read_tail(Cache& cache, int sequence, const Centres& centres, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
+void read_tail(Cache& cache, const Tier& tier, const Centres& centres, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
     SpanReader span(bytes);
     Reader reader = span.reader();
     read_kind(kTail, reader);
@@ -303,12 +303,12 @@ void read_tail(Cache& cache, int sequence, const Centres& centres, ByteSpan byte
     const uint8_t watched = reader.number<uint8_t>(0, uint8_t(WatchedQueries::last), "kind of watched queries");
     if (watched != uint8_t(WatchedQueries::none)) watch.read(reader, end, span.left());
     span.finish();
-    if (watched != uint8_t(cache.tier(sequence).watched())) watch = Watch(cache.table().tables());  // sums of other queries say nothing
+    if (watched != uint8_t(tier.watched())) watch = Watch(cache.table().tables());  // sums of other queries say nothing
 }
 
 }  // namespace
 
-int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t most_tokens, const SnapshotParts& parts) {
+int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts) {
     std::lock_guard<std::mutex> guard(cache.lock());
     SequenceTable& sequences = cache.table();
     SpanReader head_span(parts.head);
@@ -333,7 +333,7 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t mo
     Watch watch(sequences.tables());
     for (const ByteSpan& block : parts.blocks) read_block(cache, fingerprint, centres, block, staged);
     const bool whole = parts.tail.data != nullptr;
-    if (whole) read_tail(cache, sequence, centres, parts.tail, end, staged, watch);
+    if (whole) read_tail(cache, cache.tier_at(tier), centres, parts.tail, end, staged, watch);
     for (const PageTable& table : staged.tables) {
         size_t rows = 0;
         for (const PageRef& reference : table) rows += reference.count;
@@ -343,6 +343,7 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t mo
     }
     if (!sequences.pool().fits({})) throw CodedError("POOL_LIMIT_REACHED", "The pool has no room for what the state needs besides pages");
     centres.keep();
+    cache.assign_tier(sequence, tier);
     cache.install(sequence, staged.tables, staged.extent, std::move(watch));
     cache.adopt(std::move(heads));
     if (!whole) sequences.erase(sequence, sealed_end, INT32_MAX);

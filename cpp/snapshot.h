@@ -67,9 +67,9 @@ struct SnapshotParts {
     ByteSpan tail;  // no data: the sequence gets what the blocks hold
 };
 
-// Replaces what a sequence holds; pages that other sequences have already are shared with them. All or nothing. The number of tokens that it
+// Replaces what a sequence holds, and its tier; pages that other sequences have already are shared with them. All or nothing. The number of tokens that it
 // holds then. Throws CodedError: STATE_FOREIGN, STATE_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_DAMAGED, STATE_TOO_LARGE,
 // POOL_LIMIT_REACHED or OUT_OF_MEMORY. Not while a batch is computed.
-int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, size_t most_tokens, const SnapshotParts& parts);
+int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts);
 
 }  // namespace deltastore

@@ -260,10 +260,10 @@ void PackedMemory::evict(int sequence, const Eviction& how) {
                          "There was no page to move rows into; what could not be moved stays");
 }
 
-void PackedMemory::set_tier(int sequence, const std::string& name) {
+int PackedMemory::ready_tier(int sequence, const std::string& name) {
     const int index = cache_->tier_index(name);
     if (index < 0 || !known(sequence)) throw CodedError("OPTION_INVALID", "The context has no tier " + name + " for sequence " + std::to_string(sequence));
-    const Tier& tier = index == 0 ? cache_->options() : cache_->options().others[index - 1];
+    const Tier& tier = cache_->tier_at(index);
     if (tier.eviction && context_.get_model().hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "
                                               "without `evict`");
@@ -271,7 +271,11 @@ void PackedMemory::set_tier(int sequence, const std::string& name) {
         KeyTurn turn(context_);  // the other may be in use
         cache_->ready_heads(far_turns(context_.get_model().hparams, turn, layer_ids_, cache_->options().layers));
     }
-    cache_->set_tier(sequence, index);
+    return index;
+}
+
+void PackedMemory::set_tier(int sequence, const std::string& name) {
+    cache_->set_tier(sequence, ready_tier(sequence, name));
 }
 
 void PackedMemory::repack(int sequence, int window) {
@@ -290,10 +294,10 @@ std::shared_ptr<Snapshot> PackedMemory::snapshot(int sequence) {
     return std::make_shared<Snapshot>(cache_, rows_fingerprint(), sequence);
 }
 
-int PackedMemory::restore(int sequence, const SnapshotParts& parts) {
-    if (!known(sequence)) throw CodedError("OPTION_INVALID", "The context has no sequence " + std::to_string(sequence));
+int PackedMemory::restore(int sequence, const std::string& tier, const SnapshotParts& parts) {
+    const int index = ready_tier(sequence, tier);
     std::lock_guard<std::mutex> computing(computing_);
-    return restore_snapshot(*cache_, rows_fingerprint(), sequence, context_cells_ / cache_->options().max_sequences, parts);
+    return restore_snapshot(*cache_, rows_fingerprint(), sequence, index, context_cells_ / cache_->options().max_sequences, parts);
 }
 
 uint64_t PackedMemory::rows_fingerprint() const {

@@ -52,7 +52,7 @@ public:
     // Waits for the batch under way. The snapshot may outlive the context. Throws CodedError OPTION_INVALID or OUT_OF_MEMORY.
     std::shared_ptr<Snapshot> snapshot(int sequence);
     // Throws CodedError as restore_snapshot() does.
-    int restore(int sequence, const SnapshotParts& parts);
+    int restore(int sequence, const std::string& tier, const SnapshotParts& parts);
 
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;
@@ -74,6 +74,8 @@ public:
 private:
     // Of the weights and the settings of positions: what rows depend on besides their tokens.
     uint64_t rows_fingerprint() const;
+    // The cache's number of a tier that the sequence may get. Throws CodedError as set_tier() does.
+    int ready_tier(int sequence, const std::string& name);
     bool known(llama_seq_id sequence) const { return sequence >= 0 && sequence < cache_->table().sequences(); }
 
     llama_context& context_;

@@ -96,13 +96,14 @@ Napi::Value restore_snapshot(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         PackedMemory& memory = live_memory(unwrap(info[0]));
         const int sequence = info[1].As<Napi::Number>().Int32Value();
-        const Napi::Object given = info[2].As<Napi::Object>();
+        const std::string tier = info[2].As<Napi::String>().Utf8Value();
+        const Napi::Object given = info[3].As<Napi::Object>();
         SnapshotParts parts{span_of(given.Get("head")), spans_of(given.Get("centres")), spans_of(given.Get("blocks")), span_of(given.Get("tail"))};
         Napi::Object keep = Napi::Object::New(info.Env());
         keep.Set("context", info[0]);
         keep.Set("parts", given);
-        return PromiseWorker::run(info.Env(), keep, [&memory, sequence, parts]() -> PromiseWorker::Result {
-            const int tokens = memory.restore(sequence, parts);
+        return PromiseWorker::run(info.Env(), keep, [&memory, sequence, tier, parts]() -> PromiseWorker::Result {
+            const int tokens = memory.restore(sequence, tier, parts);
             return [tokens](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, tokens); };
         });
     });

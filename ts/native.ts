@@ -158,10 +158,10 @@ export interface NativeBinding {
     snapshotBlocks(handle: object, begin: number, end: number): Promise<Uint8Array[]>;
     endSnapshot(handle: object): void;
     /**
-     * Replaces what a sequence holds, between batches, and gives the number of its tokens; the bytes must not change meanwhile. Rejects with
+     * Replaces what a sequence holds and its tier, between batches, and gives the number of its tokens; the bytes must not change meanwhile. Rejects with
      * STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY, and the sequence is as it was.
      */
-    restoreSnapshot(context: AddonContextHandle, sequenceId: number, parts: SnapshotParts): Promise<number>;
+    restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<number>;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
     /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */

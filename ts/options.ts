@@ -7,6 +7,11 @@ export function invalid(message: string): DeltaStoreError {
     return new DeltaStoreError("OPTION_INVALID", message);
 }
 
+/** Without fields that are undefined, which would take the place of defaults. */
+export function given<T extends object>(options: T): T {
+    return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
 /** @throws DeltaStoreError OPTION_INVALID if it is no object, or has other fields than these */
 export function requireOptions(method: string, options: unknown, allowed: readonly string[]): void {
     if (!isRecord(options)) throw invalid(`${method}'s options are ${inspect(options, {depth: 0})}; allowed is an object with ${quoteList(allowed)}`);

@@ -58,8 +58,8 @@ function pack(context: AddonContext, native: NativeBinding, policy: Policy, own:
         sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
     const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
-        turns: () => store.policyTurns(), between: (work) => store.between(context, work), sequence: (sequenceId) => sequencesById.get(sequenceId)?.deref(),
-        native, pressure, sharing, emit
+        turns: store.policyTurns.bind(store), between: (work) => store.between(context, work), sequence: (sequenceId) => sequencesById.get(sequenceId)?.deref(),
+        tier: (sequenceId) => tiers.of(sequenceId), native, pressure, sharing, emit
     });
     pressure.parking = parking;
     return {

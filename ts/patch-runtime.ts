@@ -4,6 +4,7 @@ import {DeltaStoreError} from "./errors.js";
 import {evaluatePacked} from "./evaluation.js";
 import {packedOf} from "./packed-context.js";
 import {contextInternals, type SequenceInternals} from "./runtime-internals.js";
+import {wake} from "./turns/wake.js";
 
 /** Runs `work` while nothing else changes, evaluates or disposes a context with a packed cache. */
 export async function betweenBatches<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
@@ -67,14 +68,16 @@ export function patchRuntime(): void {
 
     const erase = sequences._eraseContextTokenRanges;
     sequences._eraseContextTokenRanges = async function (ranges, options = {}) {
-        const sequence = this as unknown as LlamaContextSequence, {context} = sequence, parking = packedOf(contextInternals(context)._ctx)?.parking;
         const drops = (ranges as {start: number; end: number}[]).some(({start, end}) => start !== end && Math.min(start, end) <= 0);
         // Where the first token goes, node-llama-cpp empties the sequence and evaluates what is left.
-        if (parking?.has(this._sequenceId) && !drops) {
-            const lost = await betweenBatches(context, () => parking.comeBackInPart(this._sequenceId));
-            if (lost.length > 0) await sequence.evaluateWithoutGeneratingNewTokens(lost, {_skipLock: (options as {skipLock?: boolean}).skipLock ?? false} as object);
-        }
+        if (!drops) await wake(this as unknown as LlamaContextSequence, (options as {skipLock?: boolean}).skipLock);
         await erase.call(this, ranges, options);
+    };
+
+    const saveState = LlamaContextSequence.prototype.saveStateToFile;
+    LlamaContextSequence.prototype.saveStateToFile = async function (path) {
+        if (!this.disposed) await wake(this);
+        return await saveState.call(this, path);
     };
 
     // The number of a disposed sequence comes back between batches, not only once nothing at all is left to evaluate.

@@ -36,7 +36,8 @@ export class PoolPressure {
 
     /** While `work` evaluates a sequence's tokens before position `end` it is not idle. */
     async during<R>(sequenceId: number, end: number, work: () => Promise<R>): Promise<R> {
-        this.#busy.set(sequenceId, {evaluations: (this.#busy.get(sequenceId)?.evaluations ?? 0) + 1, end});
+        const {evaluations, end: before} = this.#busy.get(sequenceId) ?? {evaluations: 0, end: 0};
+        this.#busy.set(sequenceId, {evaluations: evaluations + 1, end: Math.max(end, before)});
         this.#tiers.woken(sequenceId);
         try {
             return await work();

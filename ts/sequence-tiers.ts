@@ -80,11 +80,26 @@ export class SequenceTiers {
 
     /** The sequence holds nothing any more, so what rules and pressure made of it is over. */
     emptied(sequenceId: number): void {
-        const sequence = this.#sequences.get(sequenceId);
-        if (sequence === undefined) return;
-        sequence.pressed = sequence.unfinished = false;
-        const first = this.#first(sequence.name, sequence.chosen);
-        if (first !== sequence.tier) this.#set(sequenceId, first);
+        if (this.#sequences.has(sequenceId)) this.#renew(sequenceId, 0);
+    }
+
+    /** The tier of a sequence that gets so many tokens in place of what it holds. */
+    fresh(sequenceId: number, tokens: number): Tier {
+        const {name, chosen} = this.#entry(sequenceId);
+        return this.#first(name, chosen, tokens);
+    }
+
+    /** It got them. */
+    renewed(sequenceId: number, tokens: number): void {
+        const before = this.of(sequenceId), tier = this.#renew(sequenceId, tokens);
+        if (tier !== before && tier !== this.fresh(sequenceId, 0)) this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason: "rule"});
+    }
+
+    #renew(sequenceId: number, tokens: number): Tier {
+        const entry = this.#entry(sequenceId), tier = this.fresh(sequenceId, tokens);
+        entry.pressed = entry.unfinished = false;
+        if (tier !== entry.tier) this.#set(sequenceId, tier);
+        return tier;
     }
 
     /** @throws DeltaStoreError as `begin`, too */
@@ -199,8 +214,8 @@ export class SequenceTiers {
         entry.unfinished = false;
     }
 
-    #first(name: string | undefined, chosen: Tier | undefined): Tier {
-        return chosen ?? ruledTier(this.#rules, name, 0) ?? this.own;
+    #first(name: string | undefined, chosen: Tier | undefined, tokens = 0): Tier {
+        return chosen ?? ruledTier(this.#rules, name, tokens) ?? this.own;
     }
 
     #resolve(name: string): Tier {

@@ -20,6 +20,7 @@ import {
 } from "./runtime-internals.js";
 import {openTurns, type TurnsOptions} from "./turns/open.js";
 import type {Turns} from "./turns/turns.js";
+import {wake} from "./turns/wake.js";
 
 /** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
 export interface CacheStats {
@@ -136,6 +137,7 @@ export class DeltaStore {
         const packed = packedWith(sequence), {tiers, sharing} = packed, {_sequenceId: sequenceId} = sequenceInternals(sequence);
         evictionOf(tiers.of(sequenceId), options);  // to throw at once
         const ensureAlive = aliveness(packed, sequence);
+        await wake(sequence);
         await betweenBatches(sequence.context, async () => {
             ensureAlive();
             await packed.parking?.comeBack(sequenceId);
@@ -167,6 +169,7 @@ export class DeltaStore {
         const packed = packedWith(sequence);
         requireTierName("The tier", name, packed.tiers.names);
         const ensureAlive = aliveness(packed, sequence);
+        await wake(sequence);
         await betweenBatches(sequence.context, async () => {
             ensureAlive();
             await packed.parking?.comeBack(sequenceInternals(sequence)._sequenceId);
@@ -188,6 +191,7 @@ export class DeltaStore {
         if (packed === undefined || context !== target.context)
             throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");
         const ensureAlive = aliveness(packed, source, target);
+        await wake(source);
         await withSequenceLock(target, () => betweenBatches(context, async () => {
             ensureAlive();
             const {upTo = source.nextTokenIndex} = options;

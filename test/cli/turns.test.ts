@@ -44,6 +44,8 @@ t.test("conversations are listed, shown and removed", async (t) => {
 t.test("what is past its time or above the budget goes", async (t) => {
     const {folder, turns} = await filled();
     t.match(await deltastore(["turns", "gc", "--store", folder]), {code: 0, stdout: /^0 conversations/});
+    for (const option of ["--ttl", "--budget"])
+        t.match(await deltastore(["turns", "gc", "--store", folder, option, ""]), {code: 2, stderr: /is NaN/}, "as of a variable that is not set");
     t.match(JSON.parse((await deltastore(["turns", "gc", "--store", folder, "--ttl", "0", "--json"])).stdout), {conversations: 2});
     t.match(await turns.verify(), {conversations: 0, objects: 0, problems: []});
     t.match(await deltastore(["turns", "gc", "--store", folder, "--ttl", "soon"]), {code: 2, stderr: /ttl is NaN/});

@@ -52,15 +52,16 @@ static ByteSpan span(const Bytes& bytes) {
     return {bytes.data(), bytes.size()};
 }
 
-// The error's code; empty if the sequence holds `tokens` now.
-static std::string restore(CacheModel& model, int sequence, const Stored& stored, bool with_tail, int tokens = -1, size_t most = 1 << 20) {
+// The error's code; empty if the sequence holds `tokens` now. `tier`: that it gets, or -1.
+static std::string restore(CacheModel& model, int sequence, const Stored& stored, bool with_tail, int tokens = -1, size_t most = 1 << 20, int tier = -1) {
+    if (tier < 0) tier = model.cache.tier_index(model.cache.tier(sequence).name);
     SnapshotParts parts;
     parts.head = span(stored.head);
     for (const Bytes& bytes : stored.centres) parts.centres.push_back(span(bytes));
     for (const Bytes& bytes : stored.blocks) parts.blocks.push_back(span(bytes));
     if (with_tail) parts.tail = span(stored.tail);
     try {
-        const int held = restore_snapshot(model.cache, kFingerprint, sequence, most, parts);
+        const int held = restore_snapshot(model.cache, kFingerprint, sequence, tier, most, parts);
         CHECK_EQUAL(held, model.cache.table().tokens(sequence));
         if (tokens >= 0) CHECK_EQUAL(held, tokens);
     } catch (const CodedError& error) {
@@ -269,6 +270,23 @@ static void check_other_watch() {
     }
 }
 
+// The sequence has the tier that it is restored to, and the sums of the queries that this one watches; on failure it keeps its own.
+static void check_tier() {
+    CacheOptions options = make_options(Format::k4v2, true);
+    CacheModel model(options, *select_kernels(), 23);
+    model.add(0, 100);
+    next_outputs(model, 0, Random(1));
+    Stored stored(model, 0);
+    model.cache.set_tier(1, 1);
+    CHECK(model.cache.watch(1) == nullptr);
+    CHECK_CODE(restore(model, 1, stored, true, -1, 50, 0), "STATE_TOO_LARGE");
+    CHECK(&model.cache.tier(1) == &model.cache.tier_at(1));
+    CHECK_CODE(restore(model, 1, stored, true, -1, 1 << 20, 0), "");
+    CHECK(&model.cache.tier(1) == &model.cache.tier_at(0));
+    CHECK_AT_LEAST(model.cache.watch(1)->end(), model.cache.watch(1)->begin() + 1);
+    CHECK(Stored(model, 1).tail == stored.tail);
+}
+
 // What fails leaves nothing behind, however often, and what succeeds stays within the limit.
 static void check_limit() {
     CacheOptions options = make_options(Format::k4v4, true);
@@ -421,6 +439,7 @@ int main(int argc, char** argv) {
     check::run("snapshot: holds what it holds, at random", [&] { check_held_at_random(seed); });
     check::run("snapshot: a page that is not full in the middle", check_partial_page);
     check::run("snapshot: sums of other queries", check_other_watch);
+    check::run("snapshot: the tier that it is restored to", check_tier);
     check::run("snapshot: within the limit", check_limit);
     check::run("snapshot: equal pages are shared", check_shared);
     check::run("snapshot: refused", check_refused);

@@ -1,10 +1,11 @@
 import {spawn} from "node:child_process";
 import {once} from "node:events";
 import {join} from "node:path";
-import {attach, LmdbStore, type PolicyFile, type StoreEvent} from "llama-deltastore";
+import {attach, LmdbStore, type StoreEvent} from "llama-deltastore";
 import type {LlamaContextSequence} from "node-llama-cpp";
 import t, {type Test} from "tap";
 import {codeOf, divergence, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
+import {openParking, type ParkingOptions} from "../support/parking.js";
 import {root} from "../support/paths.js";
 import {noRedis, startRedis} from "../support/redis-server.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
@@ -17,55 +18,13 @@ const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
 const model = await llama.loadModel({modelPath, gpuLayers: 0});
 t.teardown(() => llama.dispose());
 
-const evicting = {format: "k4v2", evict: {keep: 0.6, slack: 128}} as const;
 const prompt = randomTokens(400, 1);
-
-interface Options {
-    policy?: PolicyFile;
-    kvCache?: string;
-    contextSize?: number;
-    sequences?: number;
-}
-
-/** A context whose sequences are parked in a folder after 0.2 s, and the twin of it whose never are. */
-async function open(t: Test, {policy = {}, kvCache = "high", contextSize = 1024, sequences = 4}: Options = {}) {
-    const folder = storeFolder(t), events: StoreEvent[] = [];
-    const options = {contextSize, sequences, threads: 1, flashAttention: true, batchSize: 256, kvCache};
-    const common: PolicyFile = {tiers: {evicting}, sharing: {automatic: false}, ...policy};
-    const {pool: _, ...unlimited} = common;
-    await attach(llama, {policy: unlimited});
-    const twins = await model.createContext(options);
-    const store = await attach(llama, {policy: {...common, turns: {store: folder, park: 0.2}}}), context = await model.createContext(options);
-    store.onEvent.createListener((event) => {
-        if (event.context === context) events.push(event);
-    });
-    /** Waits until so many sequences are parked. */
-    const parked = async (count: number): Promise<void> => {
-        const away = new Set<number>(), until = Date.now() + 10_000;
-        do {
-            away.clear();
-            for (const event of events) {
-                if (event.type === "park") away.add(event.sequenceId);
-                if (event.type === "unpark") away.delete(event.sequenceId);
-            }
-            if (away.size >= count) return;
-            await settled(20);
-        } while (Date.now() < until);
-        throw new Error(`${away.size} of ${count} are parked`);
-    };
-    const held = () => store.stats(context).sequences.map(({id}) => id);
-    const turns = await store.openTurns();
-    t.teardown(async () => {
-        for (const one of [context, twins]) await one.dispose();
-        await turns.close();
-    });
-    return {folder, store, context, twins, events, parked, held, turns};
-}
+const open = (t: Test, options: ParkingOptions = {}) => openParking(t, llama, model, options);
 
 type Pair = readonly [LlamaContextSequence, LlamaContextSequence];
 const typesOf = (events: readonly StoreEvent[]) => events.map(({type}) => type);
 
-for (const [name, options] of Object.entries<Options>({
+for (const [name, options] of Object.entries<ParkingOptions>({
     "exact": {kvCache: "exact"}, "high": {}, "conservative": {kvCache: "conservative"}, "evicting": {kvCache: "evicting"},
     "shared": {policy: {sharing: {automatic: true}}}, "ruled": {policy: {rules: [{tokens: 300, tier: "conservative"}]}}
 })) {
@@ -189,7 +148,7 @@ t.test("a context that is disposed leaves nothing in the store", async (t) => {
 });
 
 t.test("what does not come back is evaluated again", async (t) => {
-    const {folder, store, context, twins, events, parked} = await open(t, {kvCache: "exact"});
+    const {folder, store, context, twins, events, parked, turns} = await open(t, {kvCache: "exact"});
     const lmdb = await LmdbStore.open(folder), meter = (sequence: LlamaContextSequence) => sequence.tokenMeter.usedInputTokens;
     t.teardown(() => lmdb.close());
     const remove = async (which: (bytes: number) => boolean) => {
@@ -238,19 +197,28 @@ t.test("what does not come back is evaluated again", async (t) => {
         }
     }
 
-    // What can't evaluate says so, and the sequence holds what came back.
-    const sequence = context.getSequence(), other = context.getSequence();
-    for (const work of [
-        () => store.fork(sequence, other), () => store.evict(sequence, {keep: 0.5, scorer: "recency"}), () => sequence.saveStateToFile(join(t.testdir(), "state.bin"))
-    ]) {
-        await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    // So it is before what can't evaluate by itself.
+    const before: [string, (sequence: LlamaContextSequence, other: LlamaContextSequence) => Promise<unknown>][] = [
+        ["forked", (sequence, other) => store.fork(sequence, other)], ["evicted", (sequence) => store.evict(sequence, {keep: 0.5, scorer: "recency"})],
+        ["given a tier", (sequence) => store.setTier(sequence, "exact")], ["state saved", (sequence) => sequence.saveStateToFile(join(t.testdir(), "state.bin"))],
+        ["turn saved", (sequence) => turns.save("c", sequence)],
+        ["turn saved, and evaluated", (sequence) => Promise.all([turns.save("c", sequence), sequence.evaluateWithoutGeneratingNewTokens(moreTokens(5, 2))])]
+    ];
+    for (const [what, work] of before) {
+        const pairs = [context, twins].map((one) => [one.getSequence(), one.getSequence()] as const);
+        for (const [sequence] of pairs) await sequence.evaluateWithoutGeneratingNewTokens(prompt);
         await parked(1);
         await remove(() => true);
-        t.match(await rejection(work()), {code: "TURN_DAMAGED", message: /400 tokens/});
-        t.strictSame([sequence.nextTokenIndex, other.nextTokenIndex], [0, 0]);
+        const used = meter(pairs[0]![0]);
+        for (const [sequence, other] of pairs) await work(sequence, other);
+        t.equal(meter(pairs[0]![0]) - used, pairs[0]![0].nextTokenIndex, `${what}: all is evaluated`);
+        const [here, there] = await Promise.all(pairs.map(async ([sequence, other]) => await goOn(other.nextTokenIndex > 0 ? other : sequence, 3)));
+        sameLogits(t, here!, there!, what);
+        for (const pair of pairs) for (const one of pair) await one.dispose();
+        await turns.delete("c");
+        await settled(30);
         events.length = 0;
     }
-    t.equal((await generate(sequence, prompt, 3)).length, 3);
 });
 
 t.test("six conversations go on in the memory of two", async (t) => {

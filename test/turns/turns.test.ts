@@ -212,38 +212,6 @@ t.test("a conversation that is forked goes on twice", async (t) => {
     await context.dispose();
 });
 
-t.test("what is past its time goes, and the longest unused where there is too much", async (t) => {
-    const memory = new MemoryStore(), turns = await store.openTurns({store: memory});
-    const context = await createContext(), sequence = context.getSequence(), names = ["a", "b", "c", "d"];
-    for (const [index, name] of names.entries()) {
-        await sequence.clearHistory();
-        await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(300, index));
-        await turns.save(name, sequence);
-        await settled(30);
-    }
-    t.match(await turns.collectGarbage(), {conversations: 0, bytes: 0});
-    await turns.restore("a", sequence);
-    const before = await turns.bytes(), budget = before - (await turns.sizeOf("b")).own;
-    const {conversations, bytes} = await turns.collectGarbage({budget});
-    t.equal(conversations, 1);
-    t.equal(bytes, before - await turns.bytes());
-    t.strictSame((await turns.list()).map(({name}) => name), ["a", "d", "c"]);
-    await settled(30);
-    await turns.restore("c", sequence);
-    t.match(await turns.collectGarbage({ttl: 0.025}), {conversations: 2});
-    t.strictSame((await turns.list()).map(({name}) => name), ["c"]);
-    await isWell(t, turns);
-
-    const small = await store.openTurns({store: memory, budget: 1});
-    t.strictSame(await small.list(), [], "opening it collects");
-    await small.save("e", sequence);
-    t.strictSame((await small.list()).map(({name}) => name), ["e"], "what was just saved stays in any case");
-    await small.save("f", sequence);
-    t.strictSame((await small.list()).map(({name}) => name), ["f"]);
-    await isWell(t, small);
-    await context.dispose();
-});
-
 /** Two `Turns` on one folder, as two processes have them. */
 async function twoOn(t: Test, options: object = {}): Promise<[Turns, Turns, LmdbStore]> {
     const folder = storeFolder(t), [first, second] = [await LmdbStore.open(folder), await LmdbStore.open(folder)];
@@ -534,30 +502,6 @@ t.test("data is what it was when the turn was asked for", async (t) => {
     await context.dispose();
 });
 
-t.test("what a save left that came to no end is swept, and not what is being saved", async (t) => {
-    const memory = new MemoryStore(), context = await createContext(), sequence = context.getSequence();
-    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
-    let hook = (): Promise<unknown> => Promise.reject(new DeltaStoreError("STORE_FAILED", "no connection"));
-    const turns = await store.openTurns({store: wrapped(memory, {
-        async step(step) {
-            if (step.put !== undefined) await hook();
-            return await memory.step(step);
-        }
-    })});
-    t.equal(await codeOf(turns.save("c", sequence)), "STORE_FAILED");
-    const left = await inventoryOf(memory);
-    t.ok(left.objects > 3, `${left.objects} objects were left`);
-    await turns.collectGarbage();
-    t.match(await inventoryOf(memory), {objects: 0, bytes: 0});
-    let swept = 0;
-    hook = async () => { if (swept++ === 0) await turns.collectGarbage(); };
-    await turns.save("c", sequence);
-    t.equal(swept, 2, "what was swept meanwhile was brought again");
-    await isWell(t, turns);
-    t.match(await turns.restore("c", sequence), {evaluated: 0, damaged: []});
-    await context.dispose();
-});
-
 t.test("a store that can't be written gives what it has", async (t) => {
     const memory = new MemoryStore(), context = await createContext(), sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);
@@ -616,6 +560,23 @@ t.test("a sequence that gets a turn begins anew with its tier, and keeps what th
     t.strictSame([large, chosen].map((one) => ruled.tierOf(one)), ["high", "compact"]);
     sameLogits(t, await goOn(large, 3, [1, 30, 60]), await goOn(small, 3, [1, 30, 60]));
     await context.dispose();
+    await attach(llama, {policy: {tiers, sharing: {automatic: false}}});
+});
+
+t.test("what is restored to the tier of a rule is evicted as it would have been", async (t) => {
+    const ruled = await attach(llama, {policy: {tiers, sharing: {automatic: false}, rules: [{tokens: 300, tier: "evicting"}]}});
+    const turns = await ruled.openTurns({store: new MemoryStore()}), contexts = [await createContext("high"), await createContext("high")] as const;
+    const [source, target] = contexts.map((one) => one.getSequence()) as [LlamaContextSequence, LlamaContextSequence];
+    await nextLogits(source, prompt);
+    await nextLogits(source, moreTokens(30, 2));
+    await turns.save("c", source);
+    const changes: unknown[] = [];
+    ruled.onEvent.createListener(({type, context, ...event}) => { if (type === "tier") changes.push([context === contexts[1], event]); });
+    await turns.restore("c", target);
+    t.match(changes, [[true, {tier: "evicting", before: "high", reason: "rule"}]]);
+    sameLogits(t, await goOn(target, 3, [60, 60, 60, 60]), await goOn(source, 3, [60, 60, 60, 60]));
+    t.ok(ruled.stats(contexts[1]).sequences[0]!.kept < 1);
+    for (const one of contexts) await one.dispose();
     await attach(llama, {policy: {tiers, sharing: {automatic: false}}});
 });
 

@@ -34,18 +34,21 @@ export function addTurnsCommand(program: Command): void {
     add("rm <conversations...>", "delete conversations")
         .action(async (names: string[], options: StoreOptions) => await using(options, (turns) => remove(turns, names, options)));
     add("gc", "drop what is past its time or above the budget")
-        .option("--ttl <seconds>", "drop conversations that were not used for so long (default: the policy's)", Number)
-        .option("--budget <bytes>", "drop the longest unused ones above so many bytes (default: the policy's)", Number)
+        .option("--ttl <seconds>", "drop conversations that were not used for so long (default: the policy's)", numberOf)
+        .option("--budget <bytes>", "drop the longest unused ones above so many bytes (default: the policy's)", numberOf)
         .action(async (options: CollectOptions) => await using(options, collect));
     add("verify", "read everything and tell what is damaged").action(async (options: StoreOptions) => await using(options, verify));
     turns.addHelpText("after", "\nA store that is encrypted needs its key in DELTASTORE_KEY (64 hexadecimal digits).");
 }
 
+/** What is no number, blank text among it, is refused as NaN. */
+const numberOf = (text: string): number => text.trim() === "" ? NaN : Number(text);
+
 async function using<Options extends StoreOptions>(options: Options, work: (turns: Turns, options: Options) => Promise<void>): Promise<void> {
     const place = options.store ?? policyOf(options)?.store;
     if (place === undefined) throw new DeltaStoreError("OPTION_INVALID", "Which store? Give --store, or a policy with turns.store");
     if (!/^\w+:\/\//.test(place) && !existsSync(join(place, "data.mdb"))) throw new DeltaStoreError("STORE_FAILED", `There is no store in ${place}`);
-    await using turns = await openTurns({store: place}, null);
+    await using turns = await openTurns({store: place}, null, false);
     await work(turns, options);
 }
 

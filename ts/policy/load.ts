@@ -1,6 +1,7 @@
 import {existsSync, readFileSync} from "node:fs";
 import {Ajv, type ValidateFunction} from "ajv";
 import {DeltaStoreError} from "../errors.js";
+import {given} from "../options.js";
 import {parseBytes} from "./bytes.js";
 import {allTierNames, asRecord, contradictions, isRecord, tierNamePattern} from "./contradictions.js";
 import {parseJsonText} from "./json-text.js";
@@ -88,11 +89,11 @@ function completePolicy(file: PolicyFile): Policy {
         defaultTier: file.default ?? defaultTierName,
         rules: (file.rules ?? []).map(({name = "*", tokens = 0, tier}) => ({name, tokens, tier: tiers.get(tier)!})),
         poolLimitBytes: bytesOf(limit) ?? 0,
-        pressure: pressure === undefined ? null : {...defaultPressure, ...pressure, tiers: (pressure.tiers ?? []).map((name) => tiers.get(name)!)},
+        pressure: pressure === undefined ? null : {...defaultPressure, ...given(pressure), tiers: (pressure.tiers ?? []).map((name) => tiers.get(name)!)},
         sharing: {
             automatic: automatic ?? defaultSharing.automatic, keptBytes: bytesOf(kept) ?? defaultSharing.keptBytes, scope: scope ?? defaultSharing.scope
         },
-        turns: turns === undefined ? null : {...defaultTurns, ...turns, budget: bytesOf(turns.budget) ?? defaultTurns.budget},
+        turns: turns === undefined ? null : {...defaultTurns, ...given(turns), budget: bytesOf(turns.budget) ?? defaultTurns.budget},
         onUnsupported: file.onUnsupported ?? "error"
     };
 }
@@ -111,7 +112,7 @@ function completeTier(name: string, tier: PolicyTier): Tier {
         windowFormat: format === "f16" ? "f16" : tier.windowFormat ?? defaultWindowFormat,
         sinks: tier.sinks ?? base?.sinks ?? defaultSinks,
         important: hasCoarseValues(format) && window > 0 ? tier.important?.share ?? base?.important ?? 0 : 0,
-        eviction: tier.evict === undefined ? base?.eviction ?? null : {...defaultEviction, ...base?.eviction, ...tier.evict}
+        eviction: tier.evict === undefined ? base?.eviction ?? null : {...defaultEviction, ...base?.eviction, ...given(tier.evict)}
     };
 }
 

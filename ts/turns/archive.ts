@@ -1,5 +1,6 @@
 import {DeltaStoreError} from "../errors.js";
 import type {SnapshotParts} from "../native.js";
+import {isParked} from "./parked-name.js";
 import {decodeConversation, decodeRecord, encodeConversation, objectsOf, type Conversation, type TurnEntry, type TurnRecord} from "./record.js";
 import type {Coding, Seal} from "./seal.js";
 import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
@@ -8,6 +9,9 @@ import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
 const mostKeyTries = 8;
 
 const namesAtOnce = 16;
+
+/** What apps have named, and what this package has. */
+type Kind = "conversation" | "parked";
 
 /** A conversation's entry as it was read. */
 export interface Entry {
@@ -30,7 +34,8 @@ export class Archive {
     }
 
     #keyOf(name: string): string {
-        return `conversation:${this.seal.nameOf(Buffer.from(name))}`;
+        const kind: Kind = isParked(name) ? "parked" : "conversation";
+        return `${kind}:${this.seal.nameOf(Buffer.from(name))}`;
     }
 
     async #decode(key: string, raw: Uint8Array): Promise<Conversation> {
@@ -55,8 +60,8 @@ export class Archive {
         return conversation;
     }
 
-    async *all(unreadable: (error: Error) => void = () => undefined): AsyncIterable<Conversation> {
-        for await (const key of this.store.keys("conversation:")) {
+    async *all(kind: Kind, unreadable: (error: Error) => void = () => undefined): AsyncIterable<Conversation> {
+        for await (const key of this.store.keys(`${kind}:`)) {
             const raw = await this.store.get(key);
             if (raw === undefined) continue;
             try {

@@ -1,5 +1,5 @@
 import {inspect} from "node:util";
-import {invalid, requireNumber, requireOptions} from "../options.js";
+import {given, invalid, requireNumber, requireOptions} from "../options.js";
 import {defaultTurns, type TurnsPolicy} from "../policy/tiers.js";
 import {Archive} from "./archive.js";
 import {Seal} from "./seal.js";
@@ -18,22 +18,25 @@ export interface TurnsOptions {
     history?: number;
     /** Seconds after which a conversation goes that nobody saved or restored. */
     ttl?: number;
-    /** Bytes that the store may hold. */
+    /** Bytes that the store may hold, parked sequences among them. */
     budget?: number;
 }
 
 const optionNames = ["store", "key", "history", "ttl", "budget"] as const satisfies (keyof TurnsOptions)[];
 
-/** @throws DeltaStoreError OPTION_INVALID, STORE_FAILED, STORE_KEY_WRONG */
-export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | null): Promise<Turns> {
+/**
+ * @param tidies whether what nobody needs goes at once
+ * @throws DeltaStoreError OPTION_INVALID, STORE_FAILED, STORE_KEY_WRONG
+ */
+export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | null, tidies = true): Promise<Turns> {
     const {store = policy?.store, key = process.env["DELTASTORE_KEY"] || undefined, ...limits} = checkOptions(options);
     if (store === undefined) throw invalid("Turns need a place: give `store`, a folder or a Redis URL, or set `turns.store` in the policy");
-    const {history, ttl, budget} = {...defaultTurns, ...policy, ...limits}, seal = new Seal(key === undefined ? null : keyBytes(key));
+    const {history, ttl, budget} = {...defaultTurns, ...policy, ...given(limits)}, seal = new Seal(key === undefined ? null : keyBytes(key));
     const opened = typeof store === "string" ? await openStore(store) : store;
     const archive = new Archive(opened, seal), turns = new Turns(archive, {history, ttl, budget});
     try {
         await archive.requireKey();
-        if (ttl < Infinity || budget < Infinity) await turns.collectGarbage();
+        if (tidies) await turns.tidy();
     } catch (error) {
         if (typeof store === "string") await opened.close();
         throw error;

@@ -2,12 +2,14 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding, SnapshotParts} from "../native.js";
+import type {Tier} from "../policy/tiers.js";
 import type {PoolPressure} from "../pool-pressure.js";
 import {commonLength, type PrefixSharing} from "../prefix-sharing.js";
 import {sequenceInternals, type AddonContext} from "../runtime-internals.js";
 import {unlessLost} from "./archive.js";
+import {Leftovers} from "./leftovers.js";
 import {parkedName} from "./parked-name.js";
-import {bringBackLocked, captureLocked, type Captured} from "./rows.js";
+import {bringBackLocked, captureLocked, type Capture, type Captured} from "./rows.js";
 import type {Turns} from "./turns.js";
 
 /** Milliseconds. */
@@ -21,13 +23,26 @@ export interface ParkedRows {
     readonly captured: Captured;
 }
 
-type Loaded = ParkedRows & {readonly name: string};
+/** What says nothing of the store. */
+const ofOthers: readonly unknown[] = ["DISPOSED", "POOL_LIMIT_REACHED", "OUT_OF_MEMORY"];
+
+/** Contexts that are collected without having been disposed leave what they had parked. */
+const collected = new FinalizationRegistry(({leftovers, parked}: {leftovers: Leftovers; parked: ReadonlyMap<number, string>}) => void leftovers.remove(...parked.values()));
+
+/** An attempt to park a sequence. */
+interface Leaving {
+    /** Whether it is in vain, as something changed the sequence. */
+    changed: boolean;
+    captured?: Capture;
+}
 
 export interface ParkingHooks {
-    turns(): Promise<Turns>;
+    /** Must not hold the context. */
+    readonly turns: () => Promise<Turns>;
     /** Runs its argument between two batches. */
     between<R>(work: () => Promise<R>): Promise<R>;
     sequence(sequenceId: number): LlamaContextSequence | undefined;
+    tier(sequenceId: number): Tier;
     readonly native: NativeBinding;
     readonly pressure: PoolPressure;
     readonly sharing: PrefixSharing | null;
@@ -39,10 +54,11 @@ export class Parking {
     readonly #context: AddonContext;
     readonly #hooks: ParkingHooks;
     readonly #timer: NodeJS.Timeout;
+    readonly #leftovers: Leftovers;
     /** By sequence: the name that the store has for it. */
     readonly #parked = new Map<number, string>();
-    /** Sequences that are being stored, and whether something changed them meanwhile. */
-    readonly #leaving = new Map<number, {changed: boolean}>();
+    /** Sequences that are being stored. */
+    readonly #leaving = new Map<number, Leaving>();
     /** Milliseconds: a store that failed, or is full, is left alone until then. */
     #restUntil = 0;
     #warned = false;
@@ -51,8 +67,14 @@ export class Parking {
     constructor(context: AddonContext, seconds: number, hooks: ParkingHooks) {
         this.#context = context;
         this.#hooks = hooks;
-        const period = Math.min(Math.max(1000 * seconds / 2, 50), 60_000);
-        this.#timer = setInterval(() => void this.#parkIdle(seconds).catch(() => undefined), period).unref();
+        this.#leftovers = new Leftovers(hooks.turns);
+        collected.register(this, {leftovers: this.#leftovers, parked: this.#parked}, this);
+        const held = new WeakRef(this), timer = setInterval(() => {
+            const parking = held.deref();  // a timer of its own would keep the context
+            if (parking === undefined) clearInterval(timer);
+            else void parking.#tick(seconds);
+        }, Math.min(Math.max(1000 * seconds / 2, 50), 60_000)).unref();
+        this.#timer = timer;
     }
 
     has(sequenceId: number): boolean {
@@ -64,7 +86,8 @@ export class Parking {
         return this.#parked.size;
     }
 
-    async #parkIdle(seconds: number): Promise<void> {
+    async #tick(seconds: number): Promise<void> {
+        void this.#leftovers.remove();
         for (const sequenceId of this.#hooks.pressure.idleFor(seconds)) await this.park(sequenceId, this.#hooks.between, false);
     }
 
@@ -75,16 +98,21 @@ export class Parking {
      */
     async park(sequenceId: number, between: <R>(work: () => Promise<R>) => Promise<R>, urgent: boolean): Promise<boolean> {
         const {native, pressure, sharing} = this.#hooks, sequence = this.#hooks.sequence(sequenceId);
-        if (sequence === undefined || sequence.disposed || this.has(sequenceId) || this.#leaving.has(sequenceId) || sequence.nextTokenIndex < fewestTokens) return false;
-        const used = pressure.lastUse(sequenceId), leaving = {changed: false};
-        if (used === undefined || performance.now() < this.#restUntil) return false;
+        if (sequence === undefined || sequence.disposed || this.has(sequenceId) || sequence.nextTokenIndex < fewestTokens) return false;
+        const used = pressure.lastUse(sequenceId), leaving: Leaving = {changed: false}, other = this.#leaving.get(sequenceId);
+        if (used === undefined || performance.now() < this.#restUntil || (other !== undefined && !urgent)) return false;
+        if (other !== undefined) {  // a patient one, which holds the pages; what it has stored is not stored again
+            other.changed = true;
+            other.captured?.end();
+        }
         this.#leaving.set(sequenceId, leaving);
-        let turns: Turns | undefined, parked = false;
+        let stored = false, parked = false;
         const name = parkedName();
         try {
-            turns = await this.#hooks.turns();
-            const captured = await between(() => captureLocked(sequence));
+            const turns = await this.#hooks.turns();
+            const captured = leaving.captured = await between(() => captureLocked(sequence));
             try {
+                stored = true;  // from here on some of it may be
                 if (!await turns.park(name, captured, urgent)) {
                     this.#restUntil = performance.now() + restAfterFailure;
                     return false;
@@ -106,16 +134,16 @@ export class Parking {
         } catch (error) {
             this.#failed(error);
         } finally {
-            this.#leaving.delete(sequenceId);
-            if (!parked) void turns?.delete(name).catch(() => undefined);
+            if (this.#leaving.get(sequenceId) === leaving) this.#leaving.delete(sequenceId);
+            if (stored && !parked) void this.#leftovers.remove(name);
         }
         return parked;
     }
 
     /** Sequences stay in memory; a store that does not answer must not be asked after each batch. */
     #failed(error: unknown): void {
-        if ((error as Partial<DeltaStoreError>).code !== "STORE_FAILED") return;
-        if (!this.#warned) process.emitWarning(`llama-deltastore can't park sequences: ${(error as Error).message}`, {code: "DELTASTORE_STORE_FAILED"});
+        if (ofOthers.includes((error as Partial<DeltaStoreError>).code)) return;
+        if (!this.#warned) process.emitWarning(`llama-deltastore can't park sequences: ${(error as Error).message}`, {code: `DELTASTORE_${(error as Partial<DeltaStoreError>).code}`});
         this.#warned = true;
         this.#restUntil = performance.now() + restAfterFailure;
     }
@@ -130,29 +158,25 @@ export class Parking {
      * Reads a parked sequence's rows, beside the batches. Null if the store has lost them, or it is not parked.
      * @throws DeltaStoreError STORE_FAILED: they may still be there
      */
-    async load(sequenceId: number): Promise<Loaded | null> {
+    async load(sequenceId: number): Promise<ParkedRows | null> {
         const name = this.#parked.get(sequenceId);
         if (name === undefined) return null;
-        return await this.#hooks.turns().then(async (turns) => ({name, ...await turns.parked(name)})).catch(unlessLost(null));
+        return await this.#hooks.turns().then((turns) => turns.parked(name)).catch(unlessLost(null));
     }
 
     /**
      * Between two batches: brings a sequence's rows back. How many of its tokens it holds then; the others have to be evaluated again.
-     * @param loaded what `load` gave
-     * @throws DeltaStoreError STORE_FAILED, POOL_LIMIT_REACHED or OUT_OF_MEMORY: it stays parked
+     * @param rows what `load` gave
+     * @throws DeltaStoreError POOL_LIMIT_REACHED or OUT_OF_MEMORY: it stays parked
      */
-    async unpark(sequenceId: number, loaded: Loaded | null): Promise<number> {
-        const name = this.#parked.get(sequenceId), sequence = this.#hooks.sequence(sequenceId);
-        if (name === undefined || sequence === undefined) return 0;
+    async #unpark(sequenceId: number, sequence: LlamaContextSequence, rows: ParkedRows | null): Promise<number> {
         const internals = sequenceInternals(sequence), tokens = internals._contextTokens, next = internals._nextTokenIndex;
-        const rows = loaded === null || loaded.name === name ? loaded : await this.load(sequenceId);  // it may have been here meanwhile
-        let held = rows === null ? 0 : await bringBackLocked(sequence, rows.parts, rows.captured).catch(unlessLost(0));
+        let held = rows === null ? 0 : await bringBackLocked(sequence, rows.parts, rows.captured, this.#hooks.tier(sequenceId)).catch(unlessLost(0));
         // Tokens may have been erased by what was under way when the sequence was parked.
         const common = rows === null ? 0 : commonLength(rows.captured.tokens, tokens);
         if (held > common) {
             held = common;
-            if (common === 0) this.#hooks.native.clearSequence(this.#context, sequenceId);
-            else this.#context.removeTokenCellsFromSequence(sequenceId, common, -1);
+            this.#context.removeTokenCellsFromSequence(sequenceId, common, -1);
         }
         internals._contextTokens = tokens;
         internals._nextTokenIndex = next;
@@ -172,11 +196,11 @@ export class Parking {
     }
 
     /** The same, but gives the tokens that did not come back. */
-    async comeBackInPart(sequenceId: number, loaded?: Loaded | null): Promise<Token[]> {
+    async comeBackInPart(sequenceId: number, loaded?: ParkedRows | null): Promise<Token[]> {
         this.changing(sequenceId);
         const sequence = this.has(sequenceId) ? this.#hooks.sequence(sequenceId) : undefined;
         if (sequence === undefined) return [];
-        return this.#keepOnly(sequence, await this.unpark(sequenceId, loaded === undefined ? await this.load(sequenceId) : loaded));
+        return this.#keepOnly(sequence, await this.#unpark(sequenceId, sequence, loaded === undefined ? await this.load(sequenceId) : loaded));
     }
 
     /** The sequence's tokens are the first `held`; gives the others. */
@@ -193,12 +217,13 @@ export class Parking {
         const name = this.#parked.get(sequenceId);
         if (name === undefined) return;
         this.#parked.delete(sequenceId);
-        void this.#hooks.turns().then((turns) => turns.delete(name)).catch(() => undefined);
+        void this.#leftovers.remove(name);
     }
 
     /** The context is disposed. */
     dispose(): void {
         clearInterval(this.#timer);
+        collected.unregister(this);
         for (const sequenceId of [...this.#parked.keys()]) this.forget(sequenceId);
     }
 }

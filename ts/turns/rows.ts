@@ -6,6 +6,7 @@ import {aliveness, packedWith} from "../packed-sequence.js";
 import {betweenBatches, endEvaluations} from "../patch-runtime.js";
 import type {Tier} from "../policy/tiers.js";
 import {contextInternals, sequenceInternals} from "../runtime-internals.js";
+import {underItsLock, wake} from "./wake.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
@@ -20,9 +21,10 @@ export interface Capture extends NativeSnapshot {
     end(): void;
 }
 
-/** @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED */
+/** @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake` */
 export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
     const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
+    await wake(sequence);
     return await betweenBatches(sequence.context, async () => {
         ensureAlive();
         await packed.parking?.comeBack(sequenceInternals(sequence)._sequenceId);
@@ -62,7 +64,8 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
         const held = await betweenBatches(sequence.context, async () => {
             ensureAlive();
             const {_sequenceId: sequenceId} = sequenceInternals(sequence);
-            const held = await bringBackLocked(sequence, parts, captured, () => packed.tiers.emptied(sequenceId));
+            const tier = packed.tiers.fresh(sequenceId, captured.tokens.length);
+            const held = await bringBackLocked(sequence, parts, captured, tier, () => packed.tiers.renewed(sequenceId, captured.tokens.length));
             packed.parking?.forget(sequenceId);
             endEvaluations(sequence);
             return held;
@@ -73,23 +76,21 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
     });
 }
 
-/** Of node-llama-cpp's evaluations: whoever asks for them has the sequence's lock. */
-export const underItsLock = {_skipLock: true} as object;
-
 /**
  * The same between two batches, for a sequence that nobody evaluates; gives the number of tokens that it holds then: the others are yet to be
  * evaluated.
+ * @param tier that it has then
  * @param replaced called as soon as the rows are there
  */
-export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, replaced = () => {}): Promise<number> {
-    const packed = packedWith(sequence), {native, tiers, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
+export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, tier: Tier, replaced = () => {}): Promise<number> {
+    const packed = packedWith(sequence), {native, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
     const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
     if (captured.adapter !== packed.adapter())
         throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${captured.adapter}; the context has ${packed.adapter()}`);
     let held: number;
     for (;;) {
         try {
-            held = await native.restoreSnapshot(handle, sequenceId, parts);
+            held = await native.restoreSnapshot(handle, sequenceId, tier.name, parts);
             break;
         } catch (error) {
             if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(error);
@@ -104,7 +105,7 @@ export async function bringBackLocked(sequence: LlamaContextSequence, parts: Sna
     internals._nextTokenIndex = held;
     internals._loadedTokenPredictions = [];
     sharing?.truncated(sequenceId, 0);
-    if (captured.shareable && captured.tierDefinition === definitionOf(tiers.of(sequenceId))) sharing?.appended(sequenceId, 0, captured.tokens.subarray(0, held));
+    if (captured.shareable && captured.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, captured.tokens.subarray(0, held));
     pressure.touched(sequenceId);
     return held;
 }

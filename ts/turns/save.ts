@@ -43,7 +43,7 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
             const some = await captured.native.snapshotBlocks(captured.handle, blocks.length, Math.min(captured.blocks, blocks.length + atOnce));
             blocks.push(...await bring(some));
             atOnce = Math.max(1, Math.floor(bytesAtOnce / some[0]!.length));
-            if (patient && captured.isBusy()) await pause(Math.min((performance.now() - begin) * restToWork, longestRest));
+            if (patient && blocks.length < captured.blocks && captured.isBusy()) await pause(Math.min((performance.now() - begin) * restToWork, longestRest));
         }
         return {centres: await bring(captured.centres), blocks, tail: (await bring([captured.tail]))[0]!};
     };

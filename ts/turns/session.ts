@@ -26,7 +26,7 @@ interface ChatData {
 
 /**
  * Continues a conversation in a chat session, if there is one of that name, and saves each turn of it from now on, beside the chat.
- * What can't be restored is evaluated again with the next prompt, as far as its history is known.
+ * The newest turn that is whole is continued; what its history has beyond that is evaluated with the next prompt.
  * @throws DeltaStoreError as `Turns.restore`, but for TURN_NOT_FOUND; OPTION_INVALID if the session is kept already
  */
 export async function keep(turns: Turns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {

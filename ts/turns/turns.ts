@@ -1,7 +1,7 @@
 import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
-import {invalid, requireNumber, requireOptions} from "../options.js";
+import {given, invalid, requireNumber, requireOptions} from "../options.js";
 import {requireSequence} from "../packed-sequence.js";
 import {Archive, isLost, notFound, unlessLost} from "./archive.js";
 import {isParked} from "./parked-name.js";
@@ -10,7 +10,7 @@ import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
 import {bringBack, capture, type Capture} from "./rows.js";
 import {saveTurn} from "./save.js";
 import {keep, type KeptSession} from "./session.js";
-import {collect, sizeOf, summarize, verify, type ConversationSummary} from "./upkeep.js";
+import {collect, dropAbandoned, sizeOf, summarize, verify, type ConversationSummary} from "./upkeep.js";
 
 /** A turn that a conversation can go back to. */
 export type Turn = TurnEntry;
@@ -40,7 +40,7 @@ export interface Limits {
     readonly history: number;
     /** Seconds after which a conversation that nobody saved or restored goes; Infinity for never. */
     readonly ttl: number;
-    /** Bytes that the store may hold before conversations go, the longest unused first. */
+    /** Bytes that the store may hold, parked sequences among them, before conversations go, the longest unused first. */
     readonly budget: number;
 }
 
@@ -68,8 +68,8 @@ export class Turns {
     /**
      * Saves what a sequence holds as the conversation's next turn. Holds up evaluations only as long as it takes to copy the newest rows; what is
      * evaluated meanwhile is not part of the turn. Resolves once the turn is stored, whatever becomes of the process then.
-     * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, an empty one, or `data` that JSON can't say; TURN_DAMAGED: a parked sequence
-     *     whose rows are lost; OUT_OF_MEMORY; DISPOSED
+     * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, an empty one, or `data` that JSON can't say; POOL_LIMIT_REACHED: no room for
+     *     a parked sequence; OUT_OF_MEMORY; DISPOSED
      */
     async save(conversation: string, sequence: LlamaContextSequence, options: SaveOptions = {}): Promise<Turn> {
         requireName(conversation);
@@ -97,12 +97,12 @@ export class Turns {
         }
     }
 
-    /** @internal Keeps a sequence's rows for its return. False if the budget has no room: parked rows push no conversation out. */
+    /** @internal Keeps a sequence's rows for its return. False if the budget has no room for them: to park drops no conversation. */
     async park(name: string, captured: Capture, urgent: boolean): Promise<boolean> {
+        const {budget} = this.#limits;
+        if (await this.bytes() >= budget) return false;
         await saveTurn(this.#archive, name, captured, {data: null, history: 1, urgent});
-        if (await this.bytes() <= this.#limits.budget) return true;
-        await this.delete(name);
-        return false;
+        return await this.bytes() <= budget;
     }
 
     /** @internal */
@@ -204,9 +204,15 @@ export class Turns {
         }
     }
 
-    /** Whether there was such a conversation. */
+    /** Whether there was such a conversation. Waits for what this process saves of it. */
     async delete(conversation: string): Promise<boolean> {
-        requireName(conversation, "any");
+        requireName(conversation);
+        await this.#saving.get(conversation)?.catch(() => undefined);
+        return await this.remove(conversation);
+    }
+
+    /** @internal The same for any name, without waiting. */
+    async remove(conversation: string): Promise<boolean> {
         for (;;) {
             const {key, raw, conversation: found} = await this.#archive.readAnyhow(conversation);
             if (raw === undefined) return false;
@@ -218,11 +224,18 @@ export class Turns {
     async collectGarbage(limits: {ttl?: number; budget?: number} = {}): Promise<{conversations: number; bytes: number}> {
         requireOptions("collectGarbage", limits, ["ttl", "budget"]);
         for (const [name, value] of Object.entries(limits)) requireNumber(name, value, 0);
-        return await this.#collect({...this.#limits, ...limits}, null);
+        return await this.#collect({...this.#limits, ...given(limits)}, null);
     }
 
     #collect(limits: Limits, spared: string | null): ReturnType<typeof collect> {
-        return collect(this.#archive, limits, (name) => this.delete(name), spared);
+        return collect(this.#archive, limits, (name) => this.remove(name), spared);
+    }
+
+    /** @internal As `collectGarbage` where there are limits; otherwise only what ended processes have parked goes. */
+    async tidy(): Promise<void> {
+        const {ttl, budget} = this.#limits;
+        if (ttl < Infinity || budget < Infinity) await this.#collect(this.#limits, null);
+        else await dropAbandoned(this.#archive, (name) => this.remove(name));
     }
 
     /** Reads everything, and tells what is not as it must be. */
@@ -264,12 +277,11 @@ function turnOf({name, turns}: Conversation, id: unknown): TurnEntry {
     return turn;
 }
 
-/** @param whose whether parked sequences' names are allowed, too */
-function requireName(name: unknown, whose: "own" | "any" = "own"): void {
+function requireName(name: unknown): void {
     if (typeof name !== "string" || name === "")
         throw invalid(`A conversation's name is ${inspect(name, {depth: 0})}; allowed is a string that is not empty`);
     if (/\p{Surrogate}/u.test(name)) throw invalid("A conversation's name has half a character (a lone surrogate), by which it can't be told from others");
-    if (whose === "own" && isParked(name)) throw invalid(`A conversation's name is ${JSON.stringify(name)}; parked sequences have names that begin so`);
+    if (isParked(name)) throw invalid(`A conversation's name is ${JSON.stringify(name)}; parked sequences have names that begin so`);
 }
 
 /** What comes back of it, as it is now. */

@@ -1,5 +1,5 @@
 import type {Archive} from "./archive.js";
-import {isAbandoned, isParked} from "./parked-name.js";
+import {isAbandoned} from "./parked-name.js";
 import {objectsOf} from "./record.js";
 
 export interface ConversationSummary {
@@ -13,8 +13,8 @@ export interface ConversationSummary {
 /** All conversations, the last used first. */
 export async function summarize(archive: Archive): Promise<ConversationSummary[]> {
     const summaries: ConversationSummary[] = [];
-    for await (const {name, usedAt, turns} of archive.all())
-        if (!isParked(name)) summaries.push({name, usedAt: new Date(usedAt), turns: turns.length, tokens: turns.at(-1)!.tokens});
+    for await (const {name, usedAt, turns} of archive.all("conversation"))
+        summaries.push({name, usedAt: new Date(usedAt), turns: turns.length, tokens: turns.at(-1)!.tokens});
     return summaries.sort((a, b) => b.usedAt.getTime() - a.usedAt.getTime());
 }
 
@@ -29,23 +29,46 @@ export async function summarize(archive: Archive): Promise<ConversationSummary[]
 export async function collect(archive: Archive, {ttl, budget}: {ttl: number; budget: number}, remove: (name: string) => Promise<boolean>, spared: string | null):
     Promise<{conversations: number; bytes: number}> {
     const {store} = archive, before = await store.bytes();
-    let conversations = 0;
-    for await (const {name, usedAt} of archive.all()) if (isParked(name) && isAbandoned(name, usedAt) && await remove(name)) conversations++;
+    let conversations = await dropAbandoned(archive, remove);
     const unheld: string[] = [];  // by saves that came to no end, or are under way: those bring them again
     for await (const {name, holders} of store.inventory()) if (holders === 0) unheld.push(name);
     if (unheld.length > 0) await store.step({sweep: unheld});
     for (const {name, usedAt} of (await summarize(archive)).reverse()) {
-        if (Date.now() - usedAt.getTime() <= 1000 * ttl && await store.bytes() <= budget) break;
+        if (!(Date.now() - usedAt.getTime() > 1000 * ttl) && !(await store.bytes() > budget)) break;  // also where a limit is no number
         if (name !== spared && await remove(name)) conversations++;
     }
     return {conversations, bytes: before - await store.bytes()};
 }
 
-/** Reads everything, and tells what is not as it must be. */
-export async function verify(archive: Archive): Promise<{conversations: number; turns: number; objects: number; problems: string[]}> {
+/** Drops parked rows that nobody is left to bring back. How many there were. */
+export async function dropAbandoned(archive: Archive, remove: (name: string) => Promise<boolean>): Promise<number> {
+    let dropped = 0;
+    for await (const {name, usedAt} of archive.all("parked")) if (isAbandoned(name, usedAt) && await remove(name)) dropped++;
+    return dropped;
+}
+
+export interface Verified {
+    readonly conversations: number;
+    readonly turns: number;
+    readonly objects: number;
+    readonly problems: string[];
+}
+
+/** Reads everything, and tells what is not as it must be. What others save meanwhile looks wrong once, but not each time in the same way. */
+export async function verify(archive: Archive): Promise<Verified> {
+    let report = await examine(archive);
+    for (let again = 0; again < 2 && report.problems.length > 0; again++) {
+        const next = await examine(archive);
+        report = {...next, problems: next.problems.filter((problem) => report.problems.includes(problem))};
+    }
+    return report;
+}
+
+async function examine(archive: Archive): Promise<Verified> {
     const problems: string[] = [], holders = new Map<string, number>(), turns = new Set<string>();
     let conversations = 0;
-    for await (const {name, turns: all} of archive.all((error) => problems.push(error.message))) {
+    const unreadable = (error: Error) => problems.push(error.message), of = [archive.all("conversation", unreadable), archive.all("parked", unreadable)];
+    for (const entries of of) for await (const {name, turns: all} of entries) {
         conversations++;
         for (const {id, whole} of all) {
             turns.add(id);

@@ -1,0 +1,124 @@
+import {spawnSync} from "node:child_process";
+import {once} from "node:events";
+import {join} from "node:path";
+import {attach, LmdbStore, type PolicyFile} from "llama-deltastore";
+import type {LlamaContextSequence} from "node-llama-cpp";
+import t, {type Test} from "tap";
+import {codeOf, openLlama, randomTokens} from "../support/engine.js";
+import {openParking, type ParkingOptions} from "../support/parking.js";
+import {dist, root} from "../support/paths.js";
+import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {goOn, isWell, moreTokens, nextLogits, sameLogits, settled, storeFolder} from "../support/turns.js";
+
+const {isAbandoned, parkedName} = await import(dist("turns/parked-name.js")) as typeof import("../../dist/turns/parked-name.js");
+
+t.setTimeout(120_000);
+
+const llama = await openLlama();
+const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
+const model = await llama.loadModel({modelPath, gpuLayers: 0});
+const alive = setInterval(() => undefined, 1000);  // parking alone keeps no process
+t.teardown(async () => {
+    clearInterval(alive);
+    await llama.dispose();
+});
+
+const prompt = randomTokens(400, 1);
+const open = (t: Test, options: ParkingOptions = {}) => openParking(t, llama, model, options);
+const {step} = LmdbStore.prototype;
+t.afterEach(() => { LmdbStore.prototype.step = step; });
+
+t.test("who needs the memory does not wait for whom takes his time to park", async (t) => {
+    const {context, twins, events} = await open(t, {kvCache: "exact", park: 0.3, policy: {pool: {limit: "3MB"}}});
+    const [idle, twin] = [context, twins].map((one) => one.getSequence()) as [LlamaContextSequence, LlamaContextSequence];
+    for (const one of [idle, twin]) await nextLogits(one, prompt);
+    let slow = true;
+    const begun = new Promise<void>((resolve) => {
+        LmdbStore.prototype.step = async function (given) {
+            if (slow) {
+                slow = false;
+                resolve();
+                await settled(1500);
+            }
+            return await step.call(this, given);
+        };
+    });
+    await begun;
+    const other = context.getSequence();
+    await other.evaluateWithoutGeneratingNewTokens(randomTokens(600, 2));
+    t.match(events, [{type: "park", sequenceId: 0, tokens: 400}]);
+    await other.clearHistory();
+    sameLogits(t, await goOn(idle, 1), await goOn(twin, 1));
+    await settled(1600);  // the other attempt has come to its end
+    sameLogits(t, await goOn(idle, 5), await goOn(twin, 5));
+});
+
+t.test("a request finds room also while its sequence is forked", async (t) => {
+    const {store, context, parked} = await open(t, {kvCache: "exact", park: 60, policy: {pool: {limit: "3MB", pressure: {idle: 0, above: 1}}}});
+    const [idle, sequence, copy] = [context.getSequence(), context.getSequence(), context.getSequence()];
+    await idle.evaluateWithoutGeneratingNewTokens(prompt);
+    await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(40, 3));
+    const going = codeOf(sequence.evaluateWithoutGeneratingNewTokens(moreTokens(700, 2)));
+    await store.fork(sequence, copy);
+    t.equal(await going, "fulfilled");
+    await parked(1);
+});
+
+t.test("a context that is collected takes its memory along, and leaves nothing in the store", (t) => {
+    const child = spawnSync(process.execPath, [
+        "--expose-gc", join(root, "test/fixtures/collected.mjs"), JSON.stringify({modelPath, folder: storeFolder(t), tokens: randomTokens(300, 1)})
+    ], {encoding: "utf8", timeout: 60_000});
+    t.strictSame(JSON.parse(child.stdout || child.stderr), {parked: true, native: false, objects: 0});
+    t.end();
+});
+
+t.test("a store that can't be opened is told of once, and not tried on and on", async (t) => {
+    const folder = storeFolder(t), policy: PolicyFile = {sharing: {automatic: false}, turns: {store: folder, park: 0.1}};
+    const store = await attach(llama, {policy}), context = await model.createContext({contextSize: 512, threads: 1, kvCache: "high"}), sequence = context.getSequence();
+    const turns = await store.openTurns({key: "0a".repeat(32)});
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt.slice(0, 10));
+    await turns.save("c", sequence);
+    await turns.close();
+    let opened = 0;
+    const opens = LmdbStore.open;
+    LmdbStore.open = async function (path) {
+        opened++;
+        return await opens.call(this, path);
+    };
+    t.teardown(() => { LmdbStore.open = opens; });
+    const warned = once(process, "warning");
+    await sequence.evaluateWithoutGeneratingNewTokens(moreTokens(100, 1));
+    t.match(await warned, [{code: "DELTASTORE_STORE_KEY_WRONG"}]);
+    await settled(800);
+    t.equal(opened, 1);
+    await context.dispose();
+});
+
+t.test("what can't be removed from the store is removed later", async (t) => {
+    const {context, parked, turns} = await open(t, {kvCache: "exact"});
+    const sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    await parked(1);
+    let failed = 0;
+    LmdbStore.prototype.step = async function (given) {
+        if (given.delete !== undefined && failed++ === 0) throw new Error("not now");
+        return await step.call(this, given);
+    };
+    await sequence.clearHistory();
+    for (let wait = 0; wait < 100 && (await turns.verify()).objects > 0; wait++) await settled(20);
+    t.ok(failed >= 2);
+    t.match(await turns.verify(), {conversations: 0, objects: 0});
+    await isWell(t, turns);
+});
+
+t.test("parked rows are abandoned once the process that parked them has ended", (t) => {
+    const now = Date.now(), week = 7 * 86_400_000, name = parkedName(), [, prefix, place, pid, start, id] = name.split("\0");
+    const named = (...parts: unknown[]) => ["", prefix, ...parts, id].join("\0");
+    t.equal(named(place, pid, start), name);
+    t.equal(isAbandoned(name, now - 10 * week), false, "this process lives");
+    t.equal(isAbandoned(named(place, 2 ** 22 + 1, start), now), true, "no process has that number");
+    t.equal(isAbandoned(named(place, pid, Number(start) - 1), now), true, "another process had it");
+    t.equal(isAbandoned(named("elsewhere", pid, start), now - week + 10_000), false);
+    t.equal(isAbandoned(named("elsewhere", pid, start), now - week - 10_000), true);
+    t.end();
+});
