@@ -10,6 +10,12 @@ bool is_whole(const PageRef& reference) {
     return format_info(reference.format).coded || reference.gapped();
 }
 
+CodedError no_room(const PagePool& pool) {
+    if (!pool.hit_limit()) return CodedError("OUT_OF_MEMORY", "The system gave no memory for pages");
+    return CodedError("POOL_LIMIT_REACHED", "It needs more than is left of the pool's limit of " + std::to_string(pool.limit_bytes()) +
+                                                " bytes (policy: pool.limit), of which pages take " + std::to_string(pool.resident_bytes()));
+}
+
 void write_head(const PageRef& reference, uint8_t centre, Writer& writer) {
     writer.number<int32_t>(reference.position);
     writer.number<uint16_t>(reference.count);
@@ -105,8 +111,7 @@ PageRef begin_reference(SequenceTable& sequences, int table, CentreNumbers centr
     }
     make_room(references);
     reference.page = sequences.allocate(sequences.layout(table, reference));
-    if (reference.page == nullptr)
-        throw CodedError(sequences.pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY", "The pool has no page for the rows of the state");
+    if (reference.page == nullptr) throw no_room(sequences.pool());
     references.push_back(reference);
     return reference;
 }

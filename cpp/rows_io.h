@@ -9,6 +9,9 @@
 
 namespace deltastore {
 
+// What a state that finds no room is refused with: POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+CodedError no_room(const PagePool& pool);
+
 // Positions from here on are nobody's: none overflows by what comes behind it.
 inline constexpr int32_t kMostPosition = INT32_MAX - 2 * kPageRows * (1 + kMostGap);
 

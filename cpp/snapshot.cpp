@@ -341,7 +341,7 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier,
         const bool complete = staged.extent.evicted || !whole || rows == tokens;
         if (!fits || !complete) throw CodedError("STATE_DAMAGED", "The state has other rows than tokens");
     }
-    if (!sequences.pool().fits({})) throw CodedError("POOL_LIMIT_REACHED", "The pool has no room for what the state needs besides pages");
+    if (!sequences.pool().fits({})) throw no_room(sequences.pool());
     centres.keep();
     cache.assign_tier(sequence, tier);
     cache.install(sequence, staged.tables, staged.extent, std::move(watch));

@@ -1,8 +1,11 @@
 import type {NativeBinding} from "./native.js";
-import {bitsOf, defaultPressure, type Policy} from "./policy/tiers.js";
+import {bitsOf, type Policy} from "./policy/tiers.js";
 import type {AddonContext} from "./runtime-internals.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 import type {Parking} from "./turns/parking.js";
+
+/** Seconds that an app may take from one token of an answer to the next. */
+const betweenTokens = 0.1;
 
 /**
  * What a context gives up as its pool comes to the limit: kept prefixes, and then what idle sequences hold, as the policy says. All that gives
@@ -56,7 +59,7 @@ export class PoolPressure {
 
     /** Whether anything is evaluated, or was just now: between two tokens of an answer nothing is. */
     get busy(): boolean {
-        return this.#busy.size > 0 || performance.now() - this.#ended < 100;
+        return this.#busy.size > 0 || performance.now() - this.#ended < 1000 * betweenTokens;
     }
 
     /** When it was; undefined if it holds no rows. */
@@ -120,10 +123,10 @@ export class PoolPressure {
         return wanted.some((one) => least + bytesOf(one) > this.#policy.poolLimitBytes);
     }
 
-    /** Those that are idle for longest first: nothing of them is lost, so that the shorter of two times will do. */
+    /** Those that are idle for longest first: nothing of them is lost, so that any but those between two tokens of an answer will do. */
     #parkable(): number[] {
         const {pressure, turns} = this.#policy;
-        return this.parking === null ? [] : this.idleFor(Math.min((pressure ?? defaultPressure).idle, turns!.park!));
+        return this.parking === null ? [] : this.idleFor(Math.min(pressure?.idle ?? betweenTokens, turns!.park!));
     }
 
     /** Those idle for longest first; none if the policy gives up none. */

@@ -1,5 +1,5 @@
 /** The parts of node-llama-cpp 3.22.1 that have no public type and that the hook relies on. Nothing else may reach for more. */
-import type {Llama, LlamaContext, LlamaContextSequence, LlamaModel} from "node-llama-cpp";
+import type {ChatHistoryItem, Llama, LlamaChatSession, LlamaContext, LlamaContextSequence, LlamaModel} from "node-llama-cpp";
 
 export interface AddonContextParams {
     contextSize?: number;
@@ -78,6 +78,12 @@ export interface SequenceInternals {
     _decodeTokens(tokens: unknown, logits: unknown, priority: unknown, meter: unknown, contextShift: object, ...others: unknown[]): Promise<unknown[]>;
 }
 
+export interface ChatSessionInternals {
+    /** After a context shift the window is less than the history, and the metadata says what was cut. */
+    _lastEvaluation?: {cleanHistory: ChatHistoryItem[]; contextWindow: ChatHistoryItem[]; contextShiftMetadata: unknown} | undefined;
+    _canUseContextWindowForCompletion: boolean;
+}
+
 export interface ModelInternals {
     _llama: Llama;
     _backendModelDisposeGuard: DisposeGuard;
@@ -87,4 +93,5 @@ export interface ModelInternals {
 export const llamaInternals = (llama: Llama) => llama as unknown as LlamaInternals;
 export const contextInternals = (context: LlamaContext) => context as unknown as ContextInternals;
 export const sequenceInternals = (sequence: LlamaContextSequence) => sequence as unknown as SequenceInternals;
+export const chatSessionInternals = (session: LlamaChatSession) => session as unknown as ChatSessionInternals;
 export const modelInternals = (model: LlamaModel) => model as unknown as ModelInternals;

@@ -110,6 +110,10 @@ t.test("pool limits", async (t) => {
         t.match(problems[0], /^\/pool\/limit: /);
     }
     t.match(failureOf({pool: {limit: "512MIB"}}).problems[0], 'did you mean "MiB"?');
+    t.match(failureOf({turns: {}}).problems, [/^\/turns: .* has no "store"/]);
+    const {message, problems} = failureOf({turns: {store: "x", ttl: 0, budget: "5 bananas", key: "5ec4e7".repeat(10)}});
+    t.match([...problems].sort(), [/^\/turns\/budget: .*bytes/, /^\/turns\/key: .*DELTASTORE_KEY/, /^\/turns\/ttl: 0 .* above 0/]);
+    t.notMatch(message, "5ec4e7", "a secret is not printed");
 });
 
 t.test("rules and pressure", async (t) => {

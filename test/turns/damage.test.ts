@@ -65,7 +65,7 @@ class Saved {
     async #kindOf(name: string, bytes: Uint8Array): Promise<Kind> {
         if (this.ids.includes(name)) return "turn";
         this.instead.set(name, undefined);
-        const outcome = await this.turns.restore("c", target).then(({evaluated, damaged}) => evaluated > 0 && damaged.length === 0 ? "tail" : "block", () => "block");
+        const outcome = await this.turns.restore("c", target).then(({turn}) => turn.id === this.ids[1] ? "tail" : "block", () => "block");
         this.instead.delete(name);
         return outcome === "tail" ? "tail" : bytes.length < 4000 ? "centre" : "block";
     }
@@ -78,8 +78,9 @@ class Saved {
         } catch (error) {
             return error instanceof DeltaStoreError ? error.code : `untyped: ${error}`;
         }
+        const evaluated = restored.evaluated > 0 && restored.turn.id === this.ids[1];
+        if (evaluated) return restored.damaged.length === 1 && restored.damaged[0]!.turn === this.ids[1] ? "evaluated" : "wrong: without a word";
         if (restored.damaged.length > 0) return restored.evaluated > 0 && restored.turn.id === this.ids[0] ? "older" : "wrong: an older turn that is whole";
-        if (restored.evaluated > 0) return "evaluated";
         return await logitsText() === this.expected ? "same" : "wrong";
     }
 }

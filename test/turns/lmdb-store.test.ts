@@ -147,6 +147,7 @@ t.test("lmdb: only the owner reads the files", async (t) => {
 });
 
 t.test("lmdb: a folder that can't be written to", async (t) => {
+    for (const path of ["", undefined, 5]) await t.rejects(LmdbStore.open(path as string), {code: "OPTION_INVALID"}, `${path}`);
     const where = temporaryFolder(t), nobody = 65534;
     chmodSync(where, 0o555);
     const script = `import {LmdbStore} from ${JSON.stringify(dist("turns/stores/lmdb.js"))};

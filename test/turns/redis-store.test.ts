@@ -2,6 +2,7 @@ import {cpSync} from "node:fs";
 import {join, resolve} from "node:path";
 import {setTimeout} from "node:timers/promises";
 import {pathToFileURL} from "node:url";
+import {inspect} from "node:util";
 import t from "tap";
 import {dist, root} from "../support/paths.js";
 import {noRedis, startRedis} from "../support/redis-server.js";
@@ -29,7 +30,8 @@ t.test("redis: the server goes and comes back", {skip: noRedis}, async (t) => {
     t.equal(await store.step(step), null, "also the script is there again");
     t.equal(text(await store.get("a")), "1");
 
-    await t.rejects(RedisStore.open({url: "http://x"}), {code: "OPTION_INVALID"});
+    for (const options of [undefined, "redis://x", {}, {url: 5}, {url: server.url, prefix: 5}, {url: server.url, prefx: "x"}, {url: "http://x"}])
+        await t.rejects(RedisStore.open(options as {url: string}), {code: "OPTION_INVALID"}, inspect(options));
     await t.rejects(RedisStore.open({url: "redis://user:secret@127.0.0.1:1"}), {...failed, message: /^(?!.*secret).*ECONNREFUSED/});
 });
 
@@ -45,11 +47,18 @@ t.test("redis: out of memory, nothing is changed", {skip: noRedis}, async (t) =>
     await t.rejects(full(), {...failed, message: /OOM/});
     const {objects, entries} = await contentsOf(store);
     t.equal(Number(entries[0]![1]), objects.length - 1);
+
+    // It can be opened all the same, and made smaller.
+    const again = await RedisStore.open({url: server.url}), name = `object ${objects.length - 1}`;
+    t.teardown(() => again.close());
+    t.equal((await again.objects([name]))[0]!.length, 500_000);
+    t.equal(await again.step({release: [name]}), null);
+    t.equal((await contentsOf(again)).objects.length, objects.length - 1);
 });
 
 t.test("redis: without the package @redis/client", async (t) => {
     const folder = temporaryFolder(t);
-    for (const part of ["package.json", "dist/errors.js", "dist/turns"]) cpSync(resolve(root, part), join(folder, part), {recursive: true});
+    for (const part of ["package.json", "dist"]) cpSync(resolve(root, part), join(folder, part), {recursive: true});
     const {RedisStore} = await import(pathToFileURL(join(folder, "dist/turns/stores/redis.js")).href) as
         typeof import("../../dist/turns/stores/redis.js");
     await t.rejects(RedisStore.open({url: "redis://127.0.0.1:1"}), {...failed, message: /npm install @redis\/client/});

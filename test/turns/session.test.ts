@@ -55,6 +55,40 @@ t.test("a chat that is kept goes on in another context as if it had never stoppe
     await turns.close();
 });
 
+t.test("a chat that has outgrown its context goes on with what the context had of it", async (t) => {
+    const turns = await store.openTurns({store: new MemoryStore()}), small = () => model.createContext({contextSize: 256, threads: 1, flashAttention: true, kvCache: "high"});
+    const context = await small(), session = sessionOf(context), kept = await turns.keep(session, "chat"), brief = {temperature: 0, maxTokens: 8} as const;
+    for (let turn = 0; turn < 6; turn++) await session.prompt(`${turn}: ${"The lamp is lit, and the door is closed. ".repeat(4)}`, brief);
+    await kept.saved();
+    kept.end();
+    const other = await small(), again = sessionOf(other), {restored, end} = await turns.keep(again, "chat");
+    end();
+    t.match(restored, {evaluated: 0, data: {shifted: {}}});
+    t.strictSame(again.getChatHistory(), session.getChatHistory());
+    const used = await Promise.all([session, again].map(async (one) => {
+        const before = one.sequence.tokenMeter.usedInputTokens;
+        return [await one.prompt(next, brief), one.sequence.tokenMeter.usedInputTokens - before];
+    }));
+    t.strictSame(used[1], used[0], "the same tokens are evaluated");
+    t.strictSame(again.sequence.contextTokens, session.sequence.contextTokens);
+    for (const one of [context, other]) await one.dispose();
+});
+
+t.test("data that is no chat's is left alone", async (t) => {
+    const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext(), session = sessionOf(context);
+    await session.prompt(questions[0], options);
+    const history = session.getChatHistory();
+    for (const data of [{history: "nonsense"}, {history: [null]}, "text", {history, shifted: 5}]) {
+        await turns.save("chat", session.sequence, {data});
+        const {end, restored} = await turns.keep(session, "chat");
+        t.strictSame(restored!.data, data);
+        t.ok((await session.prompt(questions[1], options)).length > 0);
+        end();
+        session.setChatHistory(history);
+    }
+    await context.dispose();
+});
+
 t.test("a store that fails lets the chat go on, and tells", async (t) => {
     const memory = new MemoryStore();
     let fails = true;

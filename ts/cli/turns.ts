@@ -2,7 +2,7 @@ import {existsSync} from "node:fs";
 import {join} from "node:path";
 import type {Command} from "commander";
 import {DeltaStoreError} from "../errors.js";
-import {formatBytes} from "../policy/bytes.js";
+import {formatBytes, parseBytes} from "../policy/bytes.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import type {TurnsPolicy} from "../policy/tiers.js";
 import {openTurns} from "../turns/open.js";
@@ -16,8 +16,8 @@ interface StoreOptions {
 }
 
 interface CollectOptions extends StoreOptions {
-    ttl?: number;
-    budget?: number;
+    ttl?: string;
+    budget?: string;
 }
 
 /** Adds `turns ls|show|rm|gc|verify`. */
@@ -34,15 +34,19 @@ export function addTurnsCommand(program: Command): void {
     add("rm <conversations...>", "delete conversations")
         .action(async (names: string[], options: StoreOptions) => await using(options, (turns) => remove(turns, names, options)));
     add("gc", "drop what is past its time or above the budget")
-        .option("--ttl <seconds>", "drop conversations that were not used for so long (default: the policy's)", numberOf)
-        .option("--budget <bytes>", "drop the longest unused ones above so many bytes (default: the policy's)", numberOf)
+        .option("--ttl <seconds>", "drop conversations that were not used for so long (default: the policy's)")
+        .option("--budget <bytes>", "drop the longest unused ones above so many bytes, or such a size (default: the policy's)")
         .action(async (options: CollectOptions) => await using(options, collect));
     add("verify", "read everything and tell what is damaged").action(async (options: StoreOptions) => await using(options, verify));
     turns.addHelpText("after", "\nA store that is encrypted needs its key in DELTASTORE_KEY (64 hexadecimal digits).");
 }
 
-/** What is no number, blank text among it, is refused as NaN. */
-const numberOf = (text: string): number => text.trim() === "" ? NaN : Number(text);
+function limitOf(name: string, text: string | undefined, allowed: string, parse: (text: string) => number | null): number | undefined {
+    if (text === undefined) return undefined;
+    const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : parse(text);
+    if (value === null) throw new DeltaStoreError("OPTION_INVALID", `--${name} is ${JSON.stringify(text)}; allowed is ${allowed}`);
+    return value;
+}
 
 async function using<Options extends StoreOptions>(options: Options, work: (turns: Turns, options: Options) => Promise<void>): Promise<void> {
     const place = options.store ?? policyOf(options)?.store;
@@ -82,16 +86,19 @@ async function show(turns: Turns, name: string, {json}: StoreOptions): Promise<v
 }
 
 async function remove(turns: Turns, names: readonly string[], {json}: StoreOptions): Promise<void> {
-    const missing: string[] = [];
-    for (const name of names) if (!await turns.delete(name)) missing.push(name);
-    if (missing.length > 0) throw new DeltaStoreError("TURN_NOT_FOUND", `There is no conversation ${missing.map((name) => JSON.stringify(name)).join(", ")}`);
-    if (json) printJson({removed: names});
-    else printLine(`${names.length} removed`);
+    const removed: string[] = [], missing: string[] = [];
+    for (const name of names) (await turns.delete(name) ? removed : missing).push(name);
+    if (json) printJson({removed});
+    else printLine(`${removed.length} removed`);
+    if (missing.length > 0) throw new DeltaStoreError("TURN_NOT_FOUND", `There is no conversation ${missing.map((name) => JSON.stringify(name)).join(" or ")}`);
 }
 
 async function collect(turns: Turns, {ttl, budget, ...options}: CollectOptions): Promise<void> {
     const policy = policyOf(options), {json} = options;
-    const collected = await turns.collectGarbage({ttl: ttl ?? policy?.ttl ?? Infinity, budget: budget ?? policy?.budget ?? Infinity});
+    const collected = await turns.collectGarbage({
+        ttl: limitOf("ttl", ttl, "a number of seconds", () => null) ?? policy?.ttl ?? Infinity,
+        budget: limitOf("budget", budget, "a number of bytes, or a size such as 512MiB", parseBytes) ?? policy?.budget ?? Infinity
+    });
     if (json) printJson(collected);
     else printLine(`${collected.conversations} conversations dropped, ${formatBytes(collected.bytes)} given back`);
 }

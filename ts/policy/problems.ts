@@ -40,6 +40,7 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
             const field = String(error.params["additionalProperty"]);
             const known = Object.keys((parentSchema?.["properties"] ?? {}) as object);
             const value = shortJson((data as Record<string, unknown>)[field]);
+            if (pointer === "/turns" && field === "key") return "/turns/key: a key is not for the policy; give it to openTurns({key}), or set DELTASTORE_KEY.";
             return `${pointerTo(pointer, field)}: ${value} is in an unknown field; ` +
                 `allowed fields are ${quoteList(known)}${didYouMean(field, known)}.`;
         }
@@ -47,6 +48,7 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
             return error.params["missingProperty"] === "keep" ? problem(pointer, data, 'has no "keep"; give a number from 0 to 1')
                 : error.params["missingProperty"] === "share" ? problem(pointer, data, 'has no "share"; give 0, 0.1 or 0.2')
                 : error.params["missingProperty"] === "tier" ? problem(pointer, data, 'has no "tier"; give a tier\'s name')
+                : error.params["missingProperty"] === "store" ? problem(pointer, data, 'has no "store"; give a folder or a Redis URL')
                 : pointer.startsWith("/rules/") ? problem(pointer, data, 'has neither "name" nor "tokens"; give one or both')
                 : problem(pointer, data, 'has neither "format" nor "extends"; give one of them');
         case "enum": {
@@ -57,7 +59,7 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
         case "const":
             return problem(pointer, data, `is not allowed; allowed is ${shortJson(error.params["allowedValue"])}`);
     }
-    if (pointer === "/pool/limit")
+    if (pointer === "/pool/limit" || pointer === "/turns/budget")
         return problem(pointer, data, `is not allowed; give ${sizeRule}${unitHint(data)}`);
     if (pointer === "/sharing/kept")
         return problem(pointer, data, `is not allowed; give 0, or ${sizeRule}${unitHint(data)}`);
@@ -77,7 +79,8 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
 }
 
 function describeAllowed(schema: Record<string, unknown>): string {
-    const {type, minimum, maximum, items, uniqueItems} = schema;
+    const {type, minimum, exclusiveMinimum, maximum, items, uniqueItems} = schema;
+    if (exclusiveMinimum !== undefined) return `a number above ${String(exclusiveMinimum)}`;
     if (type === "number") return `a number from ${String(minimum)} to ${String(maximum)}`;
     if (type === "integer") return `a whole number from ${String(minimum)} to ${String(maximum)}`;
     if (type === "string") return "a string of at least one letter";

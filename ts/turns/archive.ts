@@ -113,13 +113,19 @@ export class Archive {
         return decodeRecord(id, bytes!);
     }
 
-    async load(turn: TurnEntry): Promise<{record: TurnRecord; parts: SnapshotParts}> {
+    /** `lost`: why the newest rows of a whole turn are not among the parts; they can be evaluated again. */
+    async load(turn: TurnEntry): Promise<{record: TurnRecord; parts: SnapshotParts; lost: DeltaStoreError | null}> {
         const record = await this.record(turn.id), {head} = record;
+        let lost: DeltaStoreError | null = null;
         const [centres, blocks, tail] = await Promise.all([
             this.open(record.centres), this.open(record.blocks),
-            turn.whole ? this.open([record.tail]).then(([bytes]) => bytes!, unlessLost(null)) : null  // it can be evaluated again
+            turn.whole ? this.open([record.tail]).then(([bytes]) => bytes!, (error: unknown) => {
+                if (!isLost(error)) throw error;
+                lost = error;
+                return null;
+            }) : null
         ]);
-        return {record, parts: {head, centres, blocks, tail}};
+        return {record, parts: {head, centres, blocks, tail}, lost};
     }
 
     /** What turns hold in the name of a conversation. Of one whose record is lost it can't be known; its objects stay until `verify` tells. */
@@ -162,7 +168,8 @@ export class Archive {
             wrong ??= error;
             if (++tried === mostKeyTries) break;
         }
-        if (wrong !== undefined) throw wrong;
+        if (wrong !== undefined)
+            throw new DeltaStoreError("STORE_KEY_WRONG", `The turns in ${this.store.place} have another key than openTurns' \`key\` or DELTASTORE_KEY: ${(wrong as Error).message}`, {cause: wrong});
     }
 }
 

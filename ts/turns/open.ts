@@ -48,8 +48,8 @@ export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | nul
 export async function openStore(place: string): Promise<SnapshotStore> {
     const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(place)?.[1];
     if (scheme === undefined) return await LmdbStore.open(place);
-    if (!["redis", "rediss", "valkey", "valkeys"].includes(scheme))
-        throw invalid(`store is a URL that begins with "${scheme}:"; allowed are a folder, or a URL that begins with redis:, rediss:, valkey: or valkeys:`);
+    if (!["redis", "rediss", "valkey", "valkeys", "unix"].includes(scheme))
+        throw invalid(`store is a URL that begins with "${scheme}:"; allowed are a folder, or a URL that begins with redis:, rediss:, valkey:, valkeys: or unix:`);
     return await RedisStore.open({url: place.replace(/^valkey/, "redis")});
 }
 

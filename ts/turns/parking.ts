@@ -171,7 +171,7 @@ export class Parking {
      */
     async #unpark(sequenceId: number, sequence: LlamaContextSequence, rows: ParkedRows | null): Promise<number> {
         const internals = sequenceInternals(sequence), tokens = internals._contextTokens, next = internals._nextTokenIndex;
-        let held = rows === null ? 0 : await bringBackLocked(sequence, rows.parts, rows.captured, this.#hooks.tier(sequenceId)).catch(unlessLost(0));
+        let held = rows === null ? 0 : await bringBackLocked(sequence, rows.parts, rows.captured, this.#hooks.tier(sequenceId), "The parked sequence can't come back").catch(unlessLost(0));
         // Tokens may have been erased by what was under way when the sequence was parked.
         const common = rows === null ? 0 : commonLength(rows.captured.tokens, tokens);
         if (held > common) {

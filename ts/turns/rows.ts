@@ -65,7 +65,7 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
             ensureAlive();
             const {_sequenceId: sequenceId} = sequenceInternals(sequence);
             const tier = packed.tiers.fresh(sequenceId, captured.tokens.length);
-            const held = await bringBackLocked(sequence, parts, captured, tier, () => packed.tiers.renewed(sequenceId, captured.tokens.length));
+            const held = await bringBackLocked(sequence, parts, captured, tier, "The turn can't be restored", () => packed.tiers.renewed(sequenceId, captured.tokens.length));
             packed.parking?.forget(sequenceId);
             endEvaluations(sequence);
             return held;
@@ -80,9 +80,12 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
  * The same between two batches, for a sequence that nobody evaluates; gives the number of tokens that it holds then: the others are yet to be
  * evaluated.
  * @param tier that it has then
+ * @param what begins an error's message
  * @param replaced called as soon as the rows are there
  */
-export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, tier: Tier, replaced = () => {}): Promise<number> {
+export async function bringBackLocked(
+    sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, tier: Tier, what: string, replaced = () => {}
+): Promise<number> {
     const packed = packedWith(sequence), {native, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
     const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
     if (captured.adapter !== packed.adapter())
@@ -93,7 +96,7 @@ export async function bringBackLocked(sequence: LlamaContextSequence, parts: Sna
             held = await native.restoreSnapshot(handle, sequenceId, tier.name, parts);
             break;
         } catch (error) {
-            if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(error);
+            if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(what, error);
         }
     }
     replaced();
@@ -119,10 +122,10 @@ const turnCodes: Partial<Record<string, ErrorCode>> = {
     STATE_DAMAGED: "TURN_DAMAGED", STATE_FOREIGN: "TURN_FOREIGN", STATE_MODEL_MISMATCH: "TURN_MODEL_MISMATCH"
 };
 
-function ofTurn(error: unknown): unknown {
+function ofTurn(what: string, error: unknown): unknown {
     const typed = toDeltaStoreError(error);
     if (!(typed instanceof DeltaStoreError)) return typed;
-    return new DeltaStoreError(turnCodes[typed.code] ?? typed.code, `The turn can't be restored: ${typed.message}`, {cause: error});
+    return new DeltaStoreError(turnCodes[typed.code] ?? typed.code, `${what}: ${typed.message}`, {cause: error});
 }
 
 async function coded<T>(result: Promise<T>): Promise<T> {

@@ -1,7 +1,8 @@
-import {inspect} from "node:util";
+import {inspect, isDeepStrictEqual} from "node:util";
 import {LlamaChatSession, type ChatHistoryItem} from "node-llama-cpp";
 import {EventRelay} from "lifecycle-utils";
 import {DeltaStoreError} from "../errors.js";
+import {chatSessionInternals} from "../runtime-internals.js";
 import type {Restored, Turn, Turns} from "./turns.js";
 
 /** A chat whose turns are saved by themselves. */
@@ -20,8 +21,28 @@ export interface KeptSession {
 
 const kept = new WeakSet<LlamaChatSession>();
 
+/** What is kept with each turn. */
 interface ChatData {
     history: ChatHistoryItem[];
+    /** What the context has of the history, where a context shift has cut some. */
+    shifted?: {window: ChatHistoryItem[]; metadata: unknown} | undefined;
+}
+
+function chatDataOf(session: LlamaChatSession): ChatData {
+    const history = session.getChatHistory(), {contextWindow: window, contextShiftMetadata: metadata} = chatSessionInternals(session)._lastEvaluation ?? {};
+    return {history, shifted: window === undefined || isDeepStrictEqual(window, history) ? undefined : {window, metadata}};
+}
+
+/** Whoever saves turns by himself may have kept something else with them. */
+const isHistory = (value: unknown): value is ChatHistoryItem[] => Array.isArray(value) && value.every((item) => typeof (item as {type?: unknown} | null)?.type === "string");
+
+function continueChat(session: LlamaChatSession, data: unknown): void {
+    const {history, shifted} = (data ?? {}) as Partial<ChatData>, internals = chatSessionInternals(session);
+    if (!isHistory(history)) return;
+    session.setChatHistory(history);
+    if (shifted === undefined || !isHistory(shifted.window)) return;
+    internals._lastEvaluation = {cleanHistory: session.getChatHistory(), contextWindow: shifted.window, contextShiftMetadata: shifted.metadata};
+    internals._canUseContextWindowForCompletion = true;
 }
 
 /**
@@ -39,8 +60,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
     let restored: Restored | null = null;
     try {
         restored = await turns.restore(conversation, session.sequence);
-        const {history} = (restored.data ?? {}) as Partial<ChatData>;
-        if (history !== undefined) session.setChatHistory(history);
+        continueChat(session, restored.data);
     } catch (error) {
         if ((error as Partial<DeltaStoreError>).code !== "TURN_NOT_FOUND") {
             kept.delete(session);
@@ -50,7 +70,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
     let saving: Promise<void> = Promise.resolve(), ended = false;
     const prompt = session.promptWithMeta, save = async () => {
         try {
-            relays.onSave.dispatchEvent(await turns.save(conversation, session.sequence, {data: {history: session.getChatHistory()} satisfies ChatData}));
+            relays.onSave.dispatchEvent(await turns.save(conversation, session.sequence, {data: chatDataOf(session)}));
         } catch (error) {
             if (relays.onError.listenerCount > 0) relays.onError.dispatchEvent(error as Error);
             else process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`);

@@ -30,7 +30,7 @@ export interface Restored {
     readonly data: unknown;
     /** Tokens that had to be evaluated again. */
     readonly evaluated: number;
-    /** Newer turns that could not be restored, the newest first, and why. */
+    /** Newer turns that could not be restored, the newest first, and why; and this one, if its newest rows had to be evaluated again. */
     readonly damaged: readonly {readonly turn: string; readonly error: DeltaStoreError}[];
 }
 
@@ -127,9 +127,10 @@ export class Turns {
             const choices = options.turn === undefined ? [...found.turns].reverse() : [turnOf(found, options.turn)];
             for (const turn of choices) {
                 try {
-                    const {record: {tokens, adapter, shareable, tier, data}, parts} = await this.#archive.load(turn);
+                    const {record: {tokens, adapter, shareable, tier, data}, parts, lost} = await this.#archive.load(turn);
                     const evaluated = await bringBack(sequence, parts, {tokens, adapter, shareable, tierDefinition: tier.definition});
                     await this.#touch(conversation).catch(() => undefined);  // a store that only can't be written has given what was asked for
+                    if (lost !== null) damaged.push({turn: turn.id, error: lost});
                     return {turn, data, evaluated, damaged};
                 } catch (error) {
                     if (!isLost(error)) throw error;

@@ -114,6 +114,8 @@ export class LmdbConnection {
     }
 
     #failure(cause: Error | Failure): DeltaStoreError {
-        return new DeltaStoreError("STORE_FAILED", `The store in ${this.#path} failed: ${cause.message}.`, {cause});
+        // LMDB's word for writing less than it wanted to.
+        const why = (cause as Partial<Failure>).code === 5 ? `${cause.message}; the disk may be full` : cause.message;
+        return new DeltaStoreError("STORE_FAILED", `The store in ${this.#path} failed: ${why}.`, {cause});
     }
 }

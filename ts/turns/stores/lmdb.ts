@@ -1,6 +1,8 @@
 import {mkdir, realpath} from "node:fs/promises";
 import {resolve} from "node:path";
+import {inspect} from "node:util";
 import {DeltaStoreError} from "../../errors.js";
+import {invalid} from "../../options.js";
 import type {ObjectInfo} from "./cells.js";
 import {LmdbConnection} from "./lmdb-connection.js";
 import {checkName, checkNames} from "./names.js";
@@ -19,9 +21,10 @@ export class LmdbStore implements SnapshotStore {
 
     /**
      * Opens a store in this folder, made if need be, which only its owner can read.
-     * @throws DeltaStoreError STORE_FAILED: no permission, or files that are damaged or another program's
+     * @throws DeltaStoreError STORE_FAILED: no permission, or files that are damaged or another program's; OPTION_INVALID
      */
     static async open(path: string): Promise<LmdbStore> {
+        if (typeof path !== "string" || path === "") throw invalid(`The store's folder is ${inspect(path, {depth: 0})}; allowed is a path`);
         let folder = resolve(path);
         try {
             await mkdir(folder, {recursive: true, mode: 0o700});

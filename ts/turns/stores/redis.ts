@@ -1,4 +1,6 @@
+import {inspect} from "node:util";
 import {DeltaStoreError} from "../../errors.js";
+import {invalid, requireOptions} from "../../options.js";
 import type {ObjectInfo} from "./cells.js";
 import {checkName, checkNames} from "./names.js";
 import {isScriptUnknown, RedisConnection, type Reply} from "./redis-connection.js";
@@ -27,8 +29,12 @@ export class RedisStore implements SnapshotStore {
     readonly #underWay = new Set<Promise<unknown>>();
     #closed: Promise<void> | undefined;
 
-    /** @throws DeltaStoreError STORE_FAILED: no connection, no package @redis/client, or another version's store */
-    static async open({url, prefix = "deltastore:"}: RedisStoreOptions): Promise<RedisStore> {
+    /** @throws DeltaStoreError STORE_FAILED: no connection, no package @redis/client, or another version's store; OPTION_INVALID */
+    static async open(options: RedisStoreOptions): Promise<RedisStore> {
+        requireOptions("RedisStore.open", options, ["url", "prefix"]);
+        const {url, prefix = "deltastore:"} = options;
+        for (const [name, value] of Object.entries({url, prefix}))
+            if (typeof value !== "string") throw invalid(`${name} is ${inspect(value, {depth: 0})}; allowed is a string`);
         const store = new RedisStore(await RedisConnection.to(url), url, prefix);
         try {
             await store.#begin(`${prefix}version`);
@@ -112,8 +118,9 @@ export class RedisStore implements SnapshotStore {
     }
 
     async #begin(versionKey: string): Promise<void> {
-        await this.#send("SET", versionKey, version, "NX");
-        const found = String(await this.#send("GET", versionKey));
+        const get = () => this.#send("GET", versionKey);
+        if (await get() === null) await this.#send("SET", versionKey, version, "NX");  // not otherwise: a full server's store can be read and made smaller
+        const found = String(await get());
         if (found !== version) throw this.#failure(new Error(`another version of this package wrote it, which this one can't read ("${found}")`));
     }
 
