@@ -47,7 +47,7 @@ function continueChat(session: LlamaChatSession, data: unknown): void {
 
 /**
  * Continues a conversation in a chat session, if there is one of that name, and saves each turn of it from now on, beside the chat.
- * The newest turn that is whole is continued; what its history has beyond that is evaluated with the next prompt.
+ * The newest turn that can be restored is continued; its chat history takes the place of the session's.
  * @throws DeltaStoreError as `Turns.restore`, but for TURN_NOT_FOUND; OPTION_INVALID if the session is kept already
  */
 export async function keep(turns: Turns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {
