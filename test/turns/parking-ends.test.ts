@@ -53,6 +53,31 @@ t.test("who needs the memory does not wait for whom takes his time to park", asy
     sameLogits(t, await goOn(idle, 5), await goOn(twin, 5));
 });
 
+t.test("an attempt that is overtaken before it has begun is no failure", async (t) => {
+    const {context, events} = await open(t, {kvCache: "exact", park: 0.3, policy: {pool: {limit: "3MB"}}}), warnings: Error[] = [], opens = LmdbStore.open;
+    const listener = (warning: Error) => warnings.push(warning);
+    process.on("warning", listener);
+    t.teardown(() => {
+        process.off("warning", listener);
+        LmdbStore.open = opens;
+    });
+    const begun = new Promise<void>((resolve) => {
+        LmdbStore.open = async function (path) {
+            resolve();
+            await settled(500);
+            return await opens.call(this, path);
+        };
+    });
+    const [idle, other] = [context.getSequence(), context.getSequence()];
+    await idle.evaluateWithoutGeneratingNewTokens(prompt);
+    await begun;
+    await other.evaluateWithoutGeneratingNewTokens(randomTokens(600, 2));
+    t.match(events, [{type: "park", sequenceId: 0}]);
+    await settled(800);
+    t.match(events, [{sequenceId: 0}, {type: "park", sequenceId: 1}], "and parking goes on");
+    t.strictSame(warnings, []);
+});
+
 t.test("a request finds room also while its sequence is forked", async (t) => {
     const {store, context, parked} = await open(t, {kvCache: "exact", park: 60, policy: {pool: {limit: "3MB", pressure: {idle: 0, above: 1}}}});
     const [idle, sequence, copy] = [context.getSequence(), context.getSequence(), context.getSequence()];

@@ -110,7 +110,9 @@ export class Parking {
         const name = parkedName();
         try {
             const turns = await this.#hooks.turns();
-            const captured = leaving.captured = await between(() => captureLocked(sequence));
+            const captured = await between(async () => leaving.changed ? null : await captureLocked(sequence));
+            if (captured === null) return false;
+            leaving.captured = captured;
             try {
                 stored = true;  // from here on some of it may be
                 if (!await turns.park(name, captured, urgent)) {
