@@ -113,12 +113,13 @@ async function measureSaving(tier: string): Promise<{saving: number[]; decoding:
     const context = await createContext(tier, 2), [source, busy] = [context.getSequence(), context.getSequence()];
     await source.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens));
     await busy.evaluateWithoutGeneratingNewTokens(text.slice(0, 500));
-    const generation = busy.evaluate([text[500]!], {temperature: 0.8}), report = {saving: [] as number[], decoding: [] as number[]};
+    const generation = busy.evaluate([text[500]!], {temperature: 0.8, yieldEogToken: true}), report = {saving: [] as number[], decoding: [] as number[]};
     for (let round = 0; round < rounds; round++) {
         const turns = await store.openTurns({store: newFolder()});
         const before = await tokenTimes(generation, (done) => done === 30);
         let saved = false;
-        const saving = turns.save("conversation", source).then(() => { saved = true; });
+        const saving = turns.save("conversation", source).finally(() => { saved = true; });
+        saving.catch(() => undefined);  // awaited below, unless something else ends this first
         const during = await tokenTimes(generation, () => saved);
         await saving;
         await turns.close();

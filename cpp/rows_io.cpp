@@ -61,10 +61,10 @@ void write_reference(const SequenceTable& sequences, int table, const PageRef& r
 }
 
 // It has no page yet.
-static PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable& before) {
+static PageRef read_head(CentreNumbers centres, Reader& reader, const PageRef* before) {
     PageRef reference;
     reference.position = reader.number<int32_t>(0, kMostPosition, "position");
-    if (!before.empty() && reference.position < before.back().end_position())
+    if (before != nullptr && reference.position < before->end_position())
         throw CodedError("STATE_DAMAGED", "The state's rows are not in order of position");
     reference.count = reader.number<uint16_t>(1, kPageRows, "row count");
     reference.rows = reader.number<uint16_t>(1, kPageRows, "page size");
@@ -81,17 +81,17 @@ static PageRef read_head(CentreNumbers centres, Reader& reader, const PageTable&
     return reference;
 }
 
-// A page of any sequence with the same rows at the same positions; nullptr if there is none.
-static uint8_t* find_twin(const SequenceTable& sequences, int table, const PageRef& reference) {
-    if (!is_whole(reference) && reference.count < reference.rows) return nullptr;  // what the page has besides is not known
+// A page of any sequence that begins as the reference's does, and is full; nullptr if there is none.
+static const PageRef* find_alike(const SequenceTable& sequences, int table, const PageRef& reference) {
     for (int sequence = 0; sequence < sequences.sequences(); sequence++) {
         const PageTable& others = sequences.table(sequence, table);
         const auto before = [](const PageRef& other, int32_t position) { return other.position < position; };
         const auto found = std::lower_bound(others.begin(), others.end(), reference.position, before);
         if (found == others.end() || found->position != reference.position || found->shift != 0) continue;
-        const bool alike = found->count == reference.count && found->rows == reference.rows && found->begin == reference.begin &&
-                           found->format == reference.format && found->centre == reference.centre && found->kind == reference.kind;
-        if (alike && std::memcmp(found->page, reference.page, sequences.layout(table, reference).bytes) == 0) return found->page;
+        const bool complete = is_whole(reference) ? found->count == reference.count : found->count == found->rows;  // what else such a page has is not known
+        if (complete && found->rows == reference.rows && found->begin == reference.begin && found->format == reference.format &&
+            found->centre == reference.centre && found->kind == reference.kind)
+            return &*found;
     }
     return nullptr;
 }
@@ -102,41 +102,81 @@ static bool joins(const PageRef& last, const PageRef& next) {
            next.begin == last.end_row() && next.begin % kPartRows == 0 && next.position == last.end_position();
 }
 
-PageRef begin_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references) {
-    PageRef reference = read_head(centres, reader, references);
-    if (!references.empty() && joins(references.back(), reference)) {
-        reference.page = references.back().page;
-        references.back().count += reference.count;
-        return reference;
-    }
-    make_room(references);
-    reference.page = sequences.allocate(sequences.layout(table, reference));
-    if (reference.page == nullptr) throw no_room(sequences.pool());
-    references.push_back(reference);
-    return reference;
+static uint8_t* allocate(SequenceTable& sequences, const PageLayout& layout) {
+    uint8_t* page = sequences.allocate(layout);
+    if (page == nullptr) throw no_room(sequences.pool());
+    return page;
 }
 
-void finish_reference(SequenceTable& sequences, int table, Twins twins, PageTable& references) {
-    PageRef& reference = references.back();
+// No more rows come to the page.
+static void settle(Staging& staged, int table) {
+    Staging::Arriving& arriving = staged.arriving[table];
+    PageRef& reference = arriving.reference;
+    if (reference.page == nullptr) return;
+    SequenceTable& sequences = staged.sequences;
     const PageLayout& layout = sequences.layout(table, reference);
     for (int i = 0; i < layout.refined; i++)
         if (reference.page[layout.refined_rows + i] > kPageRows) throw CodedError("STATE_DAMAGED", "A page of the state refines a row outside itself");
-    if (uint8_t* twin = twins == Twins::all ? find_twin(sequences, table, reference) : nullptr) {
-        sequences.release(reference);
-        reference.page = twin;
-        sequences.retain(reference);
+    make_room(staged.tables[table]);
+    if (arriving.in_scratch) {
+        const PageRef* twin = find_alike(sequences, table, reference);
+        if (twin != nullptr && twin->count == reference.count && std::memcmp(twin->page, reference.page, layout.bytes) == 0) {
+            reference.page = twin->page;
+            sequences.retain(reference);
+        } else {
+            uint8_t* page = allocate(sequences, layout);
+            std::memcpy(page, reference.page, layout.bytes);
+            reference.page = page;
+        }
+        arriving.in_scratch = false;
     }
     if (reference.gapped()) {
         int32_t positions[kPageRows];
         sequences.row_positions(table, reference, positions);
         reference.missing = uint16_t(positions[reference.count - 1] - reference.position + 1 - reference.count);
     }
+    staged.tables[table].push_back(reference);
+    reference = PageRef();
 }
 
-int read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references) {
-    const PageRef reference = begin_reference(sequences, table, centres, reader, references);
-    for (const Field& field : whole_fields(sequences, table, reference)) reader.bytes(reference.page + field.offset, field.bytes);
-    finish_reference(sequences, table, Twins::none, references);
+Staging::~Staging() {
+    for (const Arriving& each : arriving)
+        if (each.reference.page != nullptr && !each.in_scratch) sequences.release(each.reference);
+    sequences.discard(tables);
+}
+
+PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader, Twins twins) {
+    Staging::Arriving& arriving = staged.arriving[table];
+    const PageTable& references = staged.tables[table];
+    const bool goes_on = arriving.reference.page != nullptr;
+    PageRef part = read_head(centres, reader, goes_on ? &arriving.reference : references.empty() ? nullptr : &references.back());
+    if (goes_on && joins(arriving.reference, part)) {
+        part.page = arriving.reference.page;
+        arriving.reference.count += part.count;
+        return part;
+    }
+    settle(staged, table);
+    const PageLayout& layout = staged.sequences.layout(table, part);
+    arriving.in_scratch = twins == Twins::all && find_alike(staged.sequences, table, part) != nullptr;
+    if (arriving.in_scratch) arriving.scratch.resize(layout.bytes);
+    part.page = arriving.in_scratch ? arriving.scratch.data() : allocate(staged.sequences, layout);
+    arriving.reference = part;
+    return part;
+}
+
+void finish_reference(Staging& staged, int table) {
+    const PageRef& reference = staged.arriving[table].reference;
+    if (is_whole(reference) || reference.end_row() == reference.rows) settle(staged, table);
+}
+
+void finish_tables(Staging& staged) {
+    for (size_t table = 0; table < staged.arriving.size(); table++) settle(staged, int(table));
+}
+
+int read_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader) {
+    const PageRef reference = begin_reference(staged, table, centres, reader, Twins::none);
+    for (const Field& field : whole_fields(staged.sequences, table, reference)) reader.bytes(reference.page + field.offset, field.bytes);
+    finish_reference(staged, table);
     return reference.count;
 }
 

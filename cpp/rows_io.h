@@ -20,14 +20,22 @@ inline constexpr int kPartRows = 16;
 
 // Sequences read so far, whose pages are given back to the pool unless they reach their sequence.
 struct Staging {
-    Staging(SequenceTable& sequences, int table_count) : sequences(sequences), tables(table_count) {}
+    // Rows of a page that may get more of them. None if there is no page.
+    struct Arriving {
+        PageRef reference;
+        bool in_scratch = false;  // as there may be a page already that is the same
+        std::vector<uint8_t> scratch;
+    };
+
+    Staging(SequenceTable& sequences, int table_count) : sequences(sequences), tables(table_count), arriving(table_count) {}
     Staging(Staging&&) = default;
-    ~Staging() { sequences.discard(tables); }
+    ~Staging();
 
     SequenceTable& sequences;
     int id = 0;
     Extent extent;
     std::vector<PageTable> tables;
+    std::vector<Arriving> arriving;  // [table]
 };
 
 // {i32 position, u16 count, u16 rows, u16 first row, u8 format, u8 centre, u8 kind}. `centre`: the number that the reader will know the
@@ -54,17 +62,19 @@ struct CentreNumbers {
     const uint8_t* numbers = nullptr;
 };
 
-// Of a reference behind those that were read before it. It has a page of its own, or is added to the last one's page where the rows of one page come in
-// parts; its bytes are yet to be read. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
-PageRef begin_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references);
-
 // Whose equal page a reference may take instead of its own.
 enum class Twins { none, all };
-// Once the bytes of the last one are there. Throws CodedError STATE_DAMAGED.
-void finish_reference(SequenceTable& sequences, int table, Twins twins, PageTable& references);
 
-// Both, for what write_reference() wrote. The number of its rows.
-int read_reference(SequenceTable& sequences, int table, CentreNumbers centres, Reader& reader, PageTable& references);
+// Of a reference behind those that were read before it: it has a page, or goes on with the last one's where the rows of one page come in parts. Its bytes
+// are yet to be read. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader, Twins twins);
+// Once they are there. Throws CodedError: as above.
+void finish_reference(Staging& staged, int table);
+// Once there are no more. Throws CodedError: as above.
+void finish_tables(Staging& staged);
+
+// Begins and finishes, for what write_reference() wrote. The number of its rows.
+int read_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader);
 
 void write_extent(const Extent& extent, Writer& writer);
 // Throws CodedError STATE_DAMAGED if it does not fit a sequence of that many tokens.

@@ -111,6 +111,7 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
     const Tier& tier = cache_->tier(sequence);
     int32_t end = sequences.last_position(sequence) + 1;
     std::vector<PageTable> held, parts(sequences.tables()), rest(sequences.tables());  // [table]; the rest is the tail's
+    const bool even = !sequences.extent(sequence).evicted;  // otherwise tables are of many lengths, and a block of an open page would have others' rows
     size_t blocks = 0, open = SIZE_MAX;
     for (int table = 0; table < sequences.tables(); table++) {
         const PageTable& references = sequences.table(sequence, table);
@@ -119,7 +120,7 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
         held.emplace_back(references.begin(), references.begin() + sealed);
         const size_t count = parts[table].size();
         for (size_t i = sealed; i < references.size(); i++) add_parts(tier, references[i], rest[table]);
-        const auto stays = [&tier](const PageRef& part) { return !tier.packs() && !is_whole(part) && part.end_row() % kPartRows == 0; };
+        const auto stays = [&](const PageRef& part) { return even && !tier.packs() && !is_whole(part) && part.end_row() % kPartRows == 0; };
         const auto first = std::find_if_not(rest[table].begin(), rest[table].end(), stays);
         parts[table].insert(parts[table].end(), rest[table].begin(), first);
         rest[table].erase(rest[table].begin(), first);
@@ -278,7 +279,7 @@ void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, Byte
     std::vector<PageRef> parts(sequences.tables());  // without a page where there is none
     for (int table = 0; table < sequences.tables(); table++)
         if (reader.number<uint8_t>(0, 1, "page flag") != 0)
-            parts[table] = begin_reference(sequences, table, {numbers.size(), numbers.data()}, reader, staged.tables[table]);
+            parts[table] = begin_reference(staged, table, {numbers.size(), numbers.data()}, reader, Twins::all);
     for (int i = 0; i < kFields; i++)
         for (int table = 0; table < sequences.tables(); table++) {
             if (parts[table].page == nullptr) continue;
@@ -287,7 +288,7 @@ void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, Byte
         }
     span.finish();
     for (int table = 0; table < sequences.tables(); table++)
-        if (parts[table].page != nullptr) finish_reference(sequences, table, Twins::all, staged.tables[table]);
+        if (parts[table].page != nullptr) finish_reference(staged, table);
 }
 
 void read_tail(Cache& cache, const Tier& tier, const Centres& centres, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
@@ -298,7 +299,7 @@ void read_tail(Cache& cache, const Tier& tier, const Centres& centres, ByteSpan 
     for (int table = 0; table < cache.table().tables(); table++) {
         const uint32_t pages = reader.number<uint32_t>(0, uint32_t(end), "number of pages");
         for (uint32_t r = 0; r < pages; r++)
-            read_reference(cache.table(), table, {numbers.size(), numbers.data()}, reader, staged.tables[table]);
+            read_reference(staged, table, {numbers.size(), numbers.data()}, reader);
     }
     const uint8_t watched = reader.number<uint8_t>(0, uint8_t(WatchedQueries::last), "kind of watched queries");
     if (watched != uint8_t(WatchedQueries::none)) watch.read(reader, end, span.left());
@@ -322,7 +323,7 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier,
     staged.extent = read_extent(tokens, head);
     if (head.number<uint32_t>() != parts.blocks.size()) throw CodedError("STATE_DAMAGED", "The state has another number of blocks than it says");
     const int32_t sealed_end = head.number<int32_t>(0, kMostPosition, "end of blocks"), end = head.number<int32_t>(sealed_end, kMostPosition, "end");
-    // The tail's sums take no more than it does, and its pages are a few a table.
+    // The tail's sums take no more than it does, and its pages are a few a table; F16 blocks have a page in four.
     const size_t references = (parts.blocks.size() + 8) * sequences.tables() * sizeof(PageRef);
     cache.account(0, parts.centres.size() * cache.centre_floats() * sizeof(float) + parts.tail.size + references + references / 8);
     Centres centres(cache, head, parts.centres);
@@ -334,6 +335,7 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier,
     for (const ByteSpan& block : parts.blocks) read_block(cache, fingerprint, centres, block, staged);
     const bool whole = parts.tail.data != nullptr;
     if (whole) read_tail(cache, cache.tier_at(tier), centres, parts.tail, end, staged, watch);
+    finish_tables(staged);
     for (const PageTable& table : staged.tables) {
         size_t rows = 0;
         for (const PageRef& reference : table) rows += reference.count;
@@ -341,7 +343,7 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier,
         const bool complete = staged.extent.evicted || !whole || rows == tokens;
         if (!fits || !complete) throw CodedError("STATE_DAMAGED", "The state has other rows than tokens");
     }
-    if (!sequences.pool().fits({})) throw no_room(sequences.pool());
+    if (!sequences.pool().fits({})) throw CodedError("POOL_LIMIT_REACHED", "What it needs besides pages finds no room in the pool's limit (policy: pool.limit)");
     centres.keep();
     cache.assign_tier(sequence, tier);
     cache.install(sequence, staged.tables, staged.extent, std::move(watch));

@@ -94,12 +94,12 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
                                                     std::to_string(most_tokens));
         staged.back().extent = read_extent(tokens, reader);
         for (int table = 0; table < sequences.tables(); table++) {
-            PageTable& references = staged.back().tables[table];
             const uint32_t pages = reader.number<uint32_t>(0, tokens, "number of pages");
             uint32_t rows = 0;
-            for (uint32_t r = 0; r < pages; r++) rows += read_reference(sequences, table, {centres.size()}, reader, references);
+            for (uint32_t r = 0; r < pages; r++) rows += read_reference(staged.back(), table, {centres.size()}, reader);
             if (rows > tokens) throw CodedError("STATE_DAMAGED", "The state has more rows than tokens");
         }
+        finish_tables(staged.back());
     }
     const uint64_t expected = checksum.value();
     if (reader.number<uint64_t>() != expected) throw CodedError("STATE_DAMAGED", "The state's checksum does not match: the file was changed");

@@ -59,9 +59,11 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
         internals._nextTokenIndex = first;
     };
 
+    packed.parking?.changing(sequenceId);
     return await pressure.during(sequenceId, end, async () => {
         let rest = request;
-        if (packed.parking?.has(sequenceId)) await comeBack(packed.parking);
+        const {parking} = packed;
+        if (parking?.has(sequenceId)) await parking.waking(sequenceId, () => comeBack(parking));
         for (let idleTries = 0; ;) {
             try {
                 if (gone()) throw new DisposedError();  // between a gap and here

@@ -89,15 +89,18 @@ export class SequenceTiers {
         return this.#first(name, chosen, tokens);
     }
 
-    /** It got them. */
-    renewed(sequenceId: number, tokens: number): void {
+    /** It got them. @param alike whether their rows are as this tier has them; if not, they are brought to it if a rule wants that */
+    async renewed(sequenceId: number, tokens: number, alike: boolean): Promise<void> {
         const before = this.of(sequenceId), tier = this.#renew(sequenceId, tokens);
-        if (tier !== before && tier !== this.fresh(sequenceId, 0)) this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason: "rule"});
+        if (tier === this.fresh(sequenceId, 0)) return;
+        if (tier !== before) this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason: "rule"});
+        this.#entry(sequenceId).unfinished = !alike;
+        await this.#follow(sequenceId).catch(() => undefined);
     }
 
     #renew(sequenceId: number, tokens: number): Tier {
         const entry = this.#entry(sequenceId), tier = this.fresh(sequenceId, tokens);
-        entry.pressed = entry.unfinished = false;
+        entry.pressed = entry.unfinished = entry.resting = false;
         if (tier !== entry.tier) this.#set(sequenceId, tier);
         return tier;
     }

@@ -350,6 +350,19 @@ static void check_shared() {
     model.compare_rows();
 }
 
+// What is there already takes no page, not even for a while.
+static void check_shared_at_limit(Format format) {
+    CacheModel model(make_options(format), *select_kernels(), 29);
+    model.add(0, 644);  // sinks, and full pages
+    const Stored stored(model, 0);
+    CacheOptions options = make_options(format);
+    options.pool_limit = model.cache.resident_bytes() + (format == Format::f16 ? 16 << 10 : 60 << 10);  // references; and a window
+    CacheModel full(options, *select_kernels(), 29);
+    CHECK_CODE(restore(full, 0, stored, true, 644), "");
+    CHECK_CODE(restore(full, 1, stored, true, 644), "");
+    CHECK_AT_MOST(full.cache.resident_bytes(), options.pool_limit);
+}
+
 static void check_refused() {
     CacheOptions options = make_options(Format::k4v4);
     CacheModel model(options, *select_kernels(), 11);
@@ -442,6 +455,8 @@ int main(int argc, char** argv) {
     check::run("snapshot: the tier that it is restored to", check_tier);
     check::run("snapshot: within the limit", check_limit);
     check::run("snapshot: equal pages are shared", check_shared);
+    for (const Format format : {Format::f16, Format::k4v4})
+        check::run(std::string("snapshot: equal pages are shared at the limit, ") + format_info(format).name, [&] { check_shared_at_limit(format); });
     check::run("snapshot: refused", check_refused);
     return check::finish();
 }

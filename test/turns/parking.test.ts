@@ -202,6 +202,7 @@ t.test("what does not come back is evaluated again", async (t) => {
         ["forked", (sequence, other) => store.fork(sequence, other)], ["evicted", (sequence) => store.evict(sequence, {keep: 0.5, scorer: "recency"})],
         ["given a tier", (sequence) => store.setTier(sequence, "exact")], ["state saved", (sequence) => sequence.saveStateToFile(join(t.testdir(), "state.bin"))],
         ["turn saved", (sequence) => turns.save("c", sequence)],
+        ["two turns saved", (sequence) => Promise.all([turns.save("c", sequence), turns.save("c", sequence)])],
         ["turn saved, and evaluated", (sequence) => Promise.all([turns.save("c", sequence), sequence.evaluateWithoutGeneratingNewTokens(moreTokens(5, 2))])]
     ];
     for (const [what, work] of before) {

@@ -421,6 +421,26 @@ t.test("disposal in the middle ends in a typed error, or comes too late", async 
     t.equal(await codeOf(turns.restore("c", sequence)), "DISPOSED");
 });
 
+t.test("turns that are closed while something is restored end it with a typed error, and nothing else", async (t) => {
+    const folder = storeFolder(t), context = await createContext("exact"), sequence = context.getSequence(), codes = new Set<string>();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    const unhandled: unknown[] = [], listener = (reason: unknown) => unhandled.push(reason);
+    process.on("unhandledRejection", listener);
+    t.teardown(() => process.off("unhandledRejection", listener));
+    for (let wait = 0; wait < 12; wait++) {
+        const turns = await store.openTurns({store: folder});
+        if (wait === 0) await turns.save("c", sequence);
+        const restoring = codeOf(turns.restore("c", sequence));
+        await settled(wait);
+        await turns.close();
+        codes.add(await restoring);
+    }
+    await settled();
+    t.ok([...codes].every((code) => ["fulfilled", "DISPOSED"].includes(code)) && codes.has("DISPOSED"), [...codes].join());
+    t.strictSame(unhandled, []);
+    await context.dispose();
+});
+
 t.test("a snapshot's blocks outlive their context", async (t) => {
     const memory = new MemoryStore();
     let begun = () => {}, goAhead = () => {};
@@ -576,7 +596,16 @@ t.test("what is restored to the tier of a rule is evicted as it would have been"
     t.match(changes, [[true, {tier: "evicting", before: "high", reason: "rule"}]]);
     sameLogits(t, await goOn(target, 3, [60, 60, 60, 60]), await goOn(source, 3, [60, 60, 60, 60]));
     t.ok(ruled.stats(contexts[1]).sequences[0]!.kept < 1);
-    for (const one of contexts) await one.dispose();
+
+    // Rows that another tier made are brought to it.
+    const plain = await attach(llama, {policy: {tiers, sharing: {automatic: false}}}), context = await createContext("high"), sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    await turns.save("plain", sequence);
+    await target.clearHistory();
+    await turns.restore("plain", target);
+    t.equal(ruled.tierOf(target), "evicting");
+    t.ok(ruled.stats(contexts[1]).residentBytes < 0.8 * plain.stats(context).residentBytes);
+    for (const one of [...contexts, context]) await one.dispose();
     await attach(llama, {policy: {tiers, sharing: {automatic: false}}});
 });
 

@@ -88,11 +88,15 @@ export class Archive {
     /** @throws DeltaStoreError TURN_DAMAGED */
     async open(names: readonly string[]): Promise<Uint8Array[]> {
         const opened: Uint8Array[] = [];
-        let coming = this.store.objects(names.slice(0, namesAtOnce));
+        const ask = (begin: number) => {
+            const coming = begin < names.length ? this.store.objects(names.slice(begin, begin + namesAtOnce)) : Promise.resolve([]);
+            coming.catch(() => undefined);  // where it is awaited it is told, unless something else ends this first
+            return coming;
+        };
+        let coming = ask(0);
         for (let begin = 0; begin < names.length; begin += namesAtOnce) {
-            const sealed = await coming, end = begin + namesAtOnce;
-            coming = this.store.objects(names.slice(end, end + namesAtOnce));  // comes in while these are checked
-            coming.catch(() => undefined);
+            const sealed = await coming;
+            coming = ask(begin + namesAtOnce);  // comes in while these are checked
             opened.push(...await Promise.all(sealed.map((bytes, index) => this.#open(names[begin + index]!, bytes))));
         }
         return opened;

@@ -1,9 +1,10 @@
 import type {Turns} from "./turns.js";
 
-/** Rows in the store that no parked sequence needs any more. What can't be removed now is tried again. */
+/** Rows in the store that no parked sequence needs any more. What can't be removed now is tried again with the next call. */
 export class Leftovers {
     readonly #turns: () => Promise<Turns>;
     readonly #names = new Set<string>();
+    #removing = false;
 
     constructor(turns: () => Promise<Turns>) {
         this.#turns = turns;
@@ -11,13 +12,16 @@ export class Leftovers {
 
     async remove(...names: string[]): Promise<void> {
         for (const name of names) this.#names.add(name);
-        try {
-            for (const name of this.#names) {
+        if (this.#removing) return;  // those that come meanwhile are taken, too
+        this.#removing = true;
+        for (const name of this.#names) {
+            try {
                 await (await this.#turns()).remove(name);
                 this.#names.delete(name);
+            } catch {
+                // Stays among the names.
             }
-        } catch {
-            // The next call tells.
         }
+        this.#removing = false;
     }
 }

@@ -59,6 +59,7 @@ export class Parking {
     readonly #parked = new Map<number, string>();
     /** Sequences that are being stored. */
     readonly #leaving = new Map<number, Leaving>();
+    readonly #waking = new Map<number, Promise<unknown>>();
     /** Milliseconds: a store that failed, or is full, is left alone until then. */
     #restUntil = 0;
     #warned = false;
@@ -81,9 +82,20 @@ export class Parking {
         return this.#parked.has(sequenceId);
     }
 
-    /** How many there are. */
-    get count(): number {
-        return this.#parked.size;
+    /** While `work` brings a sequence back, what it holds is not yet what it stands for. */
+    async waking<T>(sequenceId: number, work: () => Promise<T>): Promise<T> {
+        const waking = work();
+        this.#waking.set(sequenceId, waking);
+        try {
+            return await waking;
+        } finally {
+            if (this.#waking.get(sequenceId) === waking) this.#waking.delete(sequenceId);
+        }
+    }
+
+    /** Waits until it is. */
+    async awake(sequenceId: number): Promise<void> {
+        await this.#waking.get(sequenceId)?.catch(() => undefined);
     }
 
     async #tick(seconds: number): Promise<void> {
@@ -99,20 +111,16 @@ export class Parking {
     async park(sequenceId: number, between: <R>(work: () => Promise<R>) => Promise<R>, urgent: boolean): Promise<boolean> {
         const {native, pressure, sharing} = this.#hooks, sequence = this.#hooks.sequence(sequenceId);
         if (sequence === undefined || sequence.disposed || this.has(sequenceId) || sequence.nextTokenIndex < fewestTokens) return false;
-        const used = pressure.lastUse(sequenceId), leaving: Leaving = {changed: false}, other = this.#leaving.get(sequenceId);
-        if (used === undefined || performance.now() < this.#restUntil || (other !== undefined && !urgent)) return false;
-        if (other !== undefined) {  // a patient one, which holds the pages; what it has stored is not stored again
-            other.changed = true;
-            other.captured?.end();
-        }
+        const used = pressure.lastUse(sequenceId), leaving: Leaving = {changed: false};
+        if (used === undefined || performance.now() < this.#restUntil || (this.#leaving.has(sequenceId) && !urgent)) return false;
+        this.changing(sequenceId);  // a patient attempt gives way, as it holds the pages; what it has stored is not stored again
         this.#leaving.set(sequenceId, leaving);
         let stored = false, parked = false;
         const name = parkedName();
         try {
             const turns = await this.#hooks.turns();
-            const captured = await between(async () => leaving.changed ? null : await captureLocked(sequence));
-            if (captured === null) return false;
-            leaving.captured = captured;
+            const captured = await between(async () => leaving.changed ? undefined : leaving.captured = await captureLocked(sequence));
+            if (captured === undefined) return false;
             try {
                 stored = true;  // from here on some of it may be
                 if (!await turns.park(name, captured, urgent)) {
@@ -144,16 +152,18 @@ export class Parking {
 
     /** Sequences stay in memory; a store that does not answer must not be asked after each batch. */
     #failed(error: unknown): void {
-        if (ofOthers.includes((error as Partial<DeltaStoreError>).code)) return;
-        if (!this.#warned) process.emitWarning(`llama-deltastore can't park sequences: ${(error as Error).message}`, {code: `DELTASTORE_${(error as Partial<DeltaStoreError>).code}`});
+        if (!(error instanceof DeltaStoreError) || ofOthers.includes(error.code)) return;
+        if (!this.#warned) process.emitWarning(`llama-deltastore can't park sequences: ${error.message}`, {code: `DELTASTORE_${error.code}`});
         this.#warned = true;
         this.#restUntil = performance.now() + restAfterFailure;
     }
 
-    /** Something is about to change what a sequence holds: what is being stored of it is no longer that. */
+    /** Something is about to change what a sequence holds: what is being stored of it is no longer that, and goes no further. */
     changing(sequenceId: number): void {
         const leaving = this.#leaving.get(sequenceId);
-        if (leaving !== undefined) leaving.changed = true;
+        if (leaving === undefined) return;
+        leaving.changed = true;
+        leaving.captured?.end();
     }
 
     /**
@@ -226,6 +236,7 @@ export class Parking {
     dispose(): void {
         clearInterval(this.#timer);
         collected.unregister(this);
+        for (const sequenceId of this.#leaving.keys()) this.changing(sequenceId);
         for (const sequenceId of [...this.#parked.keys()]) this.forget(sequenceId);
     }
 }

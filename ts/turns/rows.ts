@@ -64,8 +64,9 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
         const held = await betweenBatches(sequence.context, async () => {
             ensureAlive();
             const {_sequenceId: sequenceId} = sequenceInternals(sequence);
-            const tier = packed.tiers.fresh(sequenceId, captured.tokens.length);
-            const held = await bringBackLocked(sequence, parts, captured, tier, "The turn can't be restored", () => packed.tiers.renewed(sequenceId, captured.tokens.length));
+            const tier = packed.tiers.fresh(sequenceId, captured.tokens.length), bring = () => bringBackLocked(sequence, parts, captured, tier, "The turn can't be restored");
+            const held = await packed.pressure.during(sequenceId, 0, bring);  // what is replaced is not what is given up
+            await packed.tiers.renewed(sequenceId, captured.tokens.length, captured.tierDefinition === definitionOf(tier));
             packed.parking?.forget(sequenceId);
             endEvaluations(sequence);
             return held;
@@ -81,11 +82,8 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
  * evaluated.
  * @param tier that it has then
  * @param what begins an error's message
- * @param replaced called as soon as the rows are there
  */
-export async function bringBackLocked(
-    sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, tier: Tier, what: string, replaced = () => {}
-): Promise<number> {
+export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, tier: Tier, what: string): Promise<number> {
     const packed = packedWith(sequence), {native, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
     const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
     if (captured.adapter !== packed.adapter())
@@ -99,7 +97,6 @@ export async function bringBackLocked(
             if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(what, error);
         }
     }
-    replaced();
     if (held > captured.tokens.length) {  // rows of token predictions that were not used
         held = captured.tokens.length;
         handle.removeTokenCellsFromSequence(sequenceId, held, -1);

@@ -205,7 +205,7 @@ export class Turns {
         }
     }
 
-    /** Whether there was such a conversation. Waits for what this process saves of it. */
+    /** Whether there was such a conversation. Waits for what this object saves of it. */
     async delete(conversation: string): Promise<boolean> {
         requireName(conversation);
         await this.#saving.get(conversation)?.catch(() => undefined);

@@ -14,10 +14,11 @@ export const underItsLock = {_skipLock: true} as object;
  */
 export async function wake(sequence: LlamaContextSequence, locked = false): Promise<void> {
     const {context} = sequence, parking = packedOf(contextInternals(context)._ctx)?.parking, {_sequenceId: sequenceId} = sequenceInternals(sequence);
+    if (!locked) await parking?.awake(sequenceId);
     if (!parking?.has(sequenceId)) return;
-    const work = async () => {
+    const work = () => parking.waking(sequenceId, async () => {
         const lost = await betweenBatches(context, () => parking.comeBackInPart(sequenceId));
         if (lost.length > 0) await sequence.evaluateWithoutGeneratingNewTokens(lost, underItsLock);
-    };
+    });
     await (locked ? work() : withSequenceLock(sequence, work));
 }
