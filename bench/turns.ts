@@ -112,9 +112,11 @@ async function measureSaving(tier: string): Promise<{saving: number[]; decoding:
     await attach(runtime.llama, {policy: {sharing: {automatic: false}}});  // without parking
     const context = await createContext(tier, 2), [source, busy] = [context.getSequence(), context.getSequence()];
     await source.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens));
-    await busy.evaluateWithoutGeneratingNewTokens(text.slice(0, 500));
-    const generation = busy.evaluate([text[500]!], {temperature: 0.8, yieldEogToken: true}), report = {saving: [] as number[], decoding: [] as number[]};
+    const report = {saving: [] as number[], decoding: [] as number[]};
     for (let round = 0; round < rounds; round++) {
+        await busy.clearHistory();  // not to outgrow its context
+        await busy.evaluateWithoutGeneratingNewTokens(text.slice(0, 500));
+        const generation = busy.evaluate([text[500]!], {temperature: 0.8, yieldEogToken: true});
         const turns = await store.openTurns({store: newFolder()});
         const before = await tokenTimes(generation, (done) => done === 30);
         let saved = false;
@@ -124,6 +126,7 @@ async function measureSaving(tier: string): Promise<{saving: number[]; decoding:
         await saving;
         await turns.close();
         const after = await tokenTimes(generation, (done) => done === 30);
+        await generation.return();
         report.saving.push(during.reduce((sum, time) => sum + time, 0));
         report.decoding.push(mean([...before, ...after]) / mean(during));
     }
