@@ -366,8 +366,8 @@ t.test("parked rows push no saved conversation out", async (t) => {
 });
 
 t.test("what processes that ended have parked is collected, and of those that run it is not", async (t) => {
-    const {folder, context, parked, turns} = await open(t);
-    await context.getSequence().evaluateWithoutGeneratingNewTokens(prompt);
+    const {folder, context, parked, turns} = await open(t), sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
     await parked(1);
     const child = spawn(process.execPath, [join(root, "test/fixtures/parks.mjs"), JSON.stringify({modelPath, folder, tokens: randomTokens(300, 8)})], {
         stdio: ["ignore", "pipe", "inherit"]
@@ -380,4 +380,6 @@ t.test("what processes that ended have parked is collected, and of those that ru
     await closed;
     t.match(await turns.collectGarbage(), {conversations: 1});
     t.match(await turns.verify(), {conversations: 1, problems: []});
+    // Collected before, it would have taken along what it had parked.
+    t.equal(sequence.contextTokens.length, prompt.length);
 });
