@@ -262,6 +262,12 @@ void Cache::erase(int sequence, int32_t from, int32_t to) {
 void Cache::erase_locked(int sequence, int32_t from, int32_t to) {
     sequences_.erase(sequence, from, to);
     watches_[sequence].erase(from, to);
+    end_watch(sequence);
+}
+
+// With the last rows go the holes before them.
+void Cache::end_watch(int sequence) {
+    watches_[sequence].erase(sequences_.last_position(sequence) + 1, INT32_MAX);
 }
 
 void Cache::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
@@ -278,6 +284,7 @@ Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
         if (source != target) {
             watches_[target] = tier(target).watched() == tier(source).watched() ? watches_[source] : Watch(sequences_.tables());
             watches_[target].erase(to, INT32_MAX);
+            end_watch(target);
         }
         return Failure::none;
     }
@@ -342,6 +349,8 @@ Failure Cache::apply_shifts(int sequence, const std::function<void(int, float*, 
                 if (copy == nullptr) return no_page();
                 std::memcpy(copy, reference.page, layout.bytes);
                 sequences_.replace(reference, copy, reference.format, reference.rows, reference.begin);
+            } else {
+                pool_.changed(reference.page);
             }
             const float* centre = this->centre(reference.centre, table);
             keys.resize(size_t(reference.count) * shape.key_dim);

@@ -241,6 +241,7 @@ private:
     // `tiers`: those in use, and those of the demand.
     bool fits(PagePool::Demand demand, const std::vector<char>& tiers) const;
     void erase_locked(int sequence, int32_t from, int32_t to);
+    void end_watch(int sequence);
     Failure apply_shifts(int sequence, const std::function<void(int layer, float* keys, int rows, int32_t delta)>& turn);
     void split_window(int sequence, int32_t begin);
     void gather_window(int sequence, int32_t begin);

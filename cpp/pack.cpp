@@ -82,6 +82,7 @@ bool Cache::pack_reference(const Written& written, int table, PageTable& referen
         if (before != nullptr && before->kind == PageKind::plain && before->format == format && before->centre == own_centre_ &&
             before->shift == 0 && before->end_position() == reference.position && pool_.references(before->page) == 1)
             joining = std::min<int>(reference.count, before->rows - before->end_row());
+        if (joining > 0) pool_.changed(before->page);
         if (joining < reference.count) {
             page = sequences_.allocate(target);
             if (page == nullptr) return false;
@@ -286,6 +287,7 @@ void Cache::gather_window(int sequence, int32_t begin) {
                            last.kind == PageKind::plain && first.format == last.format && !format_info(first.format).packed &&
                            first.rows == last.rows && first.shift == last.shift;
         if (!alike || last.begin > 0 || first.count + last.count > last.rows || pool_.references(last.page) > 1) continue;
+        pool_.changed(last.page);
         const PageLayout& layout = sequences_.layout(table, last);
         const auto copy = [&](const uint8_t* source, int row, int target) {
             copy_row(last.format, sequences_.shape(table), source, layout, row, last.page, layout, target);

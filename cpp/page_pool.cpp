@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cstddef>
 #include <cstring>
@@ -37,8 +38,11 @@ struct PagePool::Slab {
     Slab* next;
     uint32_t used;
     uint32_t touched;    // pages ever handed out: the ones the system has committed
-    uint32_t free_head;  // index of the first freed page; a free page's entry in `references` is the next one's index
-    uint32_t references[1];
+    uint32_t free_head;  // index of the first freed page; a free page's `references` is the next one's index
+    uint64_t number;     // of no other slab of the process
+    struct {
+        uint32_t references, changes;
+    } pages[1];
 
     uint8_t* page(uint32_t index) { return reinterpret_cast<uint8_t*>(this) + owner->header_bytes + index * owner->page_bytes; }
     uint32_t index_of(const uint8_t* page) const {
@@ -90,7 +94,7 @@ PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
 }
 
 PagePool::SizeClass PagePool::new_class(size_t page_bytes) {
-    constexpr size_t kFixed = offsetof(Slab, references), kEach = sizeof(Slab::references[0]);
+    constexpr size_t kFixed = offsetof(Slab, pages), kEach = sizeof(Slab::pages[0]);
     const bool whole = page_bytes % kSystemPage == 0;
     const size_t alignment = whole ? kSystemPage : 64;
     size_t count = (kSlabBytes - kFixed) / (page_bytes + kEach);
@@ -132,6 +136,8 @@ PagePool::Slab* PagePool::map_slab(SizeClass& owner) {
     // A huge page would commit what no page was handed out for. Where the kernel has none the call fails, and nothing is lost.
     madvise(reinterpret_cast<void*>(aligned), kSlabBytes, MADV_NOHUGEPAGE);
     Slab* slab = reinterpret_cast<Slab*>(aligned);
+    static std::atomic<uint64_t> slabs{0};
+    slab->number = ++slabs;
     slab->owner = &owner;
     slab->used = 0;
     slab->touched = 0;
@@ -198,9 +204,10 @@ uint8_t* PagePool::take(Slab& slab, bool fresh) {
         return nullptr;
     }
     const uint32_t index = reuse ? slab.free_head : slab.touched - 1;
-    if (reuse) slab.free_head = slab.references[index];
+    if (reuse) slab.free_head = slab.pages[index].references;
     if (fresh) slab.link_first();
-    slab.references[index] = 1;
+    slab.pages[index].references = 1;
+    slab.pages[index].changes++;
     pages_++;
     if (slab.full() && slab.next != nullptr && !slab.next->full()) {  // keep those with room in front
         Slab* last_open = slab.next;
@@ -235,19 +242,30 @@ uint8_t* PagePool::settle(uint8_t* page) {
 
 void PagePool::retain(uint8_t* page) {
     Slab* slab = slab_of(page);
-    slab->references[slab->index_of(page)]++;
+    slab->pages[slab->index_of(page)].references++;
 }
 
 uint32_t PagePool::references(const uint8_t* page) const {
     const Slab* slab = slab_of(page);
-    return slab->references[slab->index_of(page)];
+    return slab->pages[slab->index_of(page)].references;
+}
+
+void PagePool::changed(uint8_t* page) {
+    Slab* slab = slab_of(page);
+    slab->pages[slab->index_of(page)].changes++;
+}
+
+PageVersion PagePool::version(const uint8_t* page) const {
+    const Slab* slab = slab_of(page);
+    const uint32_t index = slab->index_of(page);
+    return {slab->number, slab->pages[index].changes, uint16_t(index)};
 }
 
 void PagePool::release(uint8_t* page) {
     Slab* slab = slab_of(page);
     const uint32_t index = slab->index_of(page);
-    assert(slab->references[index] > 0);
-    if (--slab->references[index] > 0) return;
+    assert(slab->pages[index].references > 0);
+    if (--slab->pages[index].references > 0) return;
     pages_--;
     resident_ -= slab->resident();
     slab->used--;
@@ -259,7 +277,7 @@ void PagePool::release(uint8_t* page) {
     resident_ += slab->resident();
     if (slab->owner->whole) madvise(page, slab->owner->page_bytes, MADV_DONTNEED);
     const bool was_full = slab->full();
-    slab->references[index] = slab->free_head;
+    slab->pages[index].references = slab->free_head;
     slab->free_head = index;
     if (was_full && slab != slab->owner->all) {
         slab->unlink();

@@ -9,6 +9,13 @@
 
 namespace deltastore {
 
+// Two pages of the same version have the same bytes, in all pools of the process, as long as changed() tells of what changes.
+struct PageVersion {
+    uint64_t slab;
+    uint32_t changes;
+    uint16_t page;
+};
+
 // Not thread safe: the cache calls it under its own lock. A page's address stays the same for its life.
 class PagePool {
 public:
@@ -47,6 +54,9 @@ public:
     void retain(uint8_t* page);
     void release(uint8_t* page);
     uint32_t references(const uint8_t* page) const;
+    // Bytes of a page that had a version before are others now, or are about to be.
+    void changed(uint8_t* page);
+    PageVersion version(const uint8_t* page) const;
 
     size_t resident_bytes() const { return resident_; }
     // The most that pages and holders took, as far as the latter told.

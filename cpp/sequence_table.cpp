@@ -114,7 +114,9 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
             if (done[index] == count) continue;
             PageTable& table = sequences_[sequence][index];
             const int32_t next = position + done[index];
-            if (!continues(table, next, format, centre)) {
+            if (continues(table, next, format, centre)) {
+                pool_.changed(table.back().page);
+            } else {
                 PageRef fresh;
                 fresh.kind = starts_with_sinks(rules, table, next) ? PageKind::sinks : PageKind::plain;
                 fresh.format = fresh.pinned() ? Format::f16 : format;
@@ -188,6 +190,7 @@ void SequenceTable::cut(int index, PageTable& table, int32_t from, int32_t to) {
 void SequenceTable::cut(Extent& extent, int32_t from, int32_t to) {
     if (to >= extent.end) extent.end = std::min(extent.end, from);
     else if (from <= extent.begin) extent.begin = std::max(extent.begin, to);
+    if (from < extent.until && extent.until < to) extent.until = from;  // what is behind the hole may move into it
     extent.until = std::min(extent.until, extent.end);
     if (extent.end <= extent.begin) extent = {};
 }
@@ -214,12 +217,13 @@ void SequenceTable::split(int index, PageTable& table, int32_t position) {
 
 void SequenceTable::shift(int sequence, int32_t from, int32_t to, int32_t delta) {
     may_have_shift_[sequence] = true;
-    Extent& extent = extents_[sequence];
-    const auto moves_past = [&](int32_t position) { return from < position && position <= to; };
-    const bool moves_begin = from <= extent.begin && extent.begin < to, moves_end = moves_past(extent.end), moves_until = moves_past(extent.until);
-    if (moves_begin) extent.begin += delta;
-    if (moves_end) extent.end += delta;
-    if (moves_until) extent.until += delta;
+    if (Extent& extent = extents_[sequence]; extent.evicted) {
+        const auto moves_past = [&](int32_t position) { return from < position && position <= to; };
+        const bool moves_begin = from <= extent.begin && extent.begin < to, moves_end = moves_past(extent.end), moves_until = moves_past(extent.until);
+        if (moves_begin) extent.begin += delta;
+        if (moves_end) extent.end += delta;
+        if (moves_until) extent.until += delta;
+    }
     for (int index = 0; index < tables(); index++) {
         PageTable& table = sequences_[sequence][index];
         split(index, table, from);

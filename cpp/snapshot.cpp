@@ -103,6 +103,11 @@ void add_parts(const Tier& tier, const PageRef& reference, PageTable& parts) {
     }
 }
 
+PartIdentity identity_of(const PagePool& pool, const PageRef& part, uint64_t tag) {
+    const PageVersion version = pool.version(part.page);
+    return {version.slab, tag, version.changes, part.position, version.page, part.begin, part.count, part.rows, part.format, part.kind};
+}
+
 }  // namespace
 
 Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int sequence) : cache_(std::move(cache)), fingerprint_(fingerprint) {
@@ -163,6 +168,11 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
     tail.number(uint8_t(tier.watched()));
     if (const Watch* watch = cache_->watch(sequence)) watch->write(tail);
 
+    for (size_t i = 0; i < blocks; i++)
+        for (const PageTable& table : parts) {
+            const PageRef* part = i < table.size() ? &table[i] : nullptr;
+            identities_.push_back(part == nullptr ? PartIdentity() : identity_of(sequences.pool(), *part, part->centre == kNoCentre ? 0 : tags_[part->centre]));
+        }
     for (size_t i = open; i < blocks; i++) open_.push_back(write_block(parts, i));
     for (PageTable& table : parts) table.resize(std::min(table.size(), open));
     parts_ = std::move(parts);
@@ -232,6 +242,11 @@ public:
     }
     void keep() { kept_ = true; }
 
+    // Of a reference's centre, as it is called in the cache.
+    uint64_t tag(uint8_t number) const {
+        return number == kNoCentre ? 0 : tags_[std::find(numbers_.begin(), numbers_.end(), number) - numbers_.begin()];
+    }
+
     std::vector<uint8_t> read(Reader& reader) const {
         std::vector<uint8_t> numbers(reader.number<uint8_t>());
         for (uint8_t& number : numbers) {
@@ -268,7 +283,8 @@ private:
     std::vector<uint8_t> numbers_;
 };
 
-void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, ByteSpan bytes, Staging& staged) {
+// Its parts, [table]; what pages they have in the end is yet to be seen.
+std::vector<PageRef> read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, ByteSpan bytes, Staging& staged) {
     SpanReader span(bytes);
     Reader reader = span.reader();
     read_kind(kBlock, reader);
@@ -289,6 +305,18 @@ void read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, Byte
     span.finish();
     for (int table = 0; table < sequences.tables(); table++)
         if (parts[table].page != nullptr) finish_reference(staged, table);
+    return parts;
+}
+
+// Of parts that were read, [table], in the pages that they have now.
+void add_identities(const Staging& staged, const Centres& centres, const std::vector<PageRef>& parts, std::vector<PartIdentity>& identities) {
+    for (size_t table = 0; table < parts.size(); table++) {
+        PageRef part = parts[table];
+        const PageTable& references = staged.tables[table];
+        const auto behind = [](int32_t position, const PageRef& reference) { return position < reference.position; };
+        if (part.count > 0) part.page = (std::upper_bound(references.begin(), references.end(), part.position, behind) - 1)->page;
+        identities.push_back(part.count > 0 ? identity_of(staged.sequences.pool(), part, centres.tag(part.centre)) : PartIdentity());
+    }
 }
 
 void read_tail(Cache& cache, const Tier& tier, const Centres& centres, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
@@ -309,7 +337,7 @@ void read_tail(Cache& cache, const Tier& tier, const Centres& centres, ByteSpan 
 
 }  // namespace
 
-int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts) {
+Restored restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts) {
     std::lock_guard<std::mutex> guard(cache.lock());
     SequenceTable& sequences = cache.table();
     SpanReader head_span(parts.head);
@@ -332,7 +360,8 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier,
     head_span.finish();
 
     Watch watch(sequences.tables());
-    for (const ByteSpan& block : parts.blocks) read_block(cache, fingerprint, centres, block, staged);
+    std::vector<std::vector<PageRef>> blocks;
+    for (const ByteSpan& block : parts.blocks) blocks.push_back(read_block(cache, fingerprint, centres, block, staged));
     const bool whole = parts.tail.data != nullptr;
     if (whole) read_tail(cache, cache.tier_at(tier), centres, parts.tail, end, staged, watch);
     finish_tables(staged);
@@ -344,12 +373,15 @@ int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier,
         if (!fits || !complete) throw CodedError("STATE_DAMAGED", "The state has other rows than tokens");
     }
     if (!sequences.pool().fits({})) throw CodedError("POOL_LIMIT_REACHED", "What it needs besides pages finds no room in the pool's limit (policy: pool.limit)");
+    Restored restored;
+    for (const std::vector<PageRef>& block : blocks) add_identities(staged, centres, block, restored.identities);
     centres.keep();
     cache.assign_tier(sequence, tier);
     cache.install(sequence, staged.tables, staged.extent, std::move(watch));
     cache.adopt(std::move(heads));
     if (!whole) sequences.erase(sequence, sealed_end, INT32_MAX);
-    return sequences.tokens(sequence);
+    restored.tokens = sequences.tokens(sequence);
+    return restored;
 }
 
 }  // namespace deltastore

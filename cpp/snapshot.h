@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "cache.h"
@@ -24,6 +25,21 @@ namespace deltastore {
 inline constexpr uint32_t kSnapshotVersion = 1;
 
 using Bytes = std::vector<uint8_t>;
+
+// What the bytes of a block's part come of, so that a block need not be read to know that it is one from before: in a process and with the same
+// fingerprint and rotation, blocks whose parts are identical have the same bytes. Others may, too.
+struct PartIdentity {
+    uint64_t slab = 0;
+    uint64_t tag = 0;  // of the centre
+    uint32_t changes = 0;
+    int32_t position = 0;
+    uint16_t page = 0;
+    uint8_t begin = 0, count = 0, rows = 0;  // no rows: there is no part
+    Format format = Format::f16;
+    PageKind kind = PageKind::plain;
+    uint8_t unused = 0;
+};
+static_assert(std::has_unique_object_representations_v<PartIdentity>, "compared byte by byte");
 
 // Holds references to a sequence's blocks, so that these stay as they are whatever becomes of the sequence.
 class Snapshot {
@@ -40,6 +56,8 @@ public:
     // From any thread.
     Bytes block(int index) const;
     const std::vector<Bytes>& centres() const { return centres_; }
+    // [block][table]
+    const std::vector<PartIdentity>& identities() const { return identities_; }
 
 private:
     // Of parts, which lie in pages that stay as they are.
@@ -51,6 +69,7 @@ private:
     std::vector<PageTable> parts_;  // [table], of the blocks in those pages
     std::vector<Bytes> open_;       // the blocks behind those: of a page that the next rows will join
     int blocks_ = 0;                // of both kinds
+    std::vector<PartIdentity> identities_;
     Bytes head_, tail_;
     std::vector<uint64_t> tags_ = std::vector<uint64_t>(kNoCentre);  // of the cache's centres that the sequence names
     std::vector<Bytes> centres_;
@@ -67,9 +86,13 @@ struct SnapshotParts {
     ByteSpan tail;  // no data: the sequence gets what the blocks hold
 };
 
-// Replaces what a sequence holds, and its tier; pages that other sequences have already are shared with them. All or nothing. The number of tokens that it
-// holds then. Throws CodedError: STATE_FOREIGN, STATE_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_DAMAGED, STATE_TOO_LARGE,
+struct Restored {
+    int tokens;  // that the sequence holds
+    std::vector<PartIdentity> identities;  // [block][table]: those that a snapshot's would have
+};
+
+// Replaces what a sequence holds, and its tier; pages that other sequences have already are shared with them. All or nothing. Throws CodedError: STATE_FOREIGN, STATE_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_DAMAGED, STATE_TOO_LARGE,
 // POOL_LIMIT_REACHED or OUT_OF_MEMORY. Not while a batch is computed.
-int restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts);
+Restored restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts);
 
 }  // namespace deltastore

@@ -294,7 +294,7 @@ std::shared_ptr<Snapshot> PackedMemory::snapshot(int sequence) {
     return std::make_shared<Snapshot>(cache_, rows_fingerprint(), sequence);
 }
 
-int PackedMemory::restore(int sequence, const std::string& tier, const SnapshotParts& parts) {
+Restored PackedMemory::restore(int sequence, const std::string& tier, const SnapshotParts& parts) {
     const int index = ready_tier(sequence, tier);
     std::lock_guard<std::mutex> computing(computing_);
     return restore_snapshot(*cache_, rows_fingerprint(), sequence, index, context_cells_ / cache_->options().max_sequences, parts);

@@ -52,7 +52,7 @@ public:
     // Waits for the batch under way. The snapshot may outlive the context. Throws CodedError OPTION_INVALID or OUT_OF_MEMORY.
     std::shared_ptr<Snapshot> snapshot(int sequence);
     // Throws CodedError as restore_snapshot() does.
-    int restore(int sequence, const std::string& tier, const SnapshotParts& parts);
+    Restored restore(int sequence, const std::string& tier, const SnapshotParts& parts);
 
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;

@@ -23,6 +23,10 @@ Napi::Buffer<uint8_t> copy_of(Napi::Env env, const Bytes& bytes) {
     return Napi::Buffer<uint8_t>::Copy(env, bytes.data(), bytes.size());
 }
 
+Napi::Buffer<uint8_t> copy_of(Napi::Env env, const std::vector<PartIdentity>& identities) {
+    return Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(identities.data()), identities.size() * sizeof(PartIdentity));
+}
+
 Napi::Array copies_of(Napi::Env env, const std::vector<Bytes>& parts) {
     Napi::Array array = Napi::Array::New(env, parts.size());
     for (size_t i = 0; i < parts.size(); i++) array.Set(uint32_t(i), copy_of(env, parts[i]));
@@ -63,6 +67,7 @@ Napi::Value begin_snapshot(const Napi::CallbackInfo& info) {
                 result.Set("tail", copy_of(env, snapshot->tail()));
                 result.Set("centres", copies_of(env, snapshot->centres()));
                 result.Set("blocks", snapshot->blocks());
+                result.Set("identities", copy_of(env, snapshot->identities()));
                 return result;
             };
         });
@@ -103,8 +108,12 @@ Napi::Value restore_snapshot(const Napi::CallbackInfo& info) {
         keep.Set("context", info[0]);
         keep.Set("parts", given);
         return PromiseWorker::run(info.Env(), keep, [&memory, sequence, tier, parts]() -> PromiseWorker::Result {
-            const int tokens = memory.restore(sequence, tier, parts);
-            return [tokens](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, tokens); };
+            return [restored = memory.restore(sequence, tier, parts)](Napi::Env env) -> Napi::Value {
+                Napi::Object result = Napi::Object::New(env);
+                result.Set("tokens", restored.tokens);
+                result.Set("identities", copy_of(env, restored.identities));
+                return result;
+            };
         });
     });
 }

@@ -118,6 +118,8 @@ export interface NativeSnapshot {
     readonly centres: Uint8Array[];
     /** How many there are. */
     readonly blocks: number;
+    /** As many bytes of each block: blocks of a context that have the same ones have the same bytes. */
+    readonly identities: Uint8Array;
 }
 
 export interface NativeBinding {
@@ -158,10 +160,10 @@ export interface NativeBinding {
     snapshotBlocks(handle: object, begin: number, end: number): Promise<Uint8Array[]>;
     endSnapshot(handle: object): void;
     /**
-     * Replaces what a sequence holds and its tier, between batches, and gives the number of its tokens; the bytes must not change meanwhile. Rejects with
-     * STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY, and the sequence is as it was.
+     * Replaces what a sequence holds and its tier, between batches, and gives the number of its tokens and the blocks' identities; the bytes must not change
+     * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY, and the sequence is as it was.
      */
-    restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<number>;
+    restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<{tokens: number; identities: Uint8Array}>;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
     /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */

@@ -10,7 +10,7 @@ t.setTimeout(1_500_000);  // two builds, the second with sanitizers
 const run = promisify(execFile);
 /** `kernels` and `packing` go through all kernels themselves; the others run on the one that DELTASTORE_KERNEL names. */
 const ofAllKernels = ["packing", "kernels"];
-const ofOneKernel = ["cache", "attention", "eviction", "state", "snapshot"];
+const ofOneKernel = ["cache", "attention", "eviction", "state", "snapshot", "identity"];
 const ofNone = ["pool", "scoring"];
 
 async function build(folder: string, ...options: string[]): Promise<string> {

@@ -1,7 +1,8 @@
 import {DeltaStoreError} from "../errors.js";
-import type {SnapshotParts} from "../native.js";
+import {KnownBlocks} from "./known-blocks.js";
 import {isParked} from "./parked-name.js";
 import {decodeConversation, decodeRecord, encodeConversation, objectsOf, type Conversation, type TurnEntry, type TurnRecord} from "./record.js";
+import type {Capture, StoredRows} from "./rows.js";
 import type {Coding, Seal} from "./seal.js";
 import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
 
@@ -25,6 +26,7 @@ export interface Entry {
 export class Archive {
     readonly store: SnapshotStore;
     readonly seal: Seal;
+    readonly known = new KnownBlocks();
     /** Objects that were found damaged, and that the next save that has their bytes makes whole. */
     readonly #broken = new Set<string>();
 
@@ -117,9 +119,9 @@ export class Archive {
         return decodeRecord(id, bytes!);
     }
 
-    /** `lost`: why the newest rows of a whole turn are not among the parts; they can be evaluated again. */
-    async load(turn: TurnEntry): Promise<{record: TurnRecord; parts: SnapshotParts; lost: DeltaStoreError | null}> {
-        const record = await this.record(turn.id), {head} = record;
+    /** `lost`: why the newest rows of a whole turn are not among the rows; they can be evaluated again. */
+    async load(turn: TurnEntry): Promise<{record: TurnRecord; rows: StoredRows; lost: DeltaStoreError | null}> {
+        const record = await this.record(turn.id), {head, tokens, adapter, shareable, tier: {definition}} = record;
         let lost: DeltaStoreError | null = null;
         const [centres, blocks, tail] = await Promise.all([
             this.open(record.centres), this.open(record.blocks),
@@ -129,7 +131,16 @@ export class Archive {
                 return null;
             }) : null
         ]);
-        return {record, parts: {head, centres, blocks, tail}, lost};
+        const rows: StoredRows = {
+            parts: {head, centres, blocks, tail}, tokens, adapter, shareable, tierDefinition: definition,
+            restored: (sequence, identities) => this.known.remember(sequence, identities, record.blocks)
+        };
+        return {record, rows, lost};
+    }
+
+    /** The names of a capture's blocks that the store should have. */
+    knownBlocks({sequence, identities, blocks}: Capture): (string | undefined)[] {
+        return this.known.namesOf(sequence, identities, blocks).map((name) => name === undefined || this.#broken.has(name) ? undefined : name);
     }
 
     /** What turns hold in the name of a conversation. Of one whose record is lost it can't be known; its objects stay until `verify` tells. */

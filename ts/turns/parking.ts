@@ -1,7 +1,7 @@
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
-import type {NativeBinding, SnapshotParts} from "../native.js";
+import type {NativeBinding} from "../native.js";
 import type {Tier} from "../policy/tiers.js";
 import type {PoolPressure} from "../pool-pressure.js";
 import {commonLength, type PrefixSharing} from "../prefix-sharing.js";
@@ -9,7 +9,7 @@ import {sequenceInternals, type AddonContext} from "../runtime-internals.js";
 import {unlessLost} from "./archive.js";
 import {Leftovers} from "./leftovers.js";
 import {parkedName} from "./parked-name.js";
-import {bringBackLocked, captureLocked, type Capture, type Captured} from "./rows.js";
+import {bringBackLocked, captureLocked, type Capture, type StoredRows} from "./rows.js";
 import type {Turns} from "./turns.js";
 
 /** Milliseconds. */
@@ -17,11 +17,6 @@ const restAfterFailure = 10_000;
 
 /** Fewer are evaluated as fast as they come back. */
 const fewestTokens = 64;
-
-export interface ParkedRows {
-    readonly parts: SnapshotParts;
-    readonly captured: Captured;
-}
 
 /** What says nothing of the store. */
 const ofOthers: readonly unknown[] = ["DISPOSED", "POOL_LIMIT_REACHED", "OUT_OF_MEMORY"];
@@ -170,7 +165,7 @@ export class Parking {
      * Reads a parked sequence's rows, beside the batches. Null if the store has lost them, or it is not parked.
      * @throws DeltaStoreError STORE_FAILED: they may still be there
      */
-    async load(sequenceId: number): Promise<ParkedRows | null> {
+    async load(sequenceId: number): Promise<StoredRows | null> {
         const name = this.#parked.get(sequenceId);
         if (name === undefined) return null;
         return await this.#hooks.turns().then((turns) => turns.parked(name)).catch(unlessLost(null));
@@ -181,11 +176,11 @@ export class Parking {
      * @param rows what `load` gave
      * @throws DeltaStoreError POOL_LIMIT_REACHED or OUT_OF_MEMORY: it stays parked
      */
-    async #unpark(sequenceId: number, sequence: LlamaContextSequence, rows: ParkedRows | null): Promise<number> {
+    async #unpark(sequenceId: number, sequence: LlamaContextSequence, rows: StoredRows | null): Promise<number> {
         const internals = sequenceInternals(sequence), tokens = internals._contextTokens, next = internals._nextTokenIndex;
-        let held = rows === null ? 0 : await bringBackLocked(sequence, rows.parts, rows.captured, this.#hooks.tier(sequenceId), "The parked sequence can't come back").catch(unlessLost(0));
+        let held = rows === null ? 0 : await bringBackLocked(sequence, rows, this.#hooks.tier(sequenceId), "The parked sequence can't come back").catch(unlessLost(0));
         // Tokens may have been erased by what was under way when the sequence was parked.
-        const common = rows === null ? 0 : commonLength(rows.captured.tokens, tokens);
+        const common = rows === null ? 0 : commonLength(rows.tokens, tokens);
         if (held > common) {
             held = common;
             this.#context.removeTokenCellsFromSequence(sequenceId, common, -1);
@@ -208,7 +203,7 @@ export class Parking {
     }
 
     /** The same, but gives the tokens that did not come back. */
-    async comeBackInPart(sequenceId: number, loaded?: ParkedRows | null): Promise<Token[]> {
+    async comeBackInPart(sequenceId: number, loaded?: StoredRows | null): Promise<Token[]> {
         this.changing(sequenceId);
         const sequence = this.has(sequenceId) ? this.#hooks.sequence(sequenceId) : undefined;
         if (sequence === undefined) return [];

@@ -6,10 +6,12 @@ import {aliveness, packedWith} from "../packed-sequence.js";
 import {betweenBatches, endEvaluations} from "../patch-runtime.js";
 import type {Tier} from "../policy/tiers.js";
 import {contextInternals, sequenceInternals} from "../runtime-internals.js";
+import type {Identities} from "./known-blocks.js";
 import {underItsLock, wake} from "./wake.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
+    readonly sequence: LlamaContextSequence;
     readonly native: NativeBinding;
     readonly tokens: Uint32Array;
     readonly tier: Tier;
@@ -40,16 +42,20 @@ export async function captureLocked(sequence: LlamaContextSequence): Promise<Cap
     if (tokens.length === 0) throw new DeltaStoreError("OPTION_INVALID", "The sequence holds no tokens, so there is nothing to save");
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
     return {
-        ...snapshot, native, tokens, tier: tiers.of(sequenceId), adapter: packed.adapter(), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
+        ...snapshot, sequence, native, tokens, tier: tiers.of(sequenceId), adapter: packed.adapter(), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
         isBusy: () => packed.pressure.busy, end: () => native.endSnapshot(snapshot.handle)
     };
 }
 
-export interface Captured {
+/** What a store has of a sequence. */
+export interface StoredRows {
+    readonly parts: SnapshotParts;
     readonly tokens: Uint32Array;
     readonly tierDefinition: string;
     readonly adapter: string;
     readonly shareable: boolean;
+    /** A sequence has these blocks now. */
+    restored(sequence: LlamaContextSequence, identities: Identities): void;
 }
 
 /**
@@ -58,20 +64,20 @@ export interface Captured {
  * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
  *     OPTION_INVALID, DISPOSED
  */
-export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured): Promise<number> {
+export async function bringBack(sequence: LlamaContextSequence, stored: StoredRows): Promise<number> {
     const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
     return await withSequenceLock(sequence, async () => {
         const held = await betweenBatches(sequence.context, async () => {
             ensureAlive();
             const {_sequenceId: sequenceId} = sequenceInternals(sequence);
-            const tier = packed.tiers.fresh(sequenceId, captured.tokens.length), bring = () => bringBackLocked(sequence, parts, captured, tier, "The turn can't be restored");
+            const tier = packed.tiers.fresh(sequenceId, stored.tokens.length), bring = () => bringBackLocked(sequence, stored, tier, "The turn can't be restored");
             const held = await packed.pressure.during(sequenceId, 0, bring);  // what is replaced is not what is given up
-            await packed.tiers.renewed(sequenceId, captured.tokens.length, captured.tierDefinition === definitionOf(tier));
+            await packed.tiers.renewed(sequenceId, stored.tokens.length, stored.tierDefinition === definitionOf(tier));
             packed.parking?.forget(sequenceId);
             endEvaluations(sequence);
             return held;
         });
-        const rest = [...captured.tokens.subarray(held)] as Token[];
+        const rest = [...stored.tokens.subarray(held)] as Token[];
         if (rest.length > 0) await sequence.evaluateWithoutGeneratingNewTokens(rest, underItsLock);
         return rest.length;
     });
@@ -83,29 +89,31 @@ export async function bringBack(sequence: LlamaContextSequence, parts: SnapshotP
  * @param tier that it has then
  * @param what begins an error's message
  */
-export async function bringBackLocked(sequence: LlamaContextSequence, parts: SnapshotParts, captured: Captured, tier: Tier, what: string): Promise<number> {
+export async function bringBackLocked(sequence: LlamaContextSequence, stored: StoredRows, tier: Tier, what: string): Promise<number> {
     const packed = packedWith(sequence), {native, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
     const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
-    if (captured.adapter !== packed.adapter())
-        throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${captured.adapter}; the context has ${packed.adapter()}`);
+    if (stored.adapter !== packed.adapter())
+        throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${stored.adapter}; the context has ${packed.adapter()}`);
     let held: number;
     for (;;) {
         try {
-            held = await native.restoreSnapshot(handle, sequenceId, tier.name, parts);
+            const {tokens, identities} = await native.restoreSnapshot(handle, sequenceId, tier.name, stored.parts);
+            stored.restored(sequence, identities);
+            held = tokens;
             break;
         } catch (error) {
             if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(what, error);
         }
     }
-    if (held > captured.tokens.length) {  // rows of token predictions that were not used
-        held = captured.tokens.length;
+    if (held > stored.tokens.length) {  // rows of token predictions that were not used
+        held = stored.tokens.length;
         handle.removeTokenCellsFromSequence(sequenceId, held, -1);
     }
-    internals._contextTokens = [...captured.tokens.subarray(0, held)] as Token[];
+    internals._contextTokens = [...stored.tokens.subarray(0, held)] as Token[];
     internals._nextTokenIndex = held;
     internals._loadedTokenPredictions = [];
     sharing?.truncated(sequenceId, 0);
-    if (captured.shareable && captured.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, captured.tokens.subarray(0, held));
+    if (stored.shareable && stored.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, stored.tokens.subarray(0, held));
     pressure.touched(sequenceId);
     return held;
 }

@@ -36,18 +36,20 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
         added += brought.bytes;
         return brought.names;
     };
-    const bringAll = async (patient: boolean): Promise<Part> => {
-        const blocks: string[] = [];
-        for (let atOnce = 1; blocks.length < captured.blocks; ) {
-            const begin = performance.now();
-            const some = await captured.native.snapshotBlocks(captured.handle, blocks.length, Math.min(captured.blocks, blocks.length + atOnce));
-            blocks.push(...await bring(some));
+    /** @param known names of blocks that the store should have */
+    const bringAll = async (known: readonly (string | undefined)[], patient: boolean): Promise<Part> => {
+        const blocks = [...known];
+        let atOnce = 1;
+        for (let begin = blocks.indexOf(undefined); begin >= 0; begin = blocks.indexOf(undefined, begin)) {
+            const started = performance.now(), next = blocks.findIndex((name, index) => index > begin && name !== undefined);
+            const some = await captured.native.snapshotBlocks(captured.handle, begin, Math.min(next < 0 ? captured.blocks : next, begin + atOnce));
+            blocks.splice(begin, some.length, ...await bring(some));
             atOnce = Math.max(1, Math.floor(bytesAtOnce / some[0]!.length));
-            if (patient && blocks.length < captured.blocks && captured.isBusy()) await pause(Math.min((performance.now() - begin) * restToWork, longestRest));
+            if (patient && blocks.includes(undefined) && captured.isBusy()) await pause(Math.min((performance.now() - started) * restToWork, longestRest));
         }
-        return {centres: await bring(captured.centres), blocks, tail: (await bring([captured.tail]))[0]!};
+        return {centres: await bring(captured.centres), blocks: blocks as string[], tail: (await bring([captured.tail]))[0]!};
     };
-    let parts = await bringAll(!urgent);
+    let parts = await bringAll(archive.knownBlocks(captured), !urgent);
     for (;;) {
         const entry = await archive.readAnyhow(name), old = entry.conversation?.turns ?? [];
         const record: TurnRecord = {
@@ -61,8 +63,11 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
         const refusal = await archive.write(entry, {name, usedAt: record.savedAt, turns: [...stay.map((turn) => ({...turn, whole: false})), turn]}, {
             objects: [[id, object]], retain: objectsOf(id, record, true), release: [...await archive.heldBy(dropped), ...await archive.tailsOf(stay)]
         });
-        if (refusal === null) return turn;
+        if (refusal === null) {
+            archive.known.remember(captured.sequence, captured.identities, parts.blocks);
+            return turn;
+        }
         // Somebody else saved this conversation, or something was dropped that was there; what is slow would be dropped again.
-        if (refusal.refused === "missing") parts = await bringAll(false);
+        if (refusal.refused === "missing") parts = await bringAll(Array<undefined>(captured.blocks).fill(undefined), false);
     }
 }

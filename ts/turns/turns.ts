@@ -5,9 +5,8 @@ import {given, invalid, requireNumber, requireOptions} from "../options.js";
 import {requireSequence} from "../packed-sequence.js";
 import {Archive, isLost, notFound, unlessLost} from "./archive.js";
 import {isParked} from "./parked-name.js";
-import type {ParkedRows} from "./parking.js";
 import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
-import {bringBack, capture, type Capture} from "./rows.js";
+import {bringBack, capture, type Capture, type StoredRows} from "./rows.js";
 import {saveTurn} from "./save.js";
 import {keep, type KeptSession} from "./session.js";
 import {collect, dropAbandoned, sizeOf, summarize, verify, type ConversationSummary} from "./upkeep.js";
@@ -106,9 +105,9 @@ export class Turns {
     }
 
     /** @internal */
-    async parked(name: string): Promise<ParkedRows> {
-        const {turns} = await this.#archive.find(name), {parts, record: {tokens, adapter, shareable, tier}} = await this.#archive.load(turns.at(-1)!);
-        return {parts, captured: {tokens, adapter, shareable, tierDefinition: tier.definition}};
+    async parked(name: string): Promise<StoredRows> {
+        const {turns} = await this.#archive.find(name);
+        return (await this.#archive.load(turns.at(-1)!)).rows;
     }
 
     /**
@@ -127,8 +126,7 @@ export class Turns {
             const choices = options.turn === undefined ? [...found.turns].reverse() : [turnOf(found, options.turn)];
             for (const turn of choices) {
                 try {
-                    const {record: {tokens, adapter, shareable, tier, data}, parts, lost} = await this.#archive.load(turn);
-                    const evaluated = await bringBack(sequence, parts, {tokens, adapter, shareable, tierDefinition: tier.definition});
+                    const {record: {data}, rows, lost} = await this.#archive.load(turn), evaluated = await bringBack(sequence, rows);
                     await this.#touch(conversation).catch(() => undefined);  // a store that only can't be written has given what was asked for
                     if (lost !== null) damaged.push({turn: turn.id, error: lost});
                     return {turn, data, evaluated, damaged};

@@ -1,0 +1,58 @@
+// Snapshots as a store has them.
+#pragma once
+
+#include "../../cpp/failure.h"
+#include "../../cpp/snapshot.h"
+#include "cache_model.h"
+
+namespace deltastore {
+
+inline constexpr uint64_t kFingerprint = 0x123456789abcdef0ull;
+
+// A snapshot's parts as a store would keep them.
+struct Stored {
+    explicit Stored(CacheModel& model, int sequence) {
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, sequence);
+        take(snapshot);
+    }
+    explicit Stored(const Snapshot& snapshot) { take(snapshot); }
+    void take(const Snapshot& snapshot) {
+        head = snapshot.head();
+        tail = snapshot.tail();
+        centres = snapshot.centres();
+        identities = snapshot.identities();
+        for (int i = 0; i < snapshot.blocks(); i++) blocks.push_back(snapshot.block(i));
+    }
+    bool operator==(const Stored& other) const {
+        return head == other.head && tail == other.tail && centres == other.centres && blocks == other.blocks;
+    }
+    Bytes head, tail;
+    std::vector<Bytes> centres, blocks;
+    std::vector<PartIdentity> identities;
+};
+
+inline ByteSpan span(const Bytes& bytes) {
+    return {bytes.data(), bytes.size()};
+}
+
+// The error's code; empty if the sequence holds `tokens` now. `tier`: that it gets, or -1.
+inline std::string restore(CacheModel& model, int sequence, const Stored& stored, bool with_tail, int tokens = -1, size_t most = 1 << 20, int tier = -1,
+                           std::vector<PartIdentity>* identities = nullptr) {
+    if (tier < 0) tier = model.cache.tier_index(model.cache.tier(sequence).name);
+    SnapshotParts parts;
+    parts.head = span(stored.head);
+    for (const Bytes& bytes : stored.centres) parts.centres.push_back(span(bytes));
+    for (const Bytes& bytes : stored.blocks) parts.blocks.push_back(span(bytes));
+    if (with_tail) parts.tail = span(stored.tail);
+    try {
+        const Restored restored = restore_snapshot(model.cache, kFingerprint, sequence, tier, most, parts);
+        CHECK_EQUAL(restored.tokens, model.cache.table().tokens(sequence));
+        if (tokens >= 0) CHECK_EQUAL(restored.tokens, tokens);
+        if (identities != nullptr) *identities = restored.identities;
+    } catch (const CodedError& error) {
+        return error.code();
+    }
+    return "";
+}
+
+}  // namespace deltastore
