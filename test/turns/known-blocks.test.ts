@@ -1,0 +1,86 @@
+import {attach, MemoryStore, type Turns} from "llama-deltastore";
+import t, {type Test} from "tap";
+import {openLlama, randomTokens} from "../support/engine.js";
+import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {goOn, isWell, moreTokens, sameLogits, wrapped} from "../support/turns.js";
+
+// What a sequence's last save or its restore has named is neither read nor hashed again, and is what it was all the same.
+const llama = await openLlama();
+const tiers = {evicting: {format: "k4v2", evict: {keep: 0.6, slack: 128}}} as const;
+const store = await attach(llama, {policy: {tiers, sharing: {automatic: false}}});
+const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
+t.teardown(() => llama.dispose());
+
+/** Turns, and how many parts their saves have hashed since they were last asked. */
+async function countingTurns(t: Test): Promise<{turns: Turns; memory: MemoryStore; hashed: () => number}> {
+    const memory = new MemoryStore();
+    let count = 0;
+    const turns = await store.openTurns({store: wrapped(memory, {
+        stored(names) {
+            count += names.length;
+            return memory.stored(names);
+        }
+    })});
+    t.teardown(() => turns.close());
+    const hashed = () => {
+        const before = count;
+        count = 0;
+        return before;
+    };
+    return {turns, memory, hashed};
+}
+
+async function openContext(t: Test, kvCache: string) {
+    const context = await model.createContext({contextSize: 3072, sequences: 3, threads: 1, flashAttention: true, batchSize: 256, kvCache});
+    t.teardown(() => context.dispose());
+    return context;
+}
+
+for (const kvCache of ["exact", "high", "conservative", "evicting"]) {
+    t.test(`${kvCache}: a save reads what is new since the last one, or since the sequence was restored`, async (t) => {
+        const {turns, hashed} = await countingTurns(t), context = await openContext(t, kvCache), source = context.getSequence(), target = context.getSequence();
+        await source.evaluateWithoutGeneratingNewTokens(randomTokens(2000, 1));
+        await turns.save("c", source);
+        const all = hashed();
+        t.ok(all > 10, `${all} parts`);
+        for (let turn = 0; turn < 3; turn++) {
+            await source.evaluateWithoutGeneratingNewTokens(moreTokens(20, 2 + turn));
+            await turns.save("c", source);
+            const some = hashed();
+            t.ok(some < all / 3, `${some} of ${all} parts`);
+            await turns.restore("c", target);
+            await turns.save("d", target);
+            const fewer = hashed();
+            t.ok(fewer < all / 3, `${fewer} of ${all} parts of a restored sequence`);
+        }
+        await turns.restore("d", target);
+        sameLogits(t, await goOn(target, 5), await goOn(source, 5));
+        await isWell(t, turns);
+    });
+}
+
+t.test("what the store has lost meanwhile is stored again", async (t) => {
+    const {turns, memory} = await countingTurns(t), context = await openContext(t, "high"), source = context.getSequence(), target = context.getSequence();
+    await source.evaluateWithoutGeneratingNewTokens(randomTokens(1000, 1));
+    await turns.save("c", source);
+    const lost: string[] = [];
+    for await (const {name, holders} of memory.inventory()) lost.push(...Array<string>(holders).fill(name));
+    t.ok(lost.length > 10);
+    await memory.step({release: lost});
+    const {id} = await turns.save("c", source);
+    t.match(await turns.restore("c", target), {turn: {id}, evaluated: 0, damaged: []});
+    sameLogits(t, await goOn(target, 5), await goOn(source, 5));
+});
+
+t.test("turns in another store know nothing of it", async (t) => {
+    const one = await countingTurns(t), other = await countingTurns(t), context = await openContext(t, "high"), source = context.getSequence(), target = context.getSequence();
+    await source.evaluateWithoutGeneratingNewTokens(randomTokens(1000, 1));
+    await one.turns.save("c", source);
+    await other.turns.save("c", source);
+    t.equal(other.hashed(), one.hashed());
+    await one.turns.restore("c", target);
+    await other.turns.save("d", target);
+    await isWell(t, other.turns);
+    t.match(await other.turns.restore("d", source), {evaluated: 0, damaged: []});
+    sameLogits(t, await goOn(source, 5), await goOn(target, 5));
+});
