@@ -25,14 +25,25 @@ export interface WakeReport {
     decoding: number[];
 }
 
+/** Turns of 50 tokens more. */
+export interface TurnReport {
+    tier: string;
+    /** Bytes of the conversation before them. */
+    atRest: number;
+    /** Of each turn. */
+    bytes: number[];
+    /** Milliseconds of saves while nothing is evaluated, and beside another sequence's generation. */
+    idle: number[];
+    beside: number[];
+}
+
 /** bench/results/turns.json */
 export interface TurnsReport {
     tokens: number;
     threads: number;
     /** Bytes of stock's state file. */
     stock: number;
-    /** Bytes of the conversation, and of each of some turns of 50 tokens more. */
-    turn: {tier: string; atRest: number; bytes: number[]}[];
+    turn: TurnReport[];
     histories: HistoryReport[];
     waking: WakeReport[];
 }
@@ -41,17 +52,16 @@ const times = (a: number, b: number) => `${(a / b).toFixed(1)}x`;
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
 export function turnsTables({tokens, stock, turn, histories, waking}: TurnsReport): {turns: string; histories: string; waking: string} {
-    const most = (bytes: number[]) => Math.max(...bytes);
+    const most = (bytes: number[]) => Math.max(...bytes), middle = (times: number[]) => `${median(times).toFixed(0)} ms`;
     return {
-        turns: table(["tier", "conversation at rest", "stock's state file", "less by", "turn of 50 tokens, median", "largest", "stock's file over the largest"],
-            turn.map(({tier, atRest, bytes}) => [
-                tier, mib(atRest), mib(stock), times(stock, atRest), mib(median(bytes)), mib(most(bytes)), times(stock, most(bytes))])),
+        turns: table(["tier", "conversation at rest", "stock's state file", "less by", "turn of 50 tokens, median", "largest", "stock's file over the largest", "saved in", "beside decoding"],
+            turn.map(({tier, atRest, bytes, idle, beside}) => [
+                tier, mib(atRest), mib(stock), times(stock, atRest), mib(median(bytes)), mib(most(bytes)), times(stock, most(bytes)), middle(idle), middle(beside)])),
         histories: table(["history", "tier", "full F16 snapshots", "full packed snapshots", "our turns", "F16 over ours"],
             histories.flatMap(({turns, step, stock, tiers}) => tiers.map(({tier, full, kept}) => [
                 `${turns} turns of ${step} tokens`, tier, mib(sum(stock)), mib(sum(full)), mib(kept.at(-1)!), times(sum(stock), kept.at(-1)!)]))),
-        waking: table([`${count(tokens)} tokens`, "evaluating", "restoring", "sooner by", "a parked sequence's next token", "decoding beside a save", "a save takes"],
+        waking: table([`${count(tokens)} tokens`, "evaluating", "restoring", "sooner by", "a parked sequence's next token", "decoding beside a first save", "which takes"],
             waking.map(({tier, evaluating, restoring, parked, decoding, saving}) => [
-                tier, `${(evaluating / 1000).toFixed(1)} s`, `${median(restoring).toFixed(0)} ms`, times(evaluating, median(restoring)), `${median(parked).toFixed(0)} ms`,
-                spread(decoding), `${median(saving).toFixed(0)} ms`]))
+                tier, `${(evaluating / 1000).toFixed(1)} s`, middle(restoring), times(evaluating, median(restoring)), middle(parked), spread(decoding), middle(saving)]))
     };
 }

@@ -10,7 +10,7 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import type {DeltaStore, Turns} from "../ts/index.js";
 import {dist, root} from "./support/package.js";
 import {batchSize, Runtime} from "./support/runtime.js";
-import {turnsTables, type HistoryReport, type TurnsReport, type WakeReport} from "./turns-report.js";
+import {turnsTables, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
 
 const {values} = parseArgs({options: {
     tokens: {type: "string", default: "4000"}, turns: {type: "string", default: "40"}, rounds: {type: "string", default: "5"},
@@ -82,18 +82,35 @@ async function goOn(sequence: LlamaContextSequence, first: Token): Promise<strin
     return answer.join();
 }
 
+/** Without parking, whose saves and removals run in the same thread as LMDB's reading. */
+async function measureRestoring(tier: string): Promise<number[]> {
+    await attach(runtime.llama, {policy: {sharing: {automatic: false}}});
+    const context = await createContext(tier, 2), [source, target] = [context.getSequence(), context.getSequence()];
+    const turns = await store.openTurns({store: newFolder()}), restoring: number[] = [];
+    await source.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens));
+    await turns.save("conversation", source);
+    await source.clearHistory();  // so that nothing is there to share
+    for (let round = 0; round < rounds; round++) {
+        restoring.push(await timed(() => turns.restore("conversation", target)));
+        await target.clearHistory();
+    }
+    await turns.close();
+    await context.dispose();
+    return restoring;
+}
+
 async function measureWaking(tier: string): Promise<WakeReport> {
-    const saving = await measureSaving(tier);
+    const saving = await measureSaving(tier), restoring = await measureRestoring(tier);
     const parking = await attach(runtime.llama, {policy: {sharing: {automatic: false}, turns: {store: newFolder(), park: 0.2}}});
     const context = await createContext(tier, 2), [source, target] = [context.getSequence(), context.getSequence()];
     const turns = await store.openTurns({store: newFolder()}), prompt = text.slice(0, tokens);
     const report: WakeReport = {
-        tier, evaluating: await timed(() => source.evaluateWithoutGeneratingNewTokens(prompt)), restoring: [], parked: [], same: true, ...saving
+        tier, evaluating: await timed(() => source.evaluateWithoutGeneratingNewTokens(prompt)), restoring, parked: [], same: true, ...saving
     };
     await turns.save("conversation", source);
     for (let round = 0; round < rounds; round++) {
-        await source.clearHistory();  // so that nothing is there to share
-        report.restoring.push(await timed(() => turns.restore("conversation", target)));
+        await source.clearHistory();
+        await turns.restore("conversation", target);
         await parkedOnce(parking, target);
         report.parked.push(await timed(() => target.evaluateWithoutGeneratingNewTokens([text[tokens]!])));
         const answer = await goOn(target, text[tokens + 1]!);
@@ -155,20 +172,33 @@ async function parkedOnce(store: DeltaStore, sequence: LlamaContextSequence): Pr
     clearInterval(alive);
 }
 
-/** A turn of 50 tokens on a context of `tokens`. */
-async function measureTurn(tier: string): Promise<TurnsReport["turn"][number]> {
-    const context = await createContext(tier, 1), sequence = context.getSequence();
+/** Turns of 50 tokens on a context of `tokens`; the later half of them saved beside another sequence's generation. */
+async function measureTurn(tier: string): Promise<TurnReport> {
+    const context = await createContext(tier, 2), [sequence, busy] = [context.getSequence(), context.getSequence()];
     await sequence.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens - 64));
-    const turns: Turns = await store.openTurns({store: newFolder()}), bytes: number[] = [];
+    const turns: Turns = await store.openTurns({store: newFolder()});
     await turns.save("conversation", sequence);
-    const atRest = await turns.bytes();
-    for (let turn = 0; turn < 8; turn++) {
-        await sequence.evaluateWithoutGeneratingNewTokens(text.slice(sequence.nextTokenIndex, sequence.nextTokenIndex + 50));
-        bytes.push((await turns.save("conversation", sequence)).bytes);
+    const report: TurnReport = {tier, atRest: await turns.bytes(), bytes: [], idle: [], beside: []};
+    const save = async () => report.bytes.push((await turns.save("conversation", sequence)).bytes);
+    const evaluate = () => sequence.evaluateWithoutGeneratingNewTokens(text.slice(sequence.nextTokenIndex, sequence.nextTokenIndex + 50));
+    for (let turn = 0; turn < 4; turn++) {
+        await evaluate();
+        report.idle.push(await timed(save));
     }
+    const generation = busy.evaluate(text.slice(0, 100), {temperature: 0.8, yieldEogToken: true});
+    for (let turn = 0; turn < 4; turn++) {
+        await evaluate();
+        await tokenTimes(generation, (done) => done === 3);
+        let saved = false;
+        const saving = timed(save).finally(() => { saved = true; });
+        saving.catch(() => undefined);  // awaited below, unless something else ends this first
+        await tokenTimes(generation, () => saved);
+        report.beside.push(await saving);
+    }
+    await generation.return();
     await turns.close();
     await context.dispose();
-    return {tier, atRest, bytes};
+    return report;
 }
 
 try {

@@ -50,7 +50,7 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
         return {centres: await bring(captured.centres), blocks: blocks as string[], tail: (await bring([captured.tail]))[0]!};
     };
     let parts = await bringAll(archive.knownBlocks(captured), !urgent);
-    for (;;) {
+    for (let refusals = 0; ; ) {
         const entry = await archive.readAnyhow(name), old = entry.conversation?.turns ?? [];
         const record: TurnRecord = {
             parent: old.at(-1)?.id ?? null, savedAt: Date.now(), tokens: captured.tokens,
@@ -67,7 +67,9 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
             archive.known.remember(captured.sequence, captured.identities, parts.blocks);
             return turn;
         }
-        // Somebody else saved this conversation, or something was dropped that was there; what is slow would be dropped again.
-        if (refusal.refused === "missing") parts = await bringAll(Array<undefined>(captured.blocks).fill(undefined), false);
+        if (refusal.refused !== "missing") continue;  // somebody else saved this conversation
+        // What was there has been dropped: before this save or, if it is the second time, during it, as it would be again.
+        const missing = new Set(refusal.objects);
+        parts = await bringAll(parts.blocks.map((name) => missing.has(name) ? undefined : name), !urgent && ++refusals < 2);
     }
 }
