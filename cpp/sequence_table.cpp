@@ -190,7 +190,7 @@ void SequenceTable::cut(int index, PageTable& table, int32_t from, int32_t to) {
 void SequenceTable::cut(Extent& extent, int32_t from, int32_t to) {
     if (to >= extent.end) extent.end = std::min(extent.end, from);
     else if (from <= extent.begin) extent.begin = std::max(extent.begin, to);
-    if (from < extent.until && extent.until < to) extent.until = from;  // what is behind the hole may move into it
+    if (from < extent.until && extent.until <= to) extent.until = from;  // what is behind the hole may move into it
     extent.until = std::min(extent.until, extent.end);
     if (extent.end <= extent.begin) extent = {};
 }

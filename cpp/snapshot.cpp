@@ -168,6 +168,7 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
     tail.number(uint8_t(tier.watched()));
     if (const Watch* watch = cache_->watch(sequence)) watch->write(tail);
 
+    identities_.reserve(blocks * parts.size());
     for (size_t i = 0; i < blocks; i++)
         for (const PageTable& table : parts) {
             const PageRef* part = i < table.size() ? &table[i] : nullptr;
@@ -374,6 +375,7 @@ Restored restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int 
     }
     if (!sequences.pool().fits({})) throw CodedError("POOL_LIMIT_REACHED", "What it needs besides pages finds no room in the pool's limit (policy: pool.limit)");
     Restored restored;
+    restored.identities.reserve(blocks.size() * sequences.tables());
     for (const std::vector<PageRef>& block : blocks) add_identities(staged, centres, block, restored.identities);
     centres.keep();
     cache.assign_tier(sequence, tier);

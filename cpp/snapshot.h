@@ -27,7 +27,8 @@ inline constexpr uint32_t kSnapshotVersion = 1;
 using Bytes = std::vector<uint8_t>;
 
 // What the bytes of a block's part come of, so that a block need not be read to know that it is one from before: in a process and with the same
-// fingerprint and rotation, blocks whose parts are identical have the same bytes. Others may, too.
+// fingerprint and rotation, blocks whose parts are identical have the same bytes. Others may, too. The page's version says most of it; the rest is what else
+// a block is written from.
 struct PartIdentity {
     uint64_t slab = 0;
     uint64_t tag = 0;  // of the centre

@@ -118,7 +118,7 @@ export interface NativeSnapshot {
     readonly centres: Uint8Array[];
     /** How many there are. */
     readonly blocks: number;
-    /** As many bytes of each block: blocks of a context that have the same ones have the same bytes. */
+    /** As many bytes of each block: blocks of one context that have the same ones have the same bytes. */
     readonly identities: Uint8Array;
 }
 

@@ -284,6 +284,7 @@ public:
             CHECK_EQUAL(cache.first_position(sequence), count == 0 ? -1 : extent.evicted ? extent.begin : expected.front().position);
             CHECK_EQUAL(cache.last_position(sequence), count == 0 ? -1 : extent.evicted ? extent.end - 1 : expected.back().position);
             CHECK_EQUAL(table.tokens(sequence), count);
+            CHECK_AT_MOST(table.extent(sequence).until, table.extent(sequence).end);
             CHECK_EQUAL(stats.sequences[sequence].tokens, count);
             sequence_bytes += stats.sequences[sequence].resident_bytes;
             for (const ModelToken& token : expected)

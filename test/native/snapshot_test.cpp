@@ -207,6 +207,21 @@ static void check_partial_page() {
     CHECK_AT_LEAST(Stored(model, 0).blocks.size(), size_t(1290 / 64));
 }
 
+// Where rows were last evicted lies in a hole that is closed, or at either end of it.
+static void check_closed_hole() {
+    const CacheOptions options = make_options(Format::k4v4, true);
+    for (const int32_t to : {390, 400, 410}) {
+        CacheModel model(options, *select_kernels(), 19), fresh(options, *select_kernels(), 19);
+        model.add(0, 400);
+        model.evict(0, *options.eviction, true);
+        model.add(0, 20);
+        model.erase(0, 300, to);
+        model.shift(0, to, INT32_MAX, 300 - to);
+        CHECK(model.apply_shifts() == Failure::none);
+        CHECK_CODE(restore(fresh, 0, Stored(model, 0), true, 720 - to), "");
+    }
+}
+
 // Sums of one kind of queries are nothing to a tier that watches another.
 static void check_other_watch() {
     CacheOptions options = make_options(Format::k4v2, true);
@@ -406,6 +421,7 @@ int main(int argc, char** argv) {
     }
     check::run("snapshot: holds what it holds, at random", [&] { check_held_at_random(seed); });
     check::run("snapshot: a page that is not full in the middle", check_partial_page);
+    check::run("snapshot: a hole where rows were last evicted", check_closed_hole);
     check::run("snapshot: sums of other queries", check_other_watch);
     check::run("snapshot: the tier that it is restored to", check_tier);
     check::run("snapshot: within the limit", check_limit);

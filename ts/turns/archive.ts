@@ -1,8 +1,9 @@
+import type {LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
-import {KnownBlocks} from "./known-blocks.js";
+import {KnownBlocks, keysOf} from "./known-blocks.js";
 import {isParked} from "./parked-name.js";
 import {decodeConversation, decodeRecord, encodeConversation, objectsOf, type Conversation, type TurnEntry, type TurnRecord} from "./record.js";
-import type {Capture, StoredRows} from "./rows.js";
+import type {StoredRows} from "./rows.js";
 import type {Coding, Seal} from "./seal.js";
 import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
 
@@ -133,14 +134,14 @@ export class Archive {
         ]);
         const rows: StoredRows = {
             parts: {head, centres, blocks, tail}, tokens, adapter, shareable, tierDefinition: definition,
-            restored: (sequence, identities) => this.known.remember(sequence, identities, record.blocks)
+            restored: (sequence, identities) => this.known.remember(sequence, keysOf(identities, record.blocks.length), record.blocks)
         };
         return {record, rows, lost};
     }
 
-    /** The names of a capture's blocks that the store should have. */
-    knownBlocks({sequence, identities, blocks}: Capture): (string | undefined)[] {
-        return this.known.namesOf(sequence, identities, blocks).map((name) => name === undefined || this.#broken.has(name) ? undefined : name);
+    /** The names of a sequence's blocks that the store should have. */
+    knownBlocks(sequence: LlamaContextSequence, keys: readonly string[]): (string | undefined)[] {
+        return this.known.namesOf(sequence, keys).map((name) => name === undefined || this.#broken.has(name) ? undefined : name);
     }
 
     /** What turns hold in the name of a conversation. Of one whose record is lost it can't be known; its objects stay until `verify` tells. */

@@ -6,7 +6,6 @@ import {aliveness, packedWith} from "../packed-sequence.js";
 import {betweenBatches, endEvaluations} from "../patch-runtime.js";
 import type {Tier} from "../policy/tiers.js";
 import {contextInternals, sequenceInternals} from "../runtime-internals.js";
-import type {Identities} from "./known-blocks.js";
 import {underItsLock, wake} from "./wake.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
@@ -55,7 +54,7 @@ export interface StoredRows {
     readonly adapter: string;
     readonly shareable: boolean;
     /** A sequence has these blocks now. */
-    restored(sequence: LlamaContextSequence, identities: Identities): void;
+    restored(sequence: LlamaContextSequence, identities: Uint8Array): void;
 }
 
 /**

@@ -1,5 +1,6 @@
 import {setTimeout as pause} from "node:timers/promises";
 import type {Archive} from "./archive.js";
+import {keysOf} from "./known-blocks.js";
 import {encodeRecord, objectsOf, type TurnEntry, type TurnRecord} from "./record.js";
 import {definitionOf, type Capture} from "./rows.js";
 
@@ -49,7 +50,8 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
         }
         return {centres: await bring(captured.centres), blocks: blocks as string[], tail: (await bring([captured.tail]))[0]!};
     };
-    let parts = await bringAll(archive.knownBlocks(captured), !urgent);
+    const keys = keysOf(captured.identities, captured.blocks);
+    let parts = await bringAll(archive.knownBlocks(captured.sequence, keys), !urgent);
     for (let refusals = 0; ; ) {
         const entry = await archive.readAnyhow(name), old = entry.conversation?.turns ?? [];
         const record: TurnRecord = {
@@ -64,7 +66,7 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
             objects: [[id, object]], retain: objectsOf(id, record, true), release: [...await archive.heldBy(dropped), ...await archive.tailsOf(stay)]
         });
         if (refusal === null) {
-            archive.known.remember(captured.sequence, captured.identities, parts.blocks);
+            archive.known.remember(captured.sequence, keys, parts.blocks);
             return turn;
         }
         if (refusal.refused !== "missing") continue;  // somebody else saved this conversation
