@@ -62,6 +62,6 @@ export function turnsTables({tokens, stock, turn, histories, waking}: TurnsRepor
                 `${turns} turns of ${step} tokens`, tier, mib(sum(stock)), mib(sum(full)), mib(kept.at(-1)!), times(sum(stock), kept.at(-1)!)]))),
         waking: table([`${count(tokens)} tokens`, "evaluating", "restoring", "sooner by", "a parked sequence's next token", "decoding beside a first save", "which takes"],
             waking.map(({tier, evaluating, restoring, parked, decoding, saving}) => [
-                tier, `${(evaluating / 1000).toFixed(1)} s`, middle(restoring), times(evaluating, median(restoring)), middle(parked), spread(decoding), middle(saving)]))
+                tier, `${(evaluating / 1000).toFixed(1)} s`, `${middle(restoring)} (${Math.min(...restoring).toFixed(0)} to ${Math.max(...restoring).toFixed(0)})`, times(evaluating, median(restoring)), middle(parked), spread(decoding), middle(saving)]))
     };
 }
