@@ -229,7 +229,7 @@ public:
         }
         return bytes;
     }
-    // Another tier; what is left of the rows may only get smaller, but for packed pages that others will fill, on either side of a hole.
+    // Another tier; what is left of the rows may only get smaller, but for a packed page that others will fill, of each run of rows.
     void change_tier(int sequence, int index, bool repack) {
         cache.set_tier(sequence, index);
         if (repack) this->repack(sequence, cache.tier(sequence).window);
@@ -239,7 +239,13 @@ public:
         const Failure failure = cache.repack(sequence, window);
         if (failure != Failure::none) CHECK(failure == Failure::pool_limit && cache.options().pool_limit != 0);
         size_t room = 0;
-        for (int table = 0; table < cache.table().tables(); table++) room += 2 * cache.table().layout(table, Format::k4v4, kPageRows).bytes;
+        for (int table = 0; table < cache.table().tables(); table++) {
+            int32_t end = -1;
+            for (const PageRef& reference : cache.table().table(sequence, table)) {
+                if (reference.position != end) room += cache.table().layout(table, Format::k4v4, kPageRows).bytes;
+                end = reference.end_position();
+            }
+        }
         CHECK_AT_MOST(page_bytes(sequence), before + room);
     }
     Failure apply_shifts() {

@@ -1,29 +1,10 @@
 // Snapshots: what they hold stays as it is and comes back, only what is new is new, equal rows are held once, and no part can be mistaken.
 #include <map>
 
-#include "../../cpp/failure.h"
 #include "next_outputs.h"
 #include "stored_snapshot.h"
 
 using namespace deltastore;
-
-static CacheOptions make_options(Format format, bool evicts = false) {
-    CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {2, 1, {128, 64}}};
-    options.format = format;
-    options.window_format = window_format_of(format);
-    options.window = 24;
-    options.sinks = 4;
-    options.max_sequences = 4;
-    if (evicts) options.eviction = Eviction{0.5, schedule_by_name("uniform"), scorer_by_name("attention"), 64};
-    Tier other;
-    other.name = "other";
-    other.format = format == Format::f16 ? Format::f16 : Format::k3v2;
-    other.window_format = format == Format::f16 ? Format::f16 : Format::k8v8;
-    other.window = 16;
-    options.others = {other};
-    return options;
-}
 
 static void take_over(CacheModel& model, int sequence, const CacheModel& source, int its) {
     model.sequences[sequence] = source.sequences[its];

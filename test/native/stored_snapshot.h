@@ -9,6 +9,25 @@ namespace deltastore {
 
 inline constexpr uint64_t kFingerprint = 0x123456789abcdef0ull;
 
+// Two heads, and one of other sizes; of two tiers.
+inline CacheOptions make_options(Format format, bool evicts = false) {
+    CacheOptions options;
+    options.layers = {{4, 2, {64, 64}}, {2, 1, {128, 64}}};
+    options.format = format;
+    options.window_format = window_format_of(format);
+    options.window = 24;
+    options.sinks = 4;
+    options.max_sequences = 4;
+    if (evicts) options.eviction = Eviction{0.5, schedule_by_name("uniform"), scorer_by_name("attention"), 64};
+    Tier other;
+    other.name = "other";
+    other.format = format == Format::f16 ? Format::f16 : Format::k3v2;
+    other.window_format = format == Format::f16 ? Format::f16 : Format::k8v8;
+    other.window = 16;
+    options.others = {other};
+    return options;
+}
+
 // A snapshot's parts as a store would keep them.
 struct Stored {
     explicit Stored(CacheModel& model, int sequence) {
