@@ -5,6 +5,7 @@ import {inspect} from "node:util";
 import {
     Llama, type ContextShiftOptions, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type TokenPredictor
 } from "node-llama-cpp";
+import "./create-context.js";
 import {packageRoot} from "./engine-files.js";
 import {DeltaStoreError, toDeltaStoreError} from "./errors.js";
 import {binaryFolder, loadNative} from "./load-native.js";

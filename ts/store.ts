@@ -1,8 +1,7 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
-import {LlamaContext, LlamaContextSequence, LlamaModel, type Llama} from "node-llama-cpp";
+import {LlamaContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
 import {withSequenceLock} from "./context-lock.js";
-import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {checkModelFiles} from "./model-files.js";
@@ -12,12 +11,9 @@ import {aliveness, packedWith, requireSequence} from "./packed-sequence.js";
 import {betweenBatches, endEvaluations, patchRuntime} from "./patch-runtime.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
-import {didYouMean} from "./policy/nearest.js";
 import {invalid, requireOptions} from "./options.js";
-import {pageFormatOf, requireTierName, resolveTier, stockCacheName, type Policy} from "./policy/tiers.js";
-import {
-    contextInternals, llamaInternals, modelInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals
-} from "./runtime-internals.js";
+import {requireTierName, stockCacheName, type Policy} from "./policy/tiers.js";
+import {contextInternals, llamaInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals} from "./runtime-internals.js";
 import {openTurns, type TurnsOptions} from "./turns/open.js";
 import type {Turns} from "./turns/turns.js";
 import {wake} from "./turns/wake.js";
@@ -288,126 +284,16 @@ export function storeOf(llama: Llama): DeltaStore | undefined {
     return store?.disposed ? undefined : store;
 }
 
-function addonContextOf(context: LlamaContext): AddonContext {
+/** Whether this Llama instance has, or had, a store. */
+export const hadStore = (llama: Llama): boolean => stores.has(llama);
+
+/** For the events and the work between batches of its native context. */
+export function rememberContext(context: LlamaContext): void {
+    contexts.set(addonContextOf(context), new WeakRef(context));
+}
+
+export function addonContextOf(context: LlamaContext): AddonContext {
     if (!(context instanceof LlamaContext))
         throw new DeltaStoreError("OPTION_INVALID", `A LlamaContext is needed; given was ${inspect(context, {depth: -1})}`);
     return contextInternals(context)._ctx;
-}
-
-export interface KvCacheOption {
-    kvCache?: string;
-    experimentalKvCacheKeyType?: unknown;
-    experimentalKvCacheValueType?: unknown;
-}
-
-// node-llama-cpp hands createContext's unknown options on to nobody, so this is where `kvCache` is seen. From the package's import on,
-// so that a tier for a Llama instance without a store is an error.
-const createContext = LlamaModel.prototype.createContext;
-LlamaModel.prototype.createContext = async function (this: LlamaModel, options = {}) {
-    const store = storeOf(this.llama);
-    if (store === undefined) {
-        const {kvCache} = options as KvCacheOption;
-        if (kvCache !== undefined && kvCache !== stockCacheName) throw withoutStore(this.llama, kvCache);
-        return await createContext.call(this, options);
-    }
-    const tier = chosenTier(store, options);
-    if (tier !== null) store.ensureServing();
-    if (tier === null || !store.active) return await createContext.call(this, options);
-    const creation: Creation = {store, tier, failure: undefined, handles: []};
-    instrument(this);
-    try {
-        const context = await currentCreation.run(creation, () => createContext.call(this, options));
-        contexts.set(addonContextOf(context), new WeakRef(context));
-        return context;
-    } catch (error) {
-        for (const handle of creation.handles) handle.dispose();
-        throw creation.failure ?? error;
-    }
-};
-
-function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
-    const what = `kvCache is ${JSON.stringify(kvCache)}, but`;
-    const advice = `, or leave kvCache out or "${stockCacheName}" for the stock cache`;
-    return stores.has(llama)
-        ? new DeltaStoreError("DISPOSED", `${what} this Llama instance's store is disposed. Call attach(llama) again${advice}`)
-        : new DeltaStoreError("NOT_ATTACHED", `${what} this Llama instance has no store. Call attach(llama) first${advice}`);
-}
-
-// The same for getSequence's options.
-const getSequence = LlamaContext.prototype.getSequence;
-LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & SequenceOptions = {}) {
-    const {kvCache, name, sharingGroup, ...others} = options ?? {}, packed = packedOf(addonContextOf(this));
-    for (const option of Object.keys(others)) {
-        const hint = didYouMean(option, ["kvCache", "name", "sharingGroup"]);
-        if (hint !== "") throw new DeltaStoreError("OPTION_INVALID", `getSequence has no option ${JSON.stringify(option)}${hint}`);
-    }
-    for (const [option, value] of Object.entries({name, sharingGroup}))
-        if (value !== undefined && (typeof value !== "string" || value === ""))
-            throw new DeltaStoreError("OPTION_INVALID", `${option} is ${inspect(value, {depth: 0})}; allowed is a name, or leave it out`);
-    if (kvCache !== undefined && packed === undefined)
-        throw new DeltaStoreError("OPTION_INVALID", `kvCache is ${inspect(kvCache, {depth: 0})}, but the context has the stock cache`);
-    if (kvCache !== undefined) requireTierName("kvCache", kvCache, packed!.tiers.names);
-    const sequence = getSequence.call(this, others), {_sequenceId: sequenceId} = sequenceInternals(sequence);
-    if (packed === undefined) return sequence;
-    try {
-        packed.tiers.begin(sequenceId, name as string | undefined, kvCache);
-    } catch (error) {
-        sequence.dispose();
-        throw error;
-    }
-    packed.pressure.emptied(sequenceId);
-    packed.sequences.set(sequenceId, new WeakRef(sequence));
-    packed.generations.set(sequenceId, (packed.generations.get(sequenceId) ?? 0) + 1);
-    packed.sharing?.setGroup(sequenceId, sharingGroup as string | undefined);
-    return sequence;
-};
-
-interface SequenceOptions {
-    kvCache?: unknown;
-    name?: unknown;
-    sharingGroup?: unknown;
-}
-
-function chosenTier(store: DeltaStore, options: object): Creation["tier"] {
-    const {kvCache, experimentalKvCacheKeyType, experimentalKvCacheValueType} = options as KvCacheOption;
-    if (kvCache === stockCacheName) return null;
-    const type = experimentalKvCacheKeyType ?? experimentalKvCacheValueType;
-    if (type !== undefined)
-        throw new DeltaStoreError("KV_CACHE_TYPE_CONFLICT",
-            `experimentalKvCache${experimentalKvCacheKeyType === undefined ? "Value" : "Key"}Type is ${JSON.stringify(type)} and kvCache is ` +
-            `${JSON.stringify(kvCache ?? store.policy.defaultTier)}; set kvCache: "stock" to use stock's types`);
-    if (kvCache === undefined) return resolveTier(store.policy, store.policy.defaultTier);
-    requireTierName("kvCache", kvCache, store.tiers);
-    return resolveTier(store.policy, kvCache);
-}
-
-const instrumented = new WeakSet<LlamaModel>();
-
-/** Once a model: remember disposal handles of a creation, and keep estimates of different caches apart. */
-function instrument(model: LlamaModel): void {
-    if (instrumented.has(model)) return;
-    instrumented.add(model);
-    const {_backendModelDisposeGuard: guard, fileInsights} = modelInternals(model);
-    const createHandle = guard.createPreventDisposalHandle.bind(guard);
-    guard.createPreventDisposalHandle = (ignoreAwaiting) => {
-        const handle = createHandle(ignoreAwaiting);
-        currentCreation.getStore()?.handles.push(handle);
-        return handle;
-    };
-    // node-llama-cpp would go on with an estimate of its own, and log the same error with each further one.
-    const estimate = model.fileInsights.estimateContextResourceRequirementsV2.bind(model.fileInsights);
-    model.fileInsights.estimateContextResourceRequirementsV2 = async (options) => {
-        const requirements = await estimate(options), failure = currentCreation.getStore()?.failure;
-        if (failure !== undefined) throw failure;
-        return requirements;
-    };
-    const cache = fileInsights._exactContextResourceRequirementsCache;
-    const [get, set] = [cache.get.bind(cache), cache.set.bind(cache)];
-    const keyed = (key: string) => {
-        const tier = currentCreation.getStore()?.tier;
-        const limit = currentCreation.getStore()?.store.policy.poolLimitBytes;
-        return tier ? `${key}:${pageFormatOf(tier)}:${tier.window}:${tier.windowFormat}:${tier.sinks}:${limit}` : key;
-    };
-    cache.get = (key) => get(keyed(key));
-    cache.set = (key, value) => set(keyed(key), value);
 }
