@@ -27,7 +27,7 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
     const tier = chosenTier(store, options);
     if (tier !== null) store.ensureServing();
     if (tier === null || !store.active) return await createContext.call(this, options);
-    const creation: Creation = {store, tier, failure: undefined, handles: []};
+    const creation: Creation = {store, model: this, tier, failure: undefined, handles: []};
     instrument(this);
     try {
         const context = await currentCreation.run(creation, () => createContext.call(this, options));

@@ -1,15 +1,15 @@
-import {statSync} from "node:fs";
-import {basename} from "node:path";
-import type {LlamaContextSequence} from "node-llama-cpp";
+import type {LlamaContextSequence, LlamaModel} from "node-llama-cpp";
 import {BetweenBatches} from "./between-batches.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
+import {warnOfEarlierVersion} from "./earlier-versions.js";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding, NativeTier} from "./native.js";
+import {Origin} from "./origin.js";
 import {pageFormatOf, type Policy, type Tier} from "./policy/tiers.js";
 import {PoolPressure} from "./pool-pressure.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
-import type {AddonContext, AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+import type {AddonContext, AddonContextClass, AddonContextParams, AddonLora} from "./runtime-internals.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported, type DeltaStore} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
@@ -29,14 +29,9 @@ export interface Packed {
     readonly sequences: Map<number, WeakRef<LlamaContextSequence>>;
     /** Null if the policy has it off. */
     readonly parking: Parking | null;
-    /** The adapters (LoRA) that rows are evaluated with. */
-    adapter(): string;
+    readonly origin: Origin;
     emit(event: CacheEvent): void;
 }
-
-/** Of contexts that have some. */
-const adapters = new WeakMap<object, string>();
-const noAdapters = "[]";
 
 const packedContexts = new WeakMap<object, Packed>();
 
@@ -50,7 +45,7 @@ function nativeTier(tier: Tier): NativeTier {
 
 /** @throws DeltaStoreError MODEL_UNSUPPORTED */
 function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
-              store: DeltaStore): Packed {
+              store: DeltaStore, model: LlamaModel): Packed {
     const emit = (event: CacheEvent) => store.emit(context, event), sequencesById = new Map<number, WeakRef<LlamaContextSequence>>();
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
@@ -64,16 +59,8 @@ function pack(context: AddonContext, native: NativeBinding, policy: Policy, own:
     pressure.parking = parking;
     return {
         native, tiers, sharing, pressure, between: new BetweenBatches(), generations: new Map<number, number>(), sequences: sequencesById, parking,
-        adapter: () => adapters.get(context) ?? noAdapters, emit
+        origin: new Origin(context, native, model), emit
     };
-}
-
-/** By file and scale: whoever replaces a file's contents by others of the same size and name is not found out. */
-function describeAdapters(loras: readonly unknown[], scales: readonly number[]): string {
-    return JSON.stringify(loras.map((lora, index) => {
-        const {filePath = "?"} = lora as {filePath?: string};
-        return [basename(filePath), statSync(filePath, {throwIfNoEntry: false})?.size ?? 0, scales[index]];
-    }));
 }
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
@@ -123,7 +110,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const tier = this.#creation?.tier;
             if (this.#creation === undefined || tier === null || tier === undefined || this.#params.embeddings || this.#params.ranking)
                 return await super.init();
-            const {store} = this.#creation;
+            const {store, model} = this.#creation;
             native.prepareContext(this);
             if (!await super.init()) return false;
             const cells = this.#params.contextSize ?? 4096, {sharing} = store.policy;
@@ -133,7 +120,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params, store));
+                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params, store, model));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -219,15 +206,16 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             return result;
         }
 
-        override setLoras(loras: unknown[], scales: number[]): void {
+        override setLoras(loras: AddonLora[], scales: number[]): void {
             this.#sharing?.forgetAll();
-            adapters.set(this, describeAdapters(loras, scales));
+            packedOf(this)?.origin.setAdapters(loras, scales);
             super.setLoras(loras, scales);
         }
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
             const what = `The state file ${path} can't be written: `;
+            await packedOf(this)!.origin.known();
             await packedOf(this)?.parking?.comeBack(sequenceId);
             const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
             return bytes + await sealStateFile(path);
@@ -236,9 +224,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
             if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
-            await checkStateFile(path, maxTokens);
+            const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
             const what = `The state file ${path} can't be loaded: `;
-            const {pressure} = packedOf(this)!;
+            const {pressure, origin} = packedOf(this)!;
+            await origin.known();
             const load = async (): Promise<Uint32Array> => {
                 try {
                     return await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
@@ -248,6 +237,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 }
             };
             const tokens = await load();
+            if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, "position settings, nor adapters (LoRA)");
             pressure.touched(sequenceId);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used

@@ -24,7 +24,12 @@ export interface AddonContext {
     loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array>;
     copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
     shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void;
-    setLoras(loras: unknown[], scales: number[]): void;
+    setLoras(loras: AddonLora[], scales: number[]): void;
+}
+
+/** A native adapter (LoRA), of one model. */
+export interface AddonLora {
+    readonly filePath: string;
 }
 
 export type AddonContextClass = new (model: object, params: AddonContextParams) => AddonContext;
@@ -86,7 +91,10 @@ export interface ChatSessionInternals {
 
 export interface ModelInternals {
     _llama: Llama;
+    _modelPath: string;
     _backendModelDisposeGuard: DisposeGuard;
+    /** Each file once. */
+    _getOrLoadLora(filePath: string): Promise<AddonLora>;
     fileInsights: {_exactContextResourceRequirementsCache: {get(key: string): unknown; set(key: string, value: unknown): unknown}};
 }
 

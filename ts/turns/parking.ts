@@ -2,6 +2,7 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding} from "../native.js";
+import {packedWith} from "../packed-sequence.js";
 import type {Tier} from "../policy/tiers.js";
 import type {PoolPressure} from "../pool-pressure.js";
 import {commonLength, type PrefixSharing} from "../prefix-sharing.js";
@@ -114,6 +115,7 @@ export class Parking {
         const name = parkedName();
         try {
             const turns = await this.#hooks.turns();
+            await packedWith(sequence).origin.known();  // once, files are hashed: not while the context is held
             const captured = await between(async () => leaving.changed ? undefined : leaving.captured = await captureLocked(sequence));
             if (captured === undefined) return false;
             try {

@@ -14,7 +14,6 @@ export interface Capture extends NativeSnapshot {
     readonly native: NativeBinding;
     readonly tokens: Uint32Array;
     readonly tier: Tier;
-    readonly adapter: string;
     readonly shareable: boolean;
     /** Whether the context evaluates something. */
     isBusy(): boolean;
@@ -22,9 +21,10 @@ export interface Capture extends NativeSnapshot {
     end(): void;
 }
 
-/** @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake` */
+/** @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake`, and `Origin.known` */
 export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
     const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
+    packed.origin.begin();
     await wake(sequence);
     return await betweenBatches(sequence.context, async () => {
         ensureAlive();
@@ -39,9 +39,10 @@ export async function captureLocked(sequence: LlamaContextSequence): Promise<Cap
     const {_sequenceId: sequenceId} = sequenceInternals(sequence);
     const held = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1, tokens = Uint32Array.from(sequence.contextTokens.slice(0, held));
     if (tokens.length === 0) throw new DeltaStoreError("OPTION_INVALID", "The sequence holds no tokens, so there is nothing to save");
+    await packed.origin.known();
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
     return {
-        ...snapshot, sequence, native, tokens, tier: tiers.of(sequenceId), adapter: packed.adapter(), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
+        ...snapshot, sequence, native, tokens, tier: tiers.of(sequenceId), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
         isBusy: () => packed.pressure.busy, end: () => native.endSnapshot(snapshot.handle)
     };
 }
@@ -51,7 +52,8 @@ export interface StoredRows {
     readonly parts: SnapshotParts;
     readonly tokens: Uint32Array;
     readonly tierDefinition: string;
-    readonly adapter: string;
+    /** Of version 1: what it says of its adapters. Null for those whose parts say it themselves. */
+    readonly describedAdapters: string | null;
     readonly shareable: boolean;
     /** A sequence has these blocks now. */
     restored(sequence: LlamaContextSequence, identities: Uint8Array): void;
@@ -61,11 +63,12 @@ export interface StoredRows {
  * Replaces what a sequence holds, and gives the number of tokens that had to be evaluated again. Evaluations under way of what it held end. On
  * failure it is as it was, or holds what came before the tokens that could not be evaluated.
  * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
- *     OPTION_INVALID, DISPOSED
+ *     OPTION_INVALID, DISPOSED; as `Origin.known`
  */
 export async function bringBack(sequence: LlamaContextSequence, stored: StoredRows): Promise<number> {
     const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
     return await withSequenceLock(sequence, async () => {
+        await packed.origin.known();
         const held = await betweenBatches(sequence.context, async () => {
             ensureAlive();
             const {_sequenceId: sequenceId} = sequenceInternals(sequence);
@@ -91,8 +94,9 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
 export async function bringBackLocked(sequence: LlamaContextSequence, stored: StoredRows, tier: Tier, what: string): Promise<number> {
     const packed = packedWith(sequence), {native, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
     const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
-    if (stored.adapter !== packed.adapter())
-        throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${stored.adapter}; the context has ${packed.adapter()}`);
+    await packed.origin.known();
+    const {describedAdapters} = stored, own = describedAdapters === null ? null : await packed.origin.describeAdapters();
+    if (describedAdapters !== own) throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${describedAdapters}; the context has ${own}`);
     let held: number;
     for (;;) {
         try {
