@@ -1,47 +1,24 @@
 import {statSync} from "node:fs";
 import {basename} from "node:path";
-import type {LlamaContextSequence} from "node-llama-cpp";
 import {BetweenBatches} from "./between-batches.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding, NativeTier} from "./native.js";
 import {pageFormatOf, type Policy, type Tier} from "./policy/tiers.js";
+import {packedOf, setPacked, type Packed} from "./packed.js";
 import {PoolPressure} from "./pool-pressure.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
 import type {AddonContext, AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+import {SequenceLives} from "./sequence-life.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported, type DeltaStore} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 import {Parking} from "./turns/parking.js";
 
-/** What a native context with a packed cache has besides. */
-export interface Packed {
-    readonly native: NativeBinding;
-    readonly tiers: SequenceTiers;
-    /** Null if the policy has it off. */
-    readonly sharing: PrefixSharing | null;
-    readonly pressure: PoolPressure;
-    readonly between: BetweenBatches;
-    /** How often a number was given to a sequence. */
-    readonly generations: Map<number, number>;
-    /** Objects of the context's sequences, by number. */
-    readonly sequences: Map<number, WeakRef<LlamaContextSequence>>;
-    /** Null if the policy has it off. */
-    readonly parking: Parking | null;
-    /** The adapters (LoRA) that rows are evaluated with. */
-    adapter(): string;
-    emit(event: CacheEvent): void;
-}
-
 /** Of contexts that have some. */
 const adapters = new WeakMap<object, string>();
 const noAdapters = "[]";
-
-const packedContexts = new WeakMap<object, Packed>();
-
-/** Of any store; undefined for a context with the stock cache. */
-export const packedOf = (context: object): Packed | undefined => packedContexts.get(context);
 
 function nativeTier(tier: Tier): NativeTier {
     const {name, window, windowFormat, sinks, eviction} = tier;
@@ -51,19 +28,18 @@ function nativeTier(tier: Tier): NativeTier {
 /** @throws DeltaStoreError MODEL_UNSUPPORTED */
 function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
               store: DeltaStore): Packed {
-    const emit = (event: CacheEvent) => store.emit(context, event), sequencesById = new Map<number, WeakRef<LlamaContextSequence>>();
+    const emit = (event: CacheEvent) => store.emit(context, event);
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
     if (policy.sharing.automatic)
         sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
     const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
-        turns: store.policyTurns.bind(store), between: (work) => store.between(context, work), sequence: (sequenceId) => sequencesById.get(sequenceId)?.deref(),
-        tier: (sequenceId) => tiers.of(sequenceId), native, pressure, sharing, emit
+        turns: store.policyTurns.bind(store), tier: (sequenceId) => tiers.of(sequenceId), native, pressure, sharing, emit
     });
     pressure.parking = parking;
     return {
-        native, tiers, sharing, pressure, between: new BetweenBatches(), generations: new Map<number, number>(), sequences: sequencesById, parking,
+        native, lives: new SequenceLives(), tiers, sharing, pressure, between: new BetweenBatches(), parking, saving: new Set(),
         adapter: () => adapters.get(context) ?? noAdapters, emit
     };
 }
@@ -114,9 +90,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         // The model or the Llama instance may be disposed, and this with it, while the memory is being replaced on another thread.
         override async dispose(): Promise<void> {
             this.#disposed = true;
-            packedOf(this)?.parking?.dispose();
+            const packed = packedOf(this);
+            packed?.parking?.dispose();
             await this.#initialising?.catch(() => undefined);
             await super.dispose();
+            if (packed !== undefined) await Promise.allSettled(packed.saving);
         }
 
         async #init(): Promise<boolean> {
@@ -133,7 +111,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params, store));
+                setPacked(this, pack(this, native, store.policy, tier, this.#params, store));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -194,14 +172,12 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
             if (start <= 0 && end < 0)
                 return this.#emptying(sequenceId, () => super.removeTokenCellsFromSequence(sequenceId, start, end));
-            this.#sharing?.truncated(sequenceId, start);
-            packedOf(this)?.parking?.changing(sequenceId);
+            this.#changing(sequenceId, start);
             return super.removeTokenCellsFromSequence(sequenceId, start, end);
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
-            this.#sharing?.truncated(sequenceId, start);
-            packedOf(this)?.parking?.changing(sequenceId);
+            this.#changing(sequenceId, start);
             super.shiftSequenceTokenCells(sequenceId, start, end, delta);
         }
 
@@ -209,13 +185,22 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.#emptying(sequenceId, () => super.disposeSequence(sequenceId));
         }
 
+        /** Rows from `start` on are about to go, or to move. */
+        #changing(sequenceId: number, start: number): void {
+            const packed = packedOf(this), life = packed?.lives.at(sequenceId);
+            this.#sharing?.truncated(sequenceId, start);
+            if (life !== undefined) packed?.parking?.changing(life);
+        }
+
         #emptying<T>(sequenceId: number, empty: () => T): T {
+            const packed = packedOf(this), life = packed?.lives.at(sequenceId);
             this.#sharing?.ending(sequenceId);
             const result = empty();
             this.#sharing?.trim();
-            if (!this.#disposed) packedOf(this)?.tiers.emptied(sequenceId);
-            packedOf(this)?.pressure.emptied(sequenceId);
-            packedOf(this)?.parking?.forget(sequenceId);
+            if (!this.#disposed) packed?.tiers.emptied(sequenceId);
+            if (life === undefined) return result;
+            packed?.pressure.emptied(life);
+            packed?.parking?.forget(life);
             return result;
         }
 
@@ -227,8 +212,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
-            const what = `The state file ${path} can't be written: `;
-            await packedOf(this)?.parking?.comeBack(sequenceId);
+            const what = `The state file ${path} can't be written: `, {lives, parking} = packedOf(this)!;
+            await parking?.comeBack(lives.at(sequenceId)!);
             const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
             return bytes + await sealStateFile(path);
         }
@@ -238,7 +223,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
             await checkStateFile(path, maxTokens);
             const what = `The state file ${path} can't be loaded: `;
-            const {pressure} = packedOf(this)!;
+            const {pressure, lives} = packedOf(this)!;
             const load = async (): Promise<Uint32Array> => {
                 try {
                     return await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
@@ -248,7 +233,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 }
             };
             const tokens = await load();
-            pressure.touched(sequenceId);
+            pressure.touched(lives.at(sequenceId)!);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
@@ -257,26 +242,6 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (held === tokens.length) return tokens;
             this.disposeSequence(sequenceId);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
-        }
-
-        override async copySequenceStateFromOtherSequence(target: number, source: number): Promise<number> {
-            try {
-                await packedOf(this)?.parking?.comeBack(source);
-            } catch (error) {
-                this.disposeSequence(target);  // node-llama-cpp has given it the source's tokens already
-                throw error;
-            }
-            packedOf(this)?.parking?.forget(target);
-            if (this.#packed) native.takeFailure(this);  // an earlier one is not this call's
-            const copied = await super.copySequenceStateFromOtherSequence(target, source);
-            const failure = this.#packed ? native.takeFailure(this) : null;
-            if (failure !== null) {
-                this.#sharing?.truncated(target, 0);
-                throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
-            }
-            this.#sharing?.copied(source, target);
-            packedOf(this)?.pressure.touched(target);
-            return copied;
         }
 
         #admit(sequenceId: number, first: number, tokens: number): boolean {
