@@ -12,7 +12,8 @@ import {sequenceInternals} from "./runtime-internals.js";
  */
 export class SequenceLife {
     readonly sequenceId: number;
-    readonly #context: LlamaContext;
+    /** Lives are remembered longer than what they are of: a context that nobody has any more must be collected. */
+    readonly #context: WeakRef<LlamaContext>;
     readonly #sequence: WeakRef<LlamaContextSequence>;
     #stage: "open" | "closed" | "over" = "open";
     #announce!: () => void;
@@ -21,7 +22,7 @@ export class SequenceLife {
 
     constructor(sequence: LlamaContextSequence) {
         this.sequenceId = sequenceInternals(sequence)._sequenceId;
-        this.#context = sequence.context;
+        this.#context = new WeakRef(sequence.context);
         this.#sequence = new WeakRef(sequence);
     }
 
@@ -44,8 +45,10 @@ export class SequenceLife {
      * @throws DeltaStoreError DISPOSED: the sequence or its context is
      */
     async between<R>(work: () => Promise<R>): Promise<R> {
+        const context = this.#context.deref();
         this.ensureOpen();
-        return await betweenBatches(this.#context, () => {
+        if (context === undefined) throw disposed();
+        return await betweenBatches(context, () => {
             this.ensureNotOver();
             return work();
         });

@@ -27,7 +27,7 @@ export class Leftovers {
     }
 
     async #removeAll(): Promise<void> {
-        this.#asked = true;
+        this.#asked = this.#names.size + this.#objects.size > 0;
         if (this.#removing) return;  // what comes meanwhile is taken, too
         this.#removing = true;
         try {
