@@ -212,8 +212,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
-            const what = `The state file ${path} can't be written: `, {lives, parking} = packedOf(this)!;
-            await parking?.comeBack(lives.at(sequenceId)!);
+            const what = `The state file ${path} can't be written: `, {lives, parking} = packedOf(this)!, life = lives.at(sequenceId);
+            if (life !== undefined) await parking?.comeBack(life);
             const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
             return bytes + await sealStateFile(path);
         }
@@ -223,7 +223,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
             await checkStateFile(path, maxTokens);
             const what = `The state file ${path} can't be loaded: `;
-            const {pressure, lives} = packedOf(this)!;
+            const {pressure, lives} = packedOf(this)!, life = lives.at(sequenceId);
             const load = async (): Promise<Uint32Array> => {
                 try {
                     return await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
@@ -233,7 +233,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 }
             };
             const tokens = await load();
-            pressure.touched(lives.at(sequenceId)!);
+            if (life !== undefined) pressure.touched(life);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
