@@ -1,3 +1,9 @@
+import type {LlamaContext} from "node-llama-cpp";
+import {withContextLock} from "./context-lock.js";
+import {DeltaStoreError} from "./errors.js";
+import {packedOf} from "./packed.js";
+import {contextInternals} from "./runtime-internals.js";
+
 interface Waiting {
     work(): Promise<void>;
     reject(error: unknown): void;
@@ -32,5 +38,29 @@ export class BetweenBatches {
     async drain(): Promise<void> {
         for (const waiting of [...this.#waiting])
             if (this.#waiting.delete(waiting)) await waiting.work();
+    }
+}
+
+/**
+ * Runs `work` while nothing else changes, evaluates or disposes a context with a packed cache. What is asked for before the context's disposal is
+ * done before it.
+ * @throws DeltaStoreError DISPOSED: the context is
+ */
+export async function betweenBatches<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
+    const alive = stayAlive(context);
+    try {
+        return await packedOf(contextInternals(context)._ctx)!.between.run((once) => withContextLock(context, once), work);
+    } finally {
+        alive.dispose();
+    }
+}
+
+function stayAlive(context: LlamaContext): {dispose(): void} {
+    const disposed = (cause?: unknown) => new DeltaStoreError("DISPOSED", "The context is disposed", {cause});
+    if (context.disposed) throw disposed();
+    try {
+        return contextInternals(context)._backendContextDisposeGuard.createPreventDisposalHandle();
+    } catch (error) {
+        throw disposed(error);
     }
 }

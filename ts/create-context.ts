@@ -2,7 +2,7 @@ import {inspect} from "node:util";
 import {LlamaContext, LlamaModel, type Llama} from "node-llama-cpp";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError} from "./errors.js";
-import {packedOf} from "./packed-context.js";
+import {packedOf} from "./packed.js";
 import {didYouMean} from "./policy/nearest.js";
 import {pageFormatOf, requireTierName, resolveTier, stockCacheName} from "./policy/tiers.js";
 import {modelInternals, sequenceInternals} from "./runtime-internals.js";
@@ -63,15 +63,13 @@ LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Para
     if (kvCache !== undefined) requireTierName("kvCache", kvCache, packed!.tiers.names);
     const sequence = getSequence.call(this, others), {_sequenceId: sequenceId} = sequenceInternals(sequence);
     if (packed === undefined) return sequence;
+    packed.lives.begin(sequence);
     try {
         packed.tiers.begin(sequenceId, name as string | undefined, kvCache);
     } catch (error) {
         sequence.dispose();
         throw error;
     }
-    packed.pressure.emptied(sequenceId);
-    packed.sequences.set(sequenceId, new WeakRef(sequence));
-    packed.generations.set(sequenceId, (packed.generations.get(sequenceId) ?? 0) + 1);
     packed.sharing?.setGroup(sequenceId, sharingGroup as string | undefined);
     return sequence;
 };

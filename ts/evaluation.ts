@@ -1,16 +1,11 @@
 import {DisposedError, type LlamaContext} from "node-llama-cpp";
 import {DeltaStoreError, type ErrorCode} from "./errors.js";
-import type {Packed} from "./packed-context.js";
+import type {Packed} from "./packed.js";
 import {contextInternals, partOf, sequenceInternals, type ContextInternals, type DecodeRequest} from "./runtime-internals.js";
+import type {SequenceLife} from "./sequence-life.js";
 import type {Parking} from "./turns/parking.js";
 
 type Decode = ContextInternals["_decodeTokens"];
-
-/** Tells whether the sequence that has this number now was disposed. Disposal takes a while: it first gives the number back. */
-export function goneSince(context: LlamaContext, {generations}: Packed, sequenceId: number): () => boolean {
-    const {_unusedSequenceIds: unused} = contextInternals(context), generation = generations.get(sequenceId), gone = unused.includes(sequenceId);
-    return () => gone || unused.includes(sequenceId) || generations.get(sequenceId) !== generation;
-}
 
 /** Tries that come no further than the one before them. */
 const mostIdleTries = 3;
@@ -19,25 +14,37 @@ const mostIdleTries = 3;
  * Evaluates a request in a packed cache. What another sequence holds is attached instead; where the pool has no room, some is made, and what
  * is left is evaluated then. On failure the sequence is as it was, or,
  * where it was parked and the store had lost some of it, holds what came back.
- * @param between runs its argument between two batches
+ * @param life whose request it is
  * @throws DisposedError if the sequence was disposed meanwhile
  */
-export async function evaluatePacked(context: LlamaContext, packed: Packed, request: DecodeRequest, map: (...of: unknown[]) => unknown, decode: Decode,
-                                     between: <R>(work: () => Promise<R>) => Promise<R>): Promise<unknown[]> {
-    const {sequenceId, firstTokenSequenceIndex: first, tokens} = request, {sharing, pressure, tiers} = packed;
-    const {_ctx: handle} = contextInternals(context), gone = goneSince(context, packed, sequenceId), end = first + tokens.length;
+export async function evaluatePacked(context: LlamaContext, packed: Packed, life: SequenceLife, request: DecodeRequest, map: (...of: unknown[]) => unknown,
+                                     decode: Decode): Promise<unknown[]> {
+    try {
+        return await evaluateOpen(context, packed, life, request, map, decode);
+    } catch (error) {
+        throw life.isOpen ? error : new DisposedError();
+    }
+}
+
+async function evaluateOpen(context: LlamaContext, packed: Packed, life: SequenceLife, request: DecodeRequest, map: (...of: unknown[]) => unknown,
+                            decode: Decode): Promise<unknown[]> {
+    const {firstTokenSequenceIndex: first, tokens} = request, {sharing, pressure, tiers, parking} = packed, {sequenceId} = life;
+    const {_ctx: handle} = contextInternals(context), end = first + tokens.length;
     // What it was called for must not be asked of it again.
     let mapped = false;
-    const evaluate = (part: DecodeRequest) => decode.call(contextInternals(context), part, (...of: unknown[]) => {
-        mapped = true;
-        return map(...of);
-    });
+    /** Puts a part into the queue at once, so that none comes there after the life was closed. */
+    const evaluate = async (part: DecodeRequest) => {
+        life.ensureOpen();
+        return await decode.call(contextInternals(context), part, (...of: unknown[]) => {
+            mapped = true;
+            return map(...of);
+        });
+    };
 
     /** What is left to do after this error; undefined if there is no room to be had. */
-    const recover = async (code: ErrorCode | undefined, tried: DecodeRequest): Promise<DecodeRequest | undefined> => await between(async () => {
-        if (gone()) throw new DisposedError();
+    const recover = async (code: ErrorCode | undefined, tried: DecodeRequest): Promise<DecodeRequest | undefined> => await life.between(async () => {
         const next = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1;
-        if (code === "POOL_LIMIT_REACHED" && !mapped && next >= tried.firstTokenSequenceIndex && next < end && await pressure.makeRoom(sequenceId, next))
+        if (code === "POOL_LIMIT_REACHED" && !mapped && next >= tried.firstTokenSequenceIndex && next < end && await pressure.makeRoom(life, next))
             return partOf(tried, next - tried.firstTokenSequenceIndex, tried.tokens.length);
         handle.removeTokenCellsFromSequence(sequenceId, first, -1);
         return undefined;
@@ -45,38 +52,30 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
 
     /** Of a parked sequence: what does not come back is evaluated again. */
     const comeBack = async (parking: Parking) => {
-        const loaded = await parking.load(sequenceId).catch(() => null), lost = await between(async () => {
-            if (gone()) throw new DisposedError();
-            return await parking.comeBackInPart(sequenceId, loaded);
-        });
+        const loaded = await parking.load(life).catch(() => null), lost = await life.between(() => parking.comeBackInPart(life, loaded));
         if (lost.length === 0) return;
-        const {afterBatchAction: _, ...others} = request as DecodeRequest & {afterBatchAction?: unknown};
-        const again = {...others, firstTokenSequenceIndex: first - lost.length, tokens: lost, logits: lost.map(() => undefined)};
-        await evaluatePacked(context, packed, again, () => undefined, decode, between);
-        if (gone()) throw new DisposedError();
-        const internals = sequenceInternals(packed.sequences.get(sequenceId)!.deref()!);
+        const again = {...request, afterBatchAction: undefined, firstTokenSequenceIndex: first - lost.length, tokens: lost, logits: lost.map(() => undefined)};
+        await evaluatePacked(context, packed, life, again, () => undefined, decode);
+        life.ensureOpen();
+        const internals = sequenceInternals(life.sequence!);
         internals._contextTokens = internals._contextTokens.concat(lost);
         internals._nextTokenIndex = first;
     };
 
-    packed.parking?.changing(sequenceId);
-    return await pressure.during(sequenceId, end, async () => {
+    life.ensureOpen();
+    parking?.changing(life);
+    return await pressure.during(life, end, async () => {
         let rest = request;
-        const {parking} = packed;
-        if (parking?.has(sequenceId)) await parking.waking(sequenceId, () => comeBack(parking));
+        if (parking?.has(life)) await parking.waking(life, () => comeBack(parking));
         for (let idleTries = 0; ;) {
             try {
-                if (gone()) throw new DisposedError();  // between a gap and here
-                const results = sharing?.worthwhile(rest) === true ? await sharing.evaluate(rest, evaluate, between, gone) : await evaluate(rest);
-                if (tiers.isDue(sequenceId, end)) await between(async () => {
-                    if (!gone()) await tiers.heed(sequenceId, end);
-                });
-                if (!gone()) pressure.touched(sequenceId);
+                const results = sharing?.worthwhile(rest) === true ? await sharing.evaluate(life, rest, evaluate) : await evaluate(rest);
+                if (life.isOpen && tiers.isDue(sequenceId, end)) await life.between(() => tiers.heed(sequenceId, end));
+                if (life.isOpen) pressure.touched(life);
                 return results;
             } catch (error) {
-                if (gone()) throw new DisposedError();
                 const code = error instanceof DeltaStoreError ? error.code : undefined;
-                if (context.disposed || code === "DISPOSED") throw error;
+                if (!life.isOpen || context.disposed || code === "DISPOSED") throw error;
                 const left = await recover(code, rest);
                 const further = left !== undefined && left.firstTokenSequenceIndex > rest.firstTokenSequenceIndex;
                 idleTries = further ? 0 : idleTries + 1;
@@ -84,7 +83,7 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, requ
                     rest = left;
                     continue;
                 }
-                if (left !== undefined) await between(() => Promise.resolve(handle.removeTokenCellsFromSequence(sequenceId, first, -1)));
+                if (left !== undefined) await life.between(() => Promise.resolve(handle.removeTokenCellsFromSequence(sequenceId, first, -1)));
                 if (code === "POOL_LIMIT_REACHED" || code === "OUT_OF_MEMORY") packed.emit({type: "refuse", sequenceId, error: error as DeltaStoreError});
                 throw error;
             }

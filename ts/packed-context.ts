@@ -1,42 +1,21 @@
-import type {LlamaContextSequence, LlamaModel} from "node-llama-cpp";
+import type {LlamaModel} from "node-llama-cpp";
 import {BetweenBatches} from "./between-batches.js";
 import {currentCreation, type Creation} from "./creation.js";
-import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import {warnOfEarlierVersion} from "./earlier-versions.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding, NativeTier} from "./native.js";
 import {Origin} from "./origin.js";
 import {pageFormatOf, type Policy, type Tier} from "./policy/tiers.js";
+import {packedOf, setPacked, type Packed} from "./packed.js";
 import {PoolPressure} from "./pool-pressure.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
 import type {AddonContext, AddonContextClass, AddonContextParams, AddonLora} from "./runtime-internals.js";
+import {SequenceLives} from "./sequence-life.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported, type DeltaStore} from "./store.js";
 import {checkStateFile, sealStateFile} from "./state-file.js";
 import {Parking} from "./turns/parking.js";
-
-/** What a native context with a packed cache has besides. */
-export interface Packed {
-    readonly native: NativeBinding;
-    readonly tiers: SequenceTiers;
-    /** Null if the policy has it off. */
-    readonly sharing: PrefixSharing | null;
-    readonly pressure: PoolPressure;
-    readonly between: BetweenBatches;
-    /** How often a number was given to a sequence. */
-    readonly generations: Map<number, number>;
-    /** Objects of the context's sequences, by number. */
-    readonly sequences: Map<number, WeakRef<LlamaContextSequence>>;
-    /** Null if the policy has it off. */
-    readonly parking: Parking | null;
-    readonly origin: Origin;
-    emit(event: CacheEvent): void;
-}
-
-const packedContexts = new WeakMap<object, Packed>();
-
-/** Of any store; undefined for a context with the stock cache. */
-export const packedOf = (context: object): Packed | undefined => packedContexts.get(context);
 
 function nativeTier(tier: Tier): NativeTier {
     const {name, window, windowFormat, sinks, eviction} = tier;
@@ -46,20 +25,18 @@ function nativeTier(tier: Tier): NativeTier {
 /** @throws DeltaStoreError MODEL_UNSUPPORTED */
 function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
               store: DeltaStore, model: LlamaModel): Packed {
-    const emit = (event: CacheEvent) => store.emit(context, event), sequencesById = new Map<number, WeakRef<LlamaContextSequence>>();
+    const emit = (event: CacheEvent) => store.emit(context, event), origin = new Origin(context, native, model);
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
     if (policy.sharing.automatic)
         sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
     const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
-        turns: store.policyTurns.bind(store), between: (work) => store.between(context, work), sequence: (sequenceId) => sequencesById.get(sequenceId)?.deref(),
-        tier: (sequenceId) => tiers.of(sequenceId), native, pressure, sharing, emit
+        turns: store.policyTurns.bind(store), tier: (sequenceId) => tiers.of(sequenceId), native, origin, pressure, sharing, emit
     });
     pressure.parking = parking;
     return {
-        native, tiers, sharing, pressure, between: new BetweenBatches(), generations: new Map<number, number>(), sequences: sequencesById, parking,
-        origin: new Origin(context, native, model), emit
+        native, lives: new SequenceLives(), origin, tiers, sharing, pressure, between: new BetweenBatches(), parking, saving: new Set(), emit
     };
 }
 
@@ -101,9 +78,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         // The model or the Llama instance may be disposed, and this with it, while the memory is being replaced on another thread.
         override async dispose(): Promise<void> {
             this.#disposed = true;
-            packedOf(this)?.parking?.dispose();
+            const packed = packedOf(this);
+            packed?.parking?.dispose();
             await this.#initialising?.catch(() => undefined);
             await super.dispose();
+            if (packed !== undefined) await Promise.allSettled(packed.saving);
         }
 
         async #init(): Promise<boolean> {
@@ -120,7 +99,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                packedContexts.set(this, pack(this, native, store.policy, tier, this.#params, store, model));
+                setPacked(this, pack(this, native, store.policy, tier, this.#params, store, model));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -181,14 +160,12 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
             if (start <= 0 && end < 0)
                 return this.#emptying(sequenceId, () => super.removeTokenCellsFromSequence(sequenceId, start, end));
-            this.#sharing?.truncated(sequenceId, start);
-            packedOf(this)?.parking?.changing(sequenceId);
+            this.#changing(sequenceId, start);
             return super.removeTokenCellsFromSequence(sequenceId, start, end);
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
-            this.#sharing?.truncated(sequenceId, start);
-            packedOf(this)?.parking?.changing(sequenceId);
+            this.#changing(sequenceId, start);
             super.shiftSequenceTokenCells(sequenceId, start, end, delta);
         }
 
@@ -196,13 +173,22 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.#emptying(sequenceId, () => super.disposeSequence(sequenceId));
         }
 
+        /** Rows from `start` on are about to go, or to move. */
+        #changing(sequenceId: number, start: number): void {
+            const packed = packedOf(this), life = packed?.lives.at(sequenceId);
+            this.#sharing?.truncated(sequenceId, start);
+            if (life !== undefined) packed?.parking?.changing(life);
+        }
+
         #emptying<T>(sequenceId: number, empty: () => T): T {
+            const packed = packedOf(this), life = packed?.lives.at(sequenceId);
             this.#sharing?.ending(sequenceId);
             const result = empty();
             this.#sharing?.trim();
-            if (!this.#disposed) packedOf(this)?.tiers.emptied(sequenceId);
-            packedOf(this)?.pressure.emptied(sequenceId);
-            packedOf(this)?.parking?.forget(sequenceId);
+            if (!this.#disposed) packed?.tiers.emptied(sequenceId);
+            if (life === undefined) return result;
+            packed?.pressure.emptied(life);
+            packed?.parking?.forget(life);
             return result;
         }
 
@@ -214,9 +200,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
-            const what = `The state file ${path} can't be written: `;
-            await packedOf(this)!.origin.known();
-            await packedOf(this)?.parking?.comeBack(sequenceId);
+            const what = `The state file ${path} can't be written: `, {lives, origin, parking} = packedOf(this)!, life = lives.at(sequenceId);
+            await origin.known();
+            if (life !== undefined) await parking?.comeBack(life);
             const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
             return bytes + await sealStateFile(path);
         }
@@ -226,7 +212,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
             const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
             const what = `The state file ${path} can't be loaded: `;
-            const {pressure, origin} = packedOf(this)!;
+            const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
             await origin.known();
             const load = async (): Promise<Uint32Array> => {
                 try {
@@ -238,7 +224,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             };
             const tokens = await load();
             if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, "position settings, nor adapters (LoRA)");
-            pressure.touched(sequenceId);
+            if (life !== undefined) pressure.touched(life);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
@@ -247,26 +233,6 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (held === tokens.length) return tokens;
             this.disposeSequence(sequenceId);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
-        }
-
-        override async copySequenceStateFromOtherSequence(target: number, source: number): Promise<number> {
-            try {
-                await packedOf(this)?.parking?.comeBack(source);
-            } catch (error) {
-                this.disposeSequence(target);  // node-llama-cpp has given it the source's tokens already
-                throw error;
-            }
-            packedOf(this)?.parking?.forget(target);
-            if (this.#packed) native.takeFailure(this);  // an earlier one is not this call's
-            const copied = await super.copySequenceStateFromOtherSequence(target, source);
-            const failure = this.#packed ? native.takeFailure(this) : null;
-            if (failure !== null) {
-                this.#sharing?.truncated(target, 0);
-                throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
-            }
-            this.#sharing?.copied(source, target);
-            packedOf(this)?.pressure.touched(target);
-            return copied;
         }
 
         #admit(sequenceId: number, first: number, tokens: number): boolean {

@@ -1,23 +1,12 @@
-import {LlamaContext, LlamaContextSequence} from "node-llama-cpp";
-import {withContextLock} from "./context-lock.js";
+import {DisposedError, LlamaContext, LlamaContextSequence} from "node-llama-cpp";
+import {betweenBatches} from "./between-batches.js";
 import {DeltaStoreError} from "./errors.js";
 import {evaluatePacked} from "./evaluation.js";
-import {packedOf} from "./packed-context.js";
-import {contextInternals, type SequenceInternals} from "./runtime-internals.js";
-import {wake} from "./turns/wake.js";
-
-/** Runs `work` while nothing else changes, evaluates or disposes a context with a packed cache. */
-export async function betweenBatches<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
-    return await packedOf(contextInternals(context)._ctx)!.between.run((once) => withContextLock(context, async () => {
-        if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
-        const alive = contextInternals(context)._backendContextDisposeGuard.createPreventDisposalHandle();
-        try {
-            await once();
-        } finally {
-            alive.dispose();
-        }
-    }), work);
-}
+import {forkSequence} from "./fork.js";
+import {packedOf} from "./packed.js";
+import {contextInternals, type AfterBatchAction, type SequenceInternals} from "./runtime-internals.js";
+import {lifeOf, type SequenceLife} from "./sequence-life.js";
+import {sleeps, wake} from "./turns/wake.js";
 
 /** How often other tokens have taken the place of a sequence's. */
 const replacements = new WeakMap<object, number>();
@@ -25,6 +14,13 @@ const replacements = new WeakMap<object, number>();
 /** The sequence holds other tokens now: what its evaluations under way go on with doesn't belong behind them. */
 export function endEvaluations(sequence: LlamaContextSequence): void {
     replacements.set(sequence, (replacements.get(sequence) ?? 0) + 1);
+}
+
+/** Node-llama-cpp hands a sequence's requests to its context by number. This goes along with them, and says whose they are. */
+type Presented = AfterBatchAction & {readonly life: SequenceLife};
+
+function present(life: SequenceLife, action: AfterBatchAction | undefined): Presented {
+    return Object.assign((sequenceStateLength: number) => action?.(sequenceStateLength), {life});
 }
 
 let patched = false;
@@ -38,40 +34,40 @@ export function patchRuntime(): void {
     prototype._decodeTokens = async function (request, map) {
         const context = this as unknown as LlamaContext, packed = packedOf(this._ctx);
         if (packed === undefined) return await decodeTokens.call(this, request, map);
-        return await evaluatePacked(context, packed, request, map, decodeTokens, (work) => betweenBatches(context, work));
+        const {life} = request.afterBatchAction as Presented;
+        return await evaluatePacked(context, packed, life, request, map, decodeTokens);
     };
 
-    // A sequence takes over the other's tokens before its rows are copied; without the rows it must not keep them.
     const sequences = LlamaContextSequence.prototype as unknown as SequenceInternals;
     const copyState = sequences._copyStateFromOtherSequence;
     sequences._copyStateFromOtherSequence = async function (other, upToTokenIndex) {
-        try {
-            return await copyState.call(this, other, upToTokenIndex);
-        } catch (error) {
-            if (error instanceof DeltaStoreError) {
-                this._contextTokens = [];
-                this._nextTokenIndex = 0;
-            }
-            throw error;
-        }
+        const source = other as LlamaContextSequence, target = this as unknown as LlamaContextSequence;
+        if (lifeOf(target) === undefined) return await copyState.call(this, other, upToTokenIndex);
+        if (source !== target) await forkSequence(source, target, () => Math.min(upToTokenIndex, source.nextTokenIndex));
+        return target.nextTokenIndex === upToTokenIndex;
     };
 
     // Under the sequence's lock, in each step of an evaluation, with the same object for its context shift.
     const decodeStep = sequences._decodeTokens, begunAt = new WeakMap<object, number>();
-    sequences._decodeTokens = async function (tokens, logits, priority, meter, contextShift, ...others) {
+    sequences._decodeTokens = async function (tokens, logits, priority, meter, contextShift, map, afterBatchAction) {
+        const life = lifeOf(this as unknown as LlamaContextSequence);
+        if (life === undefined) return await decodeStep.call(this, tokens, logits, priority, meter, contextShift, map, afterBatchAction);
+        if (!life.isOpen) throw new DisposedError();
         const now = replacements.get(this) ?? 0;
         if ((begunAt.get(contextShift) ?? now) !== now)
             throw new DeltaStoreError("OPTION_INVALID", "The evaluation can't go on: store.fork or a restored turn has put other tokens in place of those that it went on from");
         begunAt.set(contextShift, now);
-        return await decodeStep.call(this, tokens, logits, priority, meter, contextShift, ...others);
+        return await decodeStep.call(this, tokens, logits, priority, meter, contextShift, map, present(life, afterBatchAction));
     };
 
+    // At once where it can: node-llama-cpp tells the new length as soon as it is called.
     const erase = sequences._eraseContextTokenRanges;
-    sequences._eraseContextTokenRanges = async function (ranges, options = {}) {
-        const drops = (ranges as {start: number; end: number}[]).some(({start, end}) => start !== end && Math.min(start, end) <= 0);
+    sequences._eraseContextTokenRanges = function (ranges, options = {}) {
+        const sequence = this as unknown as LlamaContextSequence;
         // Where the first token goes, node-llama-cpp empties the sequence and evaluates what is left.
-        if (!drops) await wake(this as unknown as LlamaContextSequence, (options as {skipLock?: boolean}).skipLock);
-        await erase.call(this, ranges, options);
+        const drops = (ranges as {start: number; end: number}[] | undefined)?.some(({start, end}) => start !== end && Math.min(start, end) <= 0);
+        if (drops === true || !sleeps(sequence)) return erase.call(this, ranges, options);
+        return wake(sequence, (options as {skipLock?: boolean}).skipLock).then(() => erase.call(this, ranges, options));
     };
 
     const saveState = LlamaContextSequence.prototype.saveStateToFile;
@@ -89,18 +85,22 @@ export function patchRuntime(): void {
         return await loadState.call(this, path, acceptRisk);
     };
 
-    // The number of a disposed sequence comes back between batches, not only once nothing at all is left to evaluate.
+    // The number of a disposed sequence comes back as soon as no batch is computed, not only once nothing at all is left to evaluate.
     const reclaim = prototype._reclaimUnusedSequenceId;
-    prototype._reclaimUnusedSequenceId = async function (sequenceId) {
-        const context = this as unknown as LlamaContext, packed = packedOf(this._ctx);
-        if (packed === undefined || context.disposed) return await reclaim.call(this, sequenceId);
-        const done = await betweenBatches(context, () => {
-            if (this._queuedDecodeSequenceIds.has(sequenceId)) return Promise.resolve(false);
+    prototype._reclaimUnusedSequenceId = function (sequenceId) {
+        const context = this as unknown as LlamaContext, packed = packedOf(this._ctx), life = packed?.lives.at(sequenceId);
+        if (life === undefined) return reclaim.call(this, sequenceId);
+        life.close();
+        this._dispatchErrorForQueuedDecodesAndDequeue(new Set(this._queuedDecodes.filter((request) => request.sequenceId === sequenceId)), new DisposedError());
+        if (context.disposed) return;
+        return betweenBatches(context, () => {
             this._ctx.disposeSequence(sequenceId);
+            packed!.lives.end(sequenceId);
             this._unusedSequenceIds.push(sequenceId);
             this._onReclaimUnusedSequenceId.dispatchEvent();
-            return Promise.resolve(true);
-        }).catch(() => context.disposed);
-        if (!done) await reclaim.call(this, sequenceId);
+            return Promise.resolve();
+        }).catch((error: unknown) => {
+            if (!context.disposed) throw error;
+        });
     };
 }

@@ -1,6 +1,7 @@
 import type {NativeBinding} from "./native.js";
 import {bitsOf, type Policy} from "./policy/tiers.js";
 import type {AddonContext} from "./runtime-internals.js";
+import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 import type {Parking} from "./turns/parking.js";
 
@@ -20,12 +21,12 @@ export class PoolPressure {
     readonly #dropPrefix: () => boolean;
     /** Where idle sequences go first, as nothing of them is lost there. */
     parking: Parking | null = null;
-    /** By sequence: the evaluations under way, and the position that they go to. */
-    readonly #busy = new Map<number, {evaluations: number; end: number}>();
+    /** The evaluations under way, and the position that they go to. */
+    readonly #busy = new Map<SequenceLife, {evaluations: number; end: number}>();
     /** When the last one ended. Milliseconds. */
     #ended = -Infinity;
     /** When sequences that hold rows were last used, in the order of that. Milliseconds. */
-    readonly #used = new Map<number, number>();
+    readonly #used = new Map<SequenceLife, number>();
 
     /** @param dropPrefix gives up a kept prefix; false if there is none */
     constructor(context: AddonContext, native: NativeBinding, policy: Policy, tiers: SequenceTiers, batchSize: number, dropPrefix: () => boolean) {
@@ -38,23 +39,23 @@ export class PoolPressure {
     }
 
     /** While `work` evaluates a sequence's tokens before position `end` it is not idle. */
-    async during<R>(sequenceId: number, end: number, work: () => Promise<R>): Promise<R> {
-        const {evaluations, end: before} = this.#busy.get(sequenceId) ?? {evaluations: 0, end: 0};
-        this.#busy.set(sequenceId, {evaluations: evaluations + 1, end: Math.max(end, before)});
-        this.#tiers.woken(sequenceId);
+    async during<R>(life: SequenceLife, end: number, work: () => Promise<R>): Promise<R> {
+        const {evaluations, end: before} = this.#busy.get(life) ?? {evaluations: 0, end: 0};
+        this.#busy.set(life, {evaluations: evaluations + 1, end: Math.max(end, before)});
+        this.#tiers.woken(life.sequenceId);
         try {
             return await work();
         } finally {
-            const busy = this.#busy.get(sequenceId)!;
-            if (--busy.evaluations === 0) this.#busy.delete(sequenceId);
+            const busy = this.#busy.get(life)!;
+            if (--busy.evaluations === 0) this.#busy.delete(life);
             this.#ended = performance.now();
         }
     }
 
     /** A sequence holds rows, and has just been used. */
-    touched(sequenceId: number): void {
-        this.#used.delete(sequenceId);
-        this.#used.set(sequenceId, performance.now());
+    touched(life: SequenceLife): void {
+        this.#used.delete(life);
+        this.#used.set(life, performance.now());
     }
 
     /** Whether anything is evaluated, or was just now: between two tokens of an answer nothing is. */
@@ -63,18 +64,18 @@ export class PoolPressure {
     }
 
     /** When it was; undefined if it holds no rows. */
-    lastUse(sequenceId: number): number | undefined {
-        return this.#busy.has(sequenceId) ? undefined : this.#used.get(sequenceId);
+    lastUse(life: SequenceLife): number | undefined {
+        return this.#busy.has(life) ? undefined : this.#used.get(life);
     }
 
     /** Sequences that hold rows and were not used for so many seconds, the longest unused first. */
-    idleFor(seconds: number): number[] {
+    idleFor(seconds: number): SequenceLife[] {
         const until = performance.now() - 1000 * seconds;
-        return [...this.#used].filter(([sequenceId, used]) => used <= until && !this.#busy.has(sequenceId)).map(([sequenceId]) => sequenceId);
+        return [...this.#used].filter(([life, used]) => used <= until && !this.#busy.has(life)).map(([life]) => life);
     }
 
-    emptied(sequenceId: number): void {
-        this.#used.delete(sequenceId);
+    emptied(life: SequenceLife): void {
+        this.#used.delete(life);
     }
 
     /** Makes room before it is asked for; not for a request that can't be served. */
@@ -86,15 +87,15 @@ export class PoolPressure {
     }
 
     /** Whether there is room now for the next batch of a sequence that is evaluated, at `position`. */
-    async makeRoom(sequenceId: number, position: number): Promise<boolean> {
-        const tokens = this.#busy.get(sequenceId)!.end - position;
+    async makeRoom(life: SequenceLife, position: number): Promise<boolean> {
+        const tokens = this.#busy.get(life)!.end - position;
         const fits = () => {
             this.#native.beginAdmission(this.#context);
-            return this.#native.admit(this.#context, sequenceId, position, Math.min(tokens, this.#batchSize));
+            return this.#native.admit(this.#context, life.sequenceId, position, Math.min(tokens, this.#batchSize));
         };
         try {
             if (fits()) return true;
-            if (this.#anyHopeless([sequenceId])) return false;
+            if (this.#anyHopeless([life])) return false;
             while (await this.giveUp()) if (fits()) return true;
             return false;
         } finally {
@@ -105,18 +106,19 @@ export class PoolPressure {
     /** One step; false if there is nothing left to give up. */
     async giveUp(): Promise<boolean> {
         if (this.#dropPrefix()) return true;
-        for (const sequenceId of this.#parkable())
-            if (await this.parking!.park(sequenceId, (work) => work(), true)) return true;
-        for (const sequenceId of this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
+        for (const life of this.#parkable())
+            if (await this.parking!.park(life, (work) => work(), true)) return true;
+        for (const {sequenceId} of this.#idle()) if (await this.#tiers.press(sequenceId)) return true;
         return false;
     }
 
     /** Whether what one of these sequences evaluates would not fit if all were given up. In doubt, as with what a batch does, it would. */
-    #anyHopeless(sequenceIds: readonly number[]): boolean {
-        const wanted = sequenceIds.map((id) => ({id, tokens: this.#busy.get(id)!.end - 1 - this.#context.getSequenceKvCacheMaxPosition(id)}))
+    #anyHopeless(lives: readonly SequenceLife[]): boolean {
+        const wanted = lives.filter(({isOpen}) => isOpen)
+            .map((life) => ({id: life.sequenceId, tokens: this.#busy.get(life)!.end - 1 - this.#context.getSequenceKvCacheMaxPosition(life.sequenceId)}))
             .filter(({tokens}) => tokens > this.#batchSize);
         if (wanted.length === 0) return false;
-        const idle = new Set([...this.#idle(), ...this.#parkable()]), {sequences, stockBytes, tokens: held} = this.#native.stats(this.#context);
+        const idle = new Set([...this.#idle(), ...this.#parkable()].map(({sequenceId}) => sequenceId)), {sequences, stockBytes, tokens: held} = this.#native.stats(this.#context);
         let least = 0;
         for (const {id, residentBytes} of sequences) least += residentBytes * (idle.has(id) ? this.parking === null ? this.#tiers.least(id) : 0 : 1);
         const bytesOf = ({id, tokens}: {id: number; tokens: number}) => held === 0 ? 0 : stockBytes / held * tokens * bitsOf(this.#tiers.of(id)) / 32;
@@ -124,13 +126,13 @@ export class PoolPressure {
     }
 
     /** Those that are idle for longest first: nothing of them is lost, so that any but those between two tokens of an answer will do. */
-    #parkable(): number[] {
+    #parkable(): SequenceLife[] {
         const {pressure, turns} = this.#policy;
         return this.parking === null ? [] : this.idleFor(Math.min(pressure?.idle ?? betweenTokens, turns!.park!));
     }
 
     /** Those idle for longest first; none if the policy gives up none. */
-    #idle(): number[] {
+    #idle(): SequenceLife[] {
         const {pressure} = this.#policy;
         return pressure === null ? [] : this.idleFor(pressure.idle);
     }

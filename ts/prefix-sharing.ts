@@ -1,8 +1,8 @@
-import {DisposedError} from "node-llama-cpp";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding} from "./native.js";
 import type {Sharing} from "./policy/tiers.js";
 import {partOf, type AddonContext, type DecodeRequest} from "./runtime-internals.js";
+import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 
 /** Sequences that hold prefixes besides the context's own. */
@@ -146,18 +146,13 @@ export class PrefixSharing {
 
     /**
      * Evaluates a request, less what can be attached.
-     * @param between runs its argument between two batches, under the context's lock
-     * @param gone whether the sequence was disposed
-     * @throws DisposedError if it was while it waited
+     * @param life whose request it is
+     * @param evaluate as the request is; must throw once the life is closed
+     * @throws DeltaStoreError DISPOSED: the sequence was while it waited
      * @returns what the evaluations of the parts gave
      */
-    async evaluate<T>(request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>,
-                      between: <R>(work: () => Promise<R>) => Promise<R>, gone: () => boolean): Promise<T[]> {
-        const before = [...this.#pending], {sequenceId} = request;
-        const ofThisSequence = <R>(work: () => Promise<R>) => between(async () => {
-            if (gone()) throw new DisposedError();
-            return await work();
-        });
+    async evaluate<T>(life: SequenceLife, request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>): Promise<T[]> {
+        const before = [...this.#pending], {sequenceId} = life;
         const own = this.#held.get(sequenceId) ?? [], tokens = [...own, ...request.tokens];
         const pending: Pending = {sequence: sequenceId, tokens, waiting: new Set()};
         this.#pending.add(pending);
@@ -168,12 +163,12 @@ export class PrefixSharing {
                 const length = commonLength(other.tokens, tokens), gain = length - own.length;
                 if (gain >= shortestPrefix && 2 * gain > request.tokens.length && this.#pending.has(other) &&
                     (this.#held.get(other.sequence)?.length ?? 0) < length)
-                    await new Promise<void>((resolve) => other.waiting.add({length, resolve}));
+                    await Promise.race([life.closing, new Promise<void>((resolve) => other.waiting.add({length, resolve}))]);
             }
-            const {taken, fork} = await ofThisSequence(() => Promise.resolve(this.#attach(request)));
+            const {taken, fork} = await life.between(() => Promise.resolve(this.#attach(request)));
             const results: T[] = [];
             if (fork > taken) results.push(...await evaluate(partOf(request, taken, fork)));
-            if (fork > 0) await ofThisSequence(() => this.#offer(request.sequenceId, request.firstTokenSequenceIndex + fork));
+            if (fork > 0) await life.between(() => this.#offer(sequenceId, request.firstTokenSequenceIndex + fork));
             results.push(...await evaluate(partOf(request, Math.max(taken, fork), request.tokens.length)));
             return results;
         } finally {

@@ -22,6 +22,7 @@ export interface AddonContext {
     getSequenceKvCacheMaxPosition(sequenceId: number): number;
     saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number>;
     loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array>;
+    /** By number: nothing of what a packed context has besides is told. */
     copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
     shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void;
     setLoras(loras: AddonLora[], scales: number[]): void;
@@ -49,7 +50,11 @@ export interface DecodeRequest {
     tokens: number[];
     /** Whether a token's logits are wanted, token by token. */
     logits: unknown[];
+    /** Called after each batch with tokens of the request. */
+    afterBatchAction?: AfterBatchAction | undefined;
 }
+
+export type AfterBatchAction = (sequenceStateLength: number) => unknown;
 
 /** The tokens [begin, end) of a request. */
 export function partOf(request: DecodeRequest, begin: number, end: number): DecodeRequest {
@@ -64,8 +69,10 @@ export interface ContextInternals {
     _backendContextDisposeGuard: DisposeGuard;
     /** Of sequences that were disposed. */
     _unusedSequenceIds: number[];
-    /** Of sequences that have tokens to evaluate. */
-    _queuedDecodeSequenceIds: Set<number>;
+    /** Requests that are not evaluated, or not whole. */
+    _queuedDecodes: readonly DecodeRequest[];
+    /** Rejects these, and takes them out of the queue. */
+    _dispatchErrorForQueuedDecodesAndDequeue(requests: ReadonlySet<DecodeRequest>, error: unknown): void;
     _onReclaimUnusedSequenceId: {dispatchEvent(): void};
     _reclaimUnusedSequenceId(sequenceId: number): Promise<void> | undefined;
     _decodeTokens(request: DecodeRequest, map: (...of: unknown[]) => unknown): Promise<unknown[]>;
@@ -73,6 +80,7 @@ export interface ContextInternals {
 
 export interface SequenceInternals {
     _sequenceId: number;
+    _disposed: boolean;
     _contextTokens: number[];
     _nextTokenIndex: number;
     _loadedTokenPredictions: unknown[];
@@ -80,7 +88,8 @@ export interface SequenceInternals {
     _lock: object;
     _eraseContextTokenRanges(ranges: unknown[], options?: object): Promise<void>;
     _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
-    _decodeTokens(tokens: unknown, logits: unknown, priority: unknown, meter: unknown, contextShift: object, ...others: unknown[]): Promise<unknown[]>;
+    _decodeTokens(tokens: unknown, logits: unknown, priority: unknown, meter: unknown, contextShift: object, map: unknown,
+                  afterBatchAction?: AfterBatchAction): Promise<unknown[]>;
 }
 
 export interface ChatSessionInternals {

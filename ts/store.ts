@@ -1,19 +1,20 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
 import {LlamaContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
-import {withSequenceLock} from "./context-lock.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
+import {forkSequence} from "./fork.js";
 import {checkModelFiles} from "./model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "./native.js";
-import {packedContextClass, packedOf} from "./packed-context.js";
-import {aliveness, packedWith, requireSequence} from "./packed-sequence.js";
-import {betweenBatches, endEvaluations, patchRuntime} from "./patch-runtime.js";
+import {packedContextClass} from "./packed-context.js";
+import {packedOf} from "./packed.js";
+import {packedLife, requireSequence} from "./packed-sequence.js";
+import {patchRuntime} from "./patch-runtime.js";
 import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {invalid, requireOptions} from "./options.js";
 import {requireTierName, stockCacheName, type Policy} from "./policy/tiers.js";
-import {contextInternals, llamaInternals, sequenceInternals, type AddonContext, type AddonContextClass, type SequenceInternals} from "./runtime-internals.js";
+import {contextInternals, llamaInternals, type AddonContext, type AddonContextClass} from "./runtime-internals.js";
 import {openTurns, type TurnsOptions} from "./turns/open.js";
 import type {Turns} from "./turns/turns.js";
 import {wake} from "./turns/wake.js";
@@ -130,13 +131,11 @@ export class DeltaStore {
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
         requireSequence(sequence);
-        const packed = packedWith(sequence), {tiers, sharing} = packed, {_sequenceId: sequenceId} = sequenceInternals(sequence);
+        const {packed: {tiers, sharing, parking}, life} = packedLife(sequence), {sequenceId} = life;
         evictionOf(tiers.of(sequenceId), options);  // to throw at once
-        const ensureAlive = aliveness(packed, sequence);
         await wake(sequence);
-        await betweenBatches(sequence.context, async () => {
-            ensureAlive();
-            await packed.parking?.comeBack(sequenceId);
+        await life.between(async () => {
+            await parking?.comeBack(life);
             const eviction = evictionOf(tiers.of(sequenceId), options);
             sharing?.truncated(sequenceId, 0);  // not what the tier promises to others
             await tiers.evict(sequenceId, eviction);
@@ -145,11 +144,12 @@ export class DeltaStore {
 
     /**
      * The name of the tier that rows of this sequence get from now on.
-     * @throws DeltaStoreError OPTION_INVALID if it is not a sequence of a packed context
+     * @throws DeltaStoreError OPTION_INVALID if it is not a sequence of a packed context; DISPOSED
      */
     tierOf(sequence: LlamaContextSequence): string {
         requireSequence(sequence);
-        return packedWith(sequence).tiers.of(sequenceInternals(sequence)._sequenceId).name;
+        const {packed: {tiers}, life} = packedLife(sequence);
+        return tiers.of(life.sequenceId).name;
     }
 
     /**
@@ -162,14 +162,12 @@ export class DeltaStore {
      */
     async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
         requireSequence(sequence);
-        const packed = packedWith(sequence);
-        requireTierName("The tier", name, packed.tiers.names);
-        const ensureAlive = aliveness(packed, sequence);
+        const {packed: {tiers, parking}, life} = packedLife(sequence);
+        requireTierName("The tier", name, tiers.names);
         await wake(sequence);
-        await betweenBatches(sequence.context, async () => {
-            ensureAlive();
-            await packed.parking?.comeBack(sequenceInternals(sequence)._sequenceId);
-            await packed.tiers.choose(sequenceInternals(sequence)._sequenceId, name);
+        await life.between(async () => {
+            await parking?.comeBack(life);
+            await tiers.choose(life.sequenceId, name);
         });
     }
 
@@ -183,39 +181,15 @@ export class DeltaStore {
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
         requireOptions("fork", options, ["upTo"]);
-        const {context} = source, handle = addonContextOf(context), packed = packedOf(handle), both = [source, target].map(sequenceInternals);
-        if (packed === undefined || context !== target.context)
+        if (packedOf(addonContextOf(source.context)) === undefined || source.context !== target.context)
             throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");
-        const ensureAlive = aliveness(packed, source, target);
-        await wake(source);
-        await withSequenceLock(target, () => betweenBatches(context, async () => {
-            ensureAlive();
+        await forkSequence(source, target, () => {
             const {upTo = source.nextTokenIndex} = options;
             if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
                 throw invalid(`upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
-            if (source === target) {
-                if (upTo < source.nextTokenIndex) throw invalid("The source is the target; erase its tokens instead");
-                return;
-            }
-            const [from, to] = both as [SequenceInternals, SequenceInternals];
-            await packed.parking?.comeBack(from._sequenceId);
-            packed.tiers.emptied(to._sequenceId);
-            await packed.pressure.during(from._sequenceId, 0, async () => {  // the source is not what is given up
-                for (let failure; (failure = packed.native.forkPrefix(handle, from._sequenceId, to._sequenceId, upTo)) !== null;) {
-                    if (await packed.pressure.giveUp()) continue;
-                    const error = new DeltaStoreError(failure.code as ErrorCode, failure.message);
-                    packed.emit({type: "refuse", sequenceId: to._sequenceId, error});
-                    throw error;
-                }
-            });
-            packed.parking?.forget(to._sequenceId);
-            packed.sharing?.copied(from._sequenceId, to._sequenceId, upTo);
-            packed.pressure.touched(to._sequenceId);
-            endEvaluations(target);
-            to._contextTokens = from._contextTokens.slice(0, upTo);
-            to._nextTokenIndex = upTo;
-            to._loadedTokenPredictions = [];
-        }));
+            if (source === target && upTo < source.nextTokenIndex) throw invalid("The source is the target; erase its tokens instead");
+            return upTo;
+        });
     }
 
     /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
@@ -251,13 +225,6 @@ export class DeltaStore {
         return this.#turns;
     }
 
-    /** @internal Between two batches of a context. */
-    async between<R>(addonContext: object, work: () => Promise<R>): Promise<R> {
-        const context = contexts.get(addonContext)?.deref();
-        if (context === undefined) throw new DeltaStoreError("DISPOSED", "The context is disposed");
-        return await betweenBatches(context, work);
-    }
-
     /** @internal */
     emit(addonContext: object, event: CacheEvent): void {
         const context = contexts.get(addonContext)?.deref();
@@ -287,7 +254,7 @@ export function storeOf(llama: Llama): DeltaStore | undefined {
 /** Whether this Llama instance has, or had, a store. */
 export const hadStore = (llama: Llama): boolean => stores.has(llama);
 
-/** For the events and the work between batches of its native context. */
+/** For the events of its native context. */
 export function rememberContext(context: LlamaContext): void {
     contexts.set(addonContextOf(context), new WeakRef(context));
 }

@@ -12,17 +12,19 @@ export interface ParkingOptions {
     sequences?: number;
     /** Seconds. */
     park?: number;
+    /** Of the store. */
+    budget?: number;
 }
 
 /** A context whose idle sequences are parked in a folder, and the twin of it whose never are. */
-export async function openParking(t: Test, llama: Llama, model: LlamaModel, {policy = {}, kvCache = "high", contextSize = 1024, sequences = 4, park = 0.2}: ParkingOptions = {}) {
+export async function openParking(t: Test, llama: Llama, model: LlamaModel, {policy = {}, kvCache = "high", contextSize = 1024, sequences = 4, park = 0.2, budget}: ParkingOptions = {}) {
     const folder = storeFolder(t), events: StoreEvent[] = [];
     const options = {contextSize, sequences, threads: 1, flashAttention: true, batchSize: 256, kvCache};
     const common: PolicyFile = {tiers: {evicting}, sharing: {automatic: false}, ...policy};
     const {pool: _, ...unlimited} = common;
     await attach(llama, {policy: unlimited});
     const twins = await model.createContext(options);
-    const store = await attach(llama, {policy: {...common, turns: {store: folder, park}}}), context = await model.createContext(options);
+    const store = await attach(llama, {policy: {...common, turns: {store: folder, park, ...budget === undefined ? {} : {budget}}}}), context = await model.createContext(options);
     store.onEvent.createListener((event) => {
         if (event.context === context) events.push(event);
     });

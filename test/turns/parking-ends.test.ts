@@ -78,6 +78,45 @@ t.test("an attempt that is overtaken before it has begun is no failure", async (
     t.strictSame(warnings, []);
 });
 
+t.test("attempts that are overtaken leave nothing in the store, and parking goes on within its budget", async (t) => {
+    const budget = 3e6, {context, events, turns} = await open(t, {kvCache: "exact", park: 0.1, budget});
+    const sequences = [context.getSequence(), context.getSequence()], tokens = [0, 1].map((seed) => randomTokens(350, seed));
+    let stored = 0, atStore = (): Promise<unknown> => Promise.resolve();
+    LmdbStore.prototype.step = async function (given) {
+        if (given.objects !== undefined && given.objects.length > 0 && ++stored % 3 !== 0) await atStore();
+        return await step.call(this, given);
+    };
+    for (const [at, sequence] of sequences.entries()) await sequence.evaluateWithoutGeneratingNewTokens(tokens[at]!);
+    let overtaken = 0;
+    // The sequence is used again while it is being stored, as in any busy server.
+    atStore = async () => {
+        overtaken++;
+        await Promise.all(sequences.map((sequence) => sequence.evaluateWithoutGeneratingNewTokens(moreTokens(1, overtaken))));
+    };
+    for (let waited = 0; overtaken < 12 && waited < 200; waited++) await settled(50);
+    t.ok(overtaken >= 12, `${overtaken} attempts were overtaken`);
+    atStore = () => Promise.resolve();
+    const parks = () => events.filter(({type}) => type === "park").length, before = parks();
+    for (let waited = 0; parks() < before + 2 && waited < 200; waited++) await settled(50);
+    t.ok(parks() >= before + 2, "both are parked in the end");
+    t.ok(await turns.bytes() <= budget);
+    await isWell(t, turns);
+    for (const sequence of sequences) await sequence.dispose();
+    for (let waited = 0; await turns.bytes() > 0 && waited < 100; waited++) await settled(20);
+    t.equal(await turns.bytes(), 0);
+});
+
+t.test("what a process left that ended while it parked makes room for parking again", async (t) => {
+    const {folder, context, parked, turns} = await open(t, {kvCache: "exact", park: 0.1, budget: 2e6});
+    const lost = await LmdbStore.open(folder);
+    await lost.step({objects: [["ab".repeat(16), new Uint8Array(2e6)]]});
+    await lost.close();
+    const sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    await parked(1);
+    t.ok(await turns.bytes() < 2e6, "of the parked rows alone");
+});
+
 t.test("a request finds room also while its sequence is forked", async (t) => {
     const {store, context, parked} = await open(t, {kvCache: "exact", park: 60, policy: {pool: {limit: "3MB", pressure: {idle: 0, above: 1}}}});
     const [idle, sequence, copy] = [context.getSequence(), context.getSequence(), context.getSequence()];

@@ -102,7 +102,8 @@ t.test("a store that fails lets the chat go on, and tells", async (t) => {
     const warned = ({message}: Error) => warnings.push(message);
     process.on("warning", warned);
     t.match(await session.prompt(questions[0], options), /Paris/);
-    await kept.saved();
+    t.match(await rejection(kept.saved()), {code: "STORE_FAILED"});
+    await kept.saved();  // it was told
     await settled();
     process.off("warning", warned);
     t.match(warnings, [/could not save a turn of "chat": the disk is full/], "if nobody listens");

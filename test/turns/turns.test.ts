@@ -441,7 +441,7 @@ t.test("turns that are closed while something is restored end it with a typed er
     await context.dispose();
 });
 
-t.test("a snapshot's blocks outlive their context", async (t) => {
+t.test("a snapshot's blocks outlive their context, whose disposal waits for the turn", async (t) => {
     const memory = new MemoryStore();
     let begun = () => {}, goAhead = () => {};
     const asked = new Promise<void>((resolve) => begun = resolve), answered = new Promise<void>((resolve) => goAhead = resolve);
@@ -456,9 +456,14 @@ t.test("a snapshot's blocks outlive their context", async (t) => {
     await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(1500, 1));  // blocks for several steps
     const expected = sequence.contextTokens, saving = turns.save("c", sequence);
     await asked;
-    await context.dispose();
+    let disposed = false;
+    const disposing = context.dispose().then(() => disposed = true);
+    await settled(200);
+    t.notOk(disposed);
+    t.throws(() => store.stats(context), {code: "DISPOSED"});
     goAhead();
     await saving;
+    await disposing;
     const other = await createContext("high", {contextSize: 2048}), target = other.getSequence();
     t.match(await turns.restore("c", target), {evaluated: 0});
     t.strictSame(target.contextTokens, expected);

@@ -1,5 +1,5 @@
 import type {LlamaContext} from "node-llama-cpp";
-import {toDeltaStoreError} from "../errors.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {LogitScores, NativeBinding} from "../native.js";
 import {contextInternals, type AddonContext} from "../runtime-internals.js";
 import type {DeltaStore} from "../store.js";
@@ -75,6 +75,8 @@ export class EvalContext {
 
     async copy(source: number, target: number): Promise<void> {
         await this.#handle.copySequenceStateFromOtherSequence(target, source);
+        const failure = this.native.takeFailure(this.#handle);
+        if (failure !== null) throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
         this.#evaluated.set(target, [...this.#tokensOf(source)]);
     }
 

@@ -135,7 +135,8 @@ export class Archive {
         const rows: StoredRows = {
             parts: {head, centres, blocks, tail}, tokens, describedAdapters: adapter, shareable, tierDefinition: definition,
             restored: (sequence, identities) => {
-                if (adapter === null) this.known.remember(sequence, keysOf(identities, record.blocks.length), record.blocks);  // blocks of version 1 are written otherwise now
+                if (adapter !== null) return;  // blocks of version 1 have other bytes now
+                this.known.remember(sequence, keysOf(identities, record.blocks.length), record.blocks);
             }
         };
         return {record, rows, lost};
@@ -160,16 +161,20 @@ export class Archive {
         return tails;
     }
 
-    /** Stores those that the store lacks, and names all. Nobody holds them until a turn does. */
-    async bring(parts: readonly Uint8Array[], coding: Coding): Promise<{names: string[]; bytes: number}> {
+    /**
+     * Stores those that the store lacks, and names all. Nobody holds them until a turn does.
+     * @param stored gets the names of those that are stored
+     */
+    async bring(parts: readonly Uint8Array[], coding: Coding, stored: Set<string>): Promise<{names: string[]; bytes: number}> {
         const names = await Promise.all(parts.map((bytes) => this.seal.nameOfObject(bytes)));
-        const stored = await this.store.stored(names), objects: [string, Uint8Array][] = [], replace: [string, Uint8Array][] = [];
+        const there = await this.store.stored(names), objects: [string, Uint8Array][] = [], replace: [string, Uint8Array][] = [];
         for (const [index, name] of names.entries()) {
-            if (stored.has(name) && !this.#broken.has(name)) continue;
+            if (there.has(name) && !this.#broken.has(name)) continue;
             const sealed = await this.seal.sealObject(name, parts[index]!, coding);
-            (stored.has(name) ? replace : objects).push([name, sealed]);
+            (there.has(name) ? replace : objects).push([name, sealed]);
         }
         const brought = [...objects, ...replace];
+        for (const [name] of objects) stored.add(name);
         if (brought.length > 0) await this.store.step({objects, replace});
         for (const [name] of brought) this.#broken.delete(name);
         return {names, bytes: brought.reduce((sum, [, {length}]) => sum + length, 0)};

@@ -2,11 +2,12 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding} from "../native.js";
-import {packedWith} from "../packed-sequence.js";
+import type {Origin} from "../origin.js";
 import type {Tier} from "../policy/tiers.js";
 import type {PoolPressure} from "../pool-pressure.js";
 import {commonLength, type PrefixSharing} from "../prefix-sharing.js";
 import {sequenceInternals, type AddonContext} from "../runtime-internals.js";
+import type {SequenceLife} from "../sequence-life.js";
 import {unlessLost} from "./archive.js";
 import {Leftovers} from "./leftovers.js";
 import {parkedName} from "./parked-name.js";
@@ -23,23 +24,23 @@ const fewestTokens = 64;
 const ofOthers: readonly unknown[] = ["DISPOSED", "POOL_LIMIT_REACHED", "OUT_OF_MEMORY"];
 
 /** Contexts that are collected without having been disposed leave what they had parked. */
-const collected = new FinalizationRegistry(({leftovers, parked}: {leftovers: Leftovers; parked: ReadonlyMap<number, string>}) => void leftovers.remove(...parked.values()));
+const collected = new FinalizationRegistry(({leftovers, parked}: {leftovers: Leftovers; parked: ReadonlyMap<SequenceLife, string>}) => void leftovers.remove(...parked.values()));
 
 /** An attempt to park a sequence. */
 interface Leaving {
     /** Whether it is in vain, as something changed the sequence. */
     changed: boolean;
     captured?: Capture;
+    /** Objects that it has stored. At its end those go that nobody holds. */
+    readonly stored: Set<string>;
 }
 
 export interface ParkingHooks {
     /** Must not hold the context. */
     readonly turns: () => Promise<Turns>;
-    /** Runs its argument between two batches. */
-    between<R>(work: () => Promise<R>): Promise<R>;
-    sequence(sequenceId: number): LlamaContextSequence | undefined;
     tier(sequenceId: number): Tier;
     readonly native: NativeBinding;
+    readonly origin: Origin;
     readonly pressure: PoolPressure;
     readonly sharing: PrefixSharing | null;
     emit(event: CacheEvent): void;
@@ -51,11 +52,11 @@ export class Parking {
     readonly #hooks: ParkingHooks;
     readonly #timer: NodeJS.Timeout;
     readonly #leftovers: Leftovers;
-    /** By sequence: the name that the store has for it. */
-    readonly #parked = new Map<number, string>();
+    /** The names that the store has for parked sequences. */
+    readonly #parked = new Map<SequenceLife, string>();
     /** Sequences that are being stored. */
-    readonly #leaving = new Map<number, Leaving>();
-    readonly #waking = new Map<number, Promise<unknown>>();
+    readonly #leaving = new Map<SequenceLife, Leaving>();
+    readonly #waking = new Map<SequenceLife, Promise<unknown>>();
     /** Milliseconds: a store that failed, or is full, is left alone until then. */
     #restUntil = 0;
     #warned = false;
@@ -74,29 +75,33 @@ export class Parking {
         this.#timer = timer;
     }
 
-    has(sequenceId: number): boolean {
-        return this.#parked.has(sequenceId);
+    has(life: SequenceLife): boolean {
+        return this.#parked.has(life);
+    }
+
+    isWaking(life: SequenceLife): boolean {
+        return this.#waking.has(life);
     }
 
     /** While `work` brings a sequence back, what it holds is not yet what it stands for. */
-    async waking<T>(sequenceId: number, work: () => Promise<T>): Promise<T> {
+    async waking<T>(life: SequenceLife, work: () => Promise<T>): Promise<T> {
         const waking = work();
-        this.#waking.set(sequenceId, waking);
+        this.#waking.set(life, waking);
         try {
             return await waking;
         } finally {
-            if (this.#waking.get(sequenceId) === waking) this.#waking.delete(sequenceId);
+            if (this.#waking.get(life) === waking) this.#waking.delete(life);
         }
     }
 
     /** Waits until it is. */
-    async awake(sequenceId: number): Promise<void> {
-        await this.#waking.get(sequenceId)?.catch(() => undefined);
+    async awake(life: SequenceLife): Promise<void> {
+        await this.#waking.get(life)?.catch(() => undefined);
     }
 
     async #tick(seconds: number): Promise<void> {
         void this.#leftovers.remove();
-        for (const sequenceId of this.#hooks.pressure.idleFor(seconds)) await this.park(sequenceId, this.#hooks.between, false);
+        for (const life of this.#hooks.pressure.idleFor(seconds)) await this.park(life, (work) => life.between(work), false);
     }
 
     /**
@@ -104,23 +109,24 @@ export class Parking {
      * @param between runs its argument between two batches
      * @param urgent somebody waits for the memory
      */
-    async park(sequenceId: number, between: <R>(work: () => Promise<R>) => Promise<R>, urgent: boolean): Promise<boolean> {
-        const {native, pressure, sharing} = this.#hooks, sequence = this.#hooks.sequence(sequenceId);
-        if (sequence === undefined || sequence.disposed || this.has(sequenceId) || sequence.nextTokenIndex < fewestTokens) return false;
-        const used = pressure.lastUse(sequenceId), leaving: Leaving = {changed: false};
-        if (used === undefined || performance.now() < this.#restUntil || (this.#leaving.has(sequenceId) && !urgent)) return false;
-        this.changing(sequenceId);  // a patient attempt gives way, as it holds the pages; what it has stored is not stored again
-        this.#leaving.set(sequenceId, leaving);
-        let stored = false, parked = false;
+    async park(life: SequenceLife, between: <R>(work: () => Promise<R>) => Promise<R>, urgent: boolean): Promise<boolean> {
+        const {native, pressure, sharing} = this.#hooks, {sequence} = life;
+        if (sequence === undefined || !life.isOpen || this.has(life) || sequence.nextTokenIndex < fewestTokens) return false;
+        const used = pressure.lastUse(life), before = this.#leaving.get(life);
+        if (used === undefined || performance.now() < this.#restUntil || (before !== undefined && !urgent)) return false;
+        this.changing(life);  // a patient attempt gives way, as it holds the pages; what it has stored is not stored again
+        const leaving: Leaving = {changed: false, stored: before?.stored ?? new Set()};
+        this.#leaving.set(life, leaving);
+        let parked = false, begun = false;
         const name = parkedName();
         try {
             const turns = await this.#hooks.turns();
-            await packedWith(sequence).origin.known();  // once, files are hashed: not while the context is held
-            const captured = await between(async () => leaving.changed ? undefined : leaving.captured = await captureLocked(sequence));
+            await this.#hooks.origin.known();  // once, files are hashed: not while the context is held
+            const captured = await between(async () => leaving.changed ? undefined : leaving.captured = await captureLocked(life));
             if (captured === undefined) return false;
             try {
-                stored = true;  // from here on some of it may be
-                if (!await turns.park(name, captured, urgent)) {
+                begun = true;  // from here on there may be a record
+                if (!await turns.park(name, captured, urgent, leaving.stored)) {
                     this.#restUntil = performance.now() + restAfterFailure;
                     return false;
                 }
@@ -128,21 +134,23 @@ export class Parking {
                 captured.end();
             }
             parked = await between(() => {
-                if (sequence.disposed || leaving.changed || pressure.lastUse(sequenceId) !== used) return Promise.resolve(false);
+                if (!life.isOpen || leaving.changed || pressure.lastUse(life) !== used) return Promise.resolve(false);
                 this.#keepOnly(sequence, captured.tokens.length);  // without token predictions that were not used
                 sequenceInternals(sequence)._loadedTokenPredictions = [];
-                sharing?.truncated(sequenceId, 0);
-                native.clearSequence(this.#context, sequenceId);  // not as one that is emptied, which would begin anew with its first tier
-                pressure.emptied(sequenceId);
-                this.#parked.set(sequenceId, name);
-                this.#hooks.emit({type: "park", sequenceId, tokens: captured.tokens.length});
+                sharing?.truncated(life.sequenceId, 0);
+                native.clearSequence(this.#context, life.sequenceId);  // not as one that is emptied, which would begin anew with its first tier
+                pressure.emptied(life);
+                this.#parked.set(life, name);
+                this.#hooks.emit({type: "park", sequenceId: life.sequenceId, tokens: captured.tokens.length});
                 return Promise.resolve(true);
             });
         } catch (error) {
             this.#failed(error);
         } finally {
-            if (this.#leaving.get(sequenceId) === leaving) this.#leaving.delete(sequenceId);
-            if (stored && !parked) void this.#leftovers.remove(name);
+            if (this.#leaving.get(life) === leaving) this.#leaving.delete(life);
+            if (begun && !parked) void this.#leftovers.remove(name);
+            // The last one to end does it: an attempt that gave way may still be storing.
+            if (!this.#leaving.has(life) && (!parked || before !== undefined)) void this.#leftovers.sweep(leaving.stored);
         }
         return parked;
     }
@@ -156,8 +164,8 @@ export class Parking {
     }
 
     /** Something is about to change what a sequence holds: what is being stored of it is no longer that, and goes no further. */
-    changing(sequenceId: number): void {
-        const leaving = this.#leaving.get(sequenceId);
+    changing(life: SequenceLife): void {
+        const leaving = this.#leaving.get(life);
         if (leaving === undefined) return;
         leaving.changed = true;
         leaving.captured?.end();
@@ -167,8 +175,8 @@ export class Parking {
      * Reads a parked sequence's rows, beside the batches. Null if the store has lost them, or it is not parked.
      * @throws DeltaStoreError STORE_FAILED: they may still be there
      */
-    async load(sequenceId: number): Promise<StoredRows | null> {
-        const name = this.#parked.get(sequenceId);
+    async load(life: SequenceLife): Promise<StoredRows | null> {
+        const name = this.#parked.get(life);
         if (name === undefined) return null;
         return await this.#hooks.turns().then((turns) => turns.parked(name)).catch(unlessLost(null));
     }
@@ -178,9 +186,9 @@ export class Parking {
      * @param rows what `load` gave
      * @throws DeltaStoreError POOL_LIMIT_REACHED or OUT_OF_MEMORY: it stays parked
      */
-    async #unpark(sequenceId: number, sequence: LlamaContextSequence, rows: StoredRows | null): Promise<number> {
-        const internals = sequenceInternals(sequence), tokens = internals._contextTokens, next = internals._nextTokenIndex;
-        let held = rows === null ? 0 : await bringBackLocked(sequence, rows, this.#hooks.tier(sequenceId), "The parked sequence can't come back").catch(unlessLost(0));
+    async #unpark(life: SequenceLife, sequence: LlamaContextSequence, rows: StoredRows | null): Promise<number> {
+        const {sequenceId} = life, internals = sequenceInternals(sequence), tokens = internals._contextTokens, next = internals._nextTokenIndex;
+        let held = rows === null ? 0 : await bringBackLocked(life, rows, this.#hooks.tier(sequenceId), "The parked sequence can't come back").catch(unlessLost(0));
         // Tokens may have been erased by what was under way when the sequence was parked.
         const common = rows === null ? 0 : commonLength(rows.tokens, tokens);
         if (held > common) {
@@ -189,7 +197,7 @@ export class Parking {
         }
         internals._contextTokens = tokens;
         internals._nextTokenIndex = next;
-        this.forget(sequenceId);
+        this.forget(life);
         this.#hooks.emit({type: "unpark", sequenceId, tokens: held});
         return held;
     }
@@ -198,18 +206,18 @@ export class Parking {
      * The same for what can't evaluate again.
      * @throws DeltaStoreError TURN_DAMAGED: the sequence holds what came back
      */
-    async comeBack(sequenceId: number): Promise<void> {
-        const lost = await this.comeBackInPart(sequenceId);
+    async comeBack(life: SequenceLife): Promise<void> {
+        const lost = await this.comeBackInPart(life);
         if (lost.length === 0) return;
         throw new DeltaStoreError("TURN_DAMAGED", `The newest ${lost.length} tokens of a parked sequence did not come back from the store; evaluate them again`);
     }
 
     /** The same, but gives the tokens that did not come back. */
-    async comeBackInPart(sequenceId: number, loaded?: StoredRows | null): Promise<Token[]> {
-        this.changing(sequenceId);
-        const sequence = this.has(sequenceId) ? this.#hooks.sequence(sequenceId) : undefined;
+    async comeBackInPart(life: SequenceLife, loaded?: StoredRows | null): Promise<Token[]> {
+        this.changing(life);
+        const sequence = this.has(life) ? life.sequence : undefined;
         if (sequence === undefined) return [];
-        return this.#keepOnly(sequence, await this.#unpark(sequenceId, sequence, loaded === undefined ? await this.load(sequenceId) : loaded));
+        return this.#keepOnly(sequence, await this.#unpark(life, sequence, loaded === undefined ? await this.load(life) : loaded));
     }
 
     /** The sequence's tokens are the first `held`; gives the others. */
@@ -221,11 +229,11 @@ export class Parking {
     }
 
     /** The sequence is emptied, or gets other rows. */
-    forget(sequenceId: number): void {
-        this.changing(sequenceId);
-        const name = this.#parked.get(sequenceId);
+    forget(life: SequenceLife): void {
+        this.changing(life);
+        const name = this.#parked.get(life);
         if (name === undefined) return;
-        this.#parked.delete(sequenceId);
+        this.#parked.delete(life);
         void this.#leftovers.remove(name);
     }
 
@@ -233,7 +241,7 @@ export class Parking {
     dispose(): void {
         clearInterval(this.#timer);
         collected.unregister(this);
-        for (const sequenceId of this.#leaving.keys()) this.changing(sequenceId);
-        for (const sequenceId of [...this.#parked.keys()]) this.forget(sequenceId);
+        for (const life of this.#leaving.keys()) this.changing(life);
+        for (const life of [...this.#parked.keys()]) this.forget(life);
     }
 }

@@ -2,11 +2,13 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {withSequenceLock} from "../context-lock.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../native.js";
-import {aliveness, packedWith} from "../packed-sequence.js";
-import {betweenBatches, endEvaluations} from "../patch-runtime.js";
+import {packedOf} from "../packed.js";
+import {packedLife} from "../packed-sequence.js";
+import {endEvaluations} from "../patch-runtime.js";
 import type {Tier} from "../policy/tiers.js";
 import {contextInternals, sequenceInternals} from "../runtime-internals.js";
-import {underItsLock, wake} from "./wake.js";
+import type {SequenceLife} from "../sequence-life.js";
+import {sleeps, underItsLock, wake} from "./wake.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
@@ -21,23 +23,25 @@ export interface Capture extends NativeSnapshot {
     end(): void;
 }
 
-/** @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake`, and `Origin.known` */
+/**
+ * What is asked for after this changes nothing of it, not even the sequence's or its context's disposal.
+ * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake`, and `Origin.known`
+ */
 export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
-    const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
-    packed.origin.begin();
-    await wake(sequence);
-    return await betweenBatches(sequence.context, async () => {
-        ensureAlive();
-        await packed.parking?.comeBack(sequenceInternals(sequence)._sequenceId);
-        return await captureLocked(sequence);
+    const {packed: {origin, parking}, life} = packedLife(sequence);
+    origin.begin();
+    if (sleeps(sequence)) await wake(sequence);
+    return await life.between(async () => {
+        if (parking?.has(life)) await parking.comeBack(life);
+        return await captureLocked(life);
     });
 }
 
 /** The same between two batches. */
-export async function captureLocked(sequence: LlamaContextSequence): Promise<Capture> {
-    const packed = packedWith(sequence), {native, tiers, sharing} = packed, {_ctx: handle} = contextInternals(sequence.context);
-    const {_sequenceId: sequenceId} = sequenceInternals(sequence);
-    const held = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1, tokens = Uint32Array.from(sequence.contextTokens.slice(0, held));
+export async function captureLocked(life: SequenceLife): Promise<Capture> {
+    const {sequenceId} = life, sequence = life.sequence!, {_ctx: handle} = contextInternals(sequence.context), packed = packedOf(handle)!;
+    const {native, tiers, sharing} = packed, held = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1;
+    const tokens = Uint32Array.from(sequence.contextTokens.slice(0, held));
     if (tokens.length === 0) throw new DeltaStoreError("OPTION_INVALID", "The sequence holds no tokens, so there is nothing to save");
     await packed.origin.known();
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
@@ -66,16 +70,14 @@ export interface StoredRows {
  *     OPTION_INVALID, DISPOSED; as `Origin.known`
  */
 export async function bringBack(sequence: LlamaContextSequence, stored: StoredRows): Promise<number> {
-    const packed = packedWith(sequence), ensureAlive = aliveness(packed, sequence);
+    const {packed: {origin, tiers, pressure, parking}, life} = packedLife(sequence), {sequenceId} = life;
     return await withSequenceLock(sequence, async () => {
-        await packed.origin.known();
-        const held = await betweenBatches(sequence.context, async () => {
-            ensureAlive();
-            const {_sequenceId: sequenceId} = sequenceInternals(sequence);
-            const tier = packed.tiers.fresh(sequenceId, stored.tokens.length), bring = () => bringBackLocked(sequence, stored, tier, "The turn can't be restored");
-            const held = await packed.pressure.during(sequenceId, 0, bring);  // what is replaced is not what is given up
-            await packed.tiers.renewed(sequenceId, stored.tokens.length, stored.tierDefinition === definitionOf(tier));
-            packed.parking?.forget(sequenceId);
+        await origin.known();
+        const held = await life.between(async () => {
+            const tier = tiers.fresh(sequenceId, stored.tokens.length), bring = () => bringBackLocked(life, stored, tier, "The turn can't be restored");
+            const held = await pressure.during(life, 0, bring);  // what is replaced is not what is given up
+            await tiers.renewed(sequenceId, stored.tokens.length, stored.tierDefinition === definitionOf(tier));
+            parking?.forget(life);
             endEvaluations(sequence);
             return held;
         });
@@ -91,11 +93,11 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
  * @param tier that it has then
  * @param what begins an error's message
  */
-export async function bringBackLocked(sequence: LlamaContextSequence, stored: StoredRows, tier: Tier, what: string): Promise<number> {
-    const packed = packedWith(sequence), {native, sharing, pressure} = packed, {_ctx: handle} = contextInternals(sequence.context);
-    const internals = sequenceInternals(sequence), {_sequenceId: sequenceId} = internals;
-    await packed.origin.known();
-    const {describedAdapters} = stored, own = describedAdapters === null ? null : await packed.origin.describeAdapters();
+export async function bringBackLocked(life: SequenceLife, stored: StoredRows, tier: Tier, what: string): Promise<number> {
+    const {sequenceId} = life, sequence = life.sequence!, {_ctx: handle} = contextInternals(sequence.context), packed = packedOf(handle)!;
+    const {native, origin, sharing, pressure} = packed, internals = sequenceInternals(sequence);
+    await origin.known();
+    const {describedAdapters} = stored, own = describedAdapters === null ? null : await origin.describeAdapters();
     if (describedAdapters !== own) throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${describedAdapters}; the context has ${own}`);
     let held: number;
     for (;;) {
@@ -117,7 +119,7 @@ export async function bringBackLocked(sequence: LlamaContextSequence, stored: St
     internals._loadedTokenPredictions = [];
     sharing?.truncated(sequenceId, 0);
     if (stored.shareable && stored.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, stored.tokens.subarray(0, held));
-    pressure.touched(sequenceId);
+    pressure.touched(life);
     return held;
 }
 

@@ -27,13 +27,15 @@ export interface SaveHow {
     readonly history: number;
     /** Whether evaluations don't come first, as somebody waits for the memory. */
     readonly urgent: boolean;
+    /** Gets the names of the objects that are stored on the way. Those that nobody holds in the end can be swept. */
+    readonly stored: Set<string>;
 }
 
 /** Stores a capture as a conversation's newest turn. */
-export async function saveTurn(archive: Archive, name: string, captured: Capture, {data, history, urgent}: SaveHow): Promise<TurnEntry> {
+export async function saveTurn(archive: Archive, name: string, captured: Capture, {data, history, urgent, stored}: SaveHow): Promise<TurnEntry> {
     let added = 0;
     const bring = async (bytes: readonly Uint8Array[]): Promise<string[]> => {
-        const brought = await archive.bring(bytes, captured.tier.format === "f16" ? "none" : "entropy");
+        const brought = await archive.bring(bytes, captured.tier.format === "f16" ? "none" : "entropy", stored);
         added += brought.bytes;
         return brought.names;
     };

@@ -5,15 +5,24 @@ import {DeltaStoreError} from "../errors.js";
 import {chatSessionInternals} from "../runtime-internals.js";
 import type {Restored, Turn, Turns} from "./turns.js";
 
-/** A chat whose turns are saved by themselves. */
+/**
+ * A chat whose turns are saved by themselves. A prompt resolves once its turn can't be lost by what the app does next; `saved`, `Turns.close` and
+ * the disposal of the context, the model or the Llama instance wait until it is stored.
+ */
 export interface KeptSession {
     /** What it began with; null if the conversation is new. */
     readonly restored: Restored | null;
     /** A turn is stored, after each prompt. */
     readonly onSave: EventRelay<Turn>;
-    /** A turn could not be saved: the chat goes on, and so does what was saved before. Printed as a warning if nobody listens. */
+    /**
+     * A turn could not be saved: the chat goes on, and what was saved before stays. If nobody listens, it is printed as a warning, and the next
+     * `saved` throws it, or else `Turns.close`.
+     */
     readonly onError: EventRelay<Error>;
-    /** Waits for what is being saved, whether or not it can be: `onError` tells. */
+    /**
+     * Waits for what is being saved.
+     * @throws why a turn could not be saved, if `onError` had no listener
+     */
     saved(): Promise<void>;
     /** Saves no more. Idempotent. */
     end(): void;
@@ -67,24 +76,38 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
             throw error;
         }
     }
-    let saving: Promise<void> = Promise.resolve(), ended = false;
-    const prompt = session.promptWithMeta, save = async () => {
+    let saving: Promise<unknown> = Promise.resolve(), ended = false;
+    /** What `saved` is to throw, and what makes the turns forget it. */
+    const untold: {error: unknown; told: () => void}[] = [];
+    const fail = (error: unknown): void => {
+        if (relays.onError.listenerCount > 0) return relays.onError.dispatchEvent(error as Error);
+        untold.push({error, told: turns.rememberFailure(error)});
+        process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`);
+    };
+    const prompt = session.promptWithMeta, {sequence} = session;
+    /** Resolves once the turn is captured: whatever the app does next, it is saved as it is now. */
+    const save = async (): Promise<void> => {
         try {
-            relays.onSave.dispatchEvent(await turns.save(conversation, session.sequence, {data: chatDataOf(session)}));
+            const {captured, saved} = turns.beginSave(conversation, sequence, {data: chatDataOf(session)});
+            saving = Promise.all([saving, saved.then((turn) => relays.onSave.dispatchEvent(turn)).catch(fail)]);
+            await captured.catch(() => undefined);  // `saved` tells
         } catch (error) {
-            if (relays.onError.listenerCount > 0) relays.onError.dispatchEvent(error as Error);
-            else process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`);
+            fail(error);
         }
     };
     session.promptWithMeta = async function (...args: Parameters<typeof prompt>) {
         const answer = await prompt.apply(session, args);
-        if (ended) return answer;
-        const before = saving;
-        saving = Promise.all([before, save()]).then(() => undefined);
+        if (!ended) await save();
         return answer;
     } as typeof prompt;
     return {
-        ...relays, restored, saved: () => saving,
+        ...relays, restored,
+        saved: async () => {
+            await saving;
+            const failures = untold.splice(0);
+            for (const {told} of failures) told();
+            if (failures.length > 0) throw failures[0]!.error;
+        },
         end: () => {
             if (ended) return;
             ended = true;

@@ -3,8 +3,8 @@ import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
 import {warnOfEarlierVersion} from "../earlier-versions.js";
 import {DeltaStoreError} from "../errors.js";
 import {given, invalid, requireNumber, requireOptions} from "../options.js";
-import {packedOf} from "../packed-context.js";
-import {requireSequence} from "../packed-sequence.js";
+import {packedOf} from "../packed.js";
+import {packedLife, requireSequence} from "../packed-sequence.js";
 import {contextInternals} from "../runtime-internals.js";
 import {Archive, isLost, notFound, unlessLost} from "./archive.js";
 import {isParked} from "./parked-name.js";
@@ -12,7 +12,7 @@ import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
 import {bringBack, capture, type Capture, type StoredRows} from "./rows.js";
 import {saveTurn} from "./save.js";
 import {keep, type KeptSession} from "./session.js";
-import {collect, dropAbandoned, sizeOf, summarize, verify, type ConversationSummary} from "./upkeep.js";
+import {collect, dropAbandoned, sizeOf, summarize, sweepUnheld, verify, type ConversationSummary} from "./upkeep.js";
 
 /** A turn that a conversation can go back to. */
 export type Turn = TurnEntry;
@@ -55,6 +55,8 @@ export class Turns {
     readonly #limits: Limits;
     /** The last save of each conversation under way. */
     readonly #saving = new Map<string, Promise<unknown>>();
+    /** Why turns of kept chats could not be saved, as far as nobody was told. */
+    readonly #untold = new Set<{readonly error: unknown}>();
 
     /** @internal Made by `DeltaStore.openTurns`. */
     constructor(archive: Archive, limits: Limits) {
@@ -74,37 +76,55 @@ export class Turns {
      *     a parked sequence; OUT_OF_MEMORY; MODEL_CHANGED, MODEL_NOT_FOUND: a file of the model is not as it was when it was loaded; DISPOSED
      */
     async save(conversation: string, sequence: LlamaContextSequence, options: SaveOptions = {}): Promise<Turn> {
+        return await this.beginSave(conversation, sequence, options).saved;
+    }
+
+    /** @internal The same; `captured` settles once nothing that becomes of the sequence changes the turn. */
+    beginSave(conversation: string, sequence: LlamaContextSequence, options: SaveOptions): {captured: Promise<unknown>; saved: Promise<Turn>} {
         requireName(conversation);
         requireOptions("save", options, ["data"]);
         const data = asJson(options.data ?? null), {history, budget} = this.#limits;
         requireSequence(sequence);
-        const before = this.#saving.get(conversation), capturing = capture(sequence);
-        const saving = (async () => {
+        const {packed} = packedLife(sequence), before = this.#saving.get(conversation), captured = capture(sequence), stored = new Set<string>();
+        const saved = (async () => {
             await before?.catch(() => undefined);  // a turn that was asked for later is not to be the older one
-            const captured = await capturing;
+            const rows = await captured;
             try {
-                const turn = await saveTurn(this.#archive, conversation, captured, {data, history, urgent: false});
+                const turn = await saveTurn(this.#archive, conversation, rows, {data, history, urgent: false, stored});
                 if (await this.bytes() > budget) await this.#collect(this.#limits, conversation);
                 return turn;
+            } catch (error) {
+                await this.sweep(stored).catch(() => undefined);
+                throw error;
             } finally {
-                captured.end();
+                rows.end();
             }
         })();
-        capturing.catch(() => undefined);  // `saving` tells
-        this.#saving.set(conversation, saving);
-        try {
-            return await saving;
-        } finally {
-            if (this.#saving.get(conversation) === saving) this.#saving.delete(conversation);
-        }
+        captured.catch(() => undefined);  // `saved` tells
+        this.#saving.set(conversation, saved);
+        packed.saving.add(saved);
+        const ended = () => {
+            packed.saving.delete(saved);
+            if (this.#saving.get(conversation) === saved) this.#saving.delete(conversation);
+        };
+        saved.then(ended, ended);
+        return {captured, saved};
     }
 
     /** @internal Keeps a sequence's rows for its return. False if the budget has no room for them: to park drops no conversation. */
-    async park(name: string, captured: Capture, urgent: boolean): Promise<boolean> {
+    async park(name: string, captured: Capture, urgent: boolean, stored: Set<string>): Promise<boolean> {
         const {budget} = this.#limits;
-        if (await this.bytes() >= budget) return false;
-        await saveTurn(this.#archive, name, captured, {data: null, history: 1, urgent});
+        if (await this.bytes() >= budget) {
+            await sweepUnheld(this.#archive);  // of processes that ended while they saved
+            if (await this.bytes() >= budget) return false;
+        }
+        await saveTurn(this.#archive, name, captured, {data: null, history: 1, urgent, stored});
         return await this.bytes() <= budget;
+    }
+
+    /** @internal Drops those of the objects that nobody holds. Whoever is just saving one of them stores it again. */
+    async sweep(objects: Iterable<string>): Promise<void> {
+        await this.#archive.store.step({sweep: [...objects]});
     }
 
     /** @internal */
@@ -260,10 +280,23 @@ export class Turns {
         return await this.#archive.store.bytes();
     }
 
-    /** Waits for what is being saved. Idempotent. */
+    /** @internal Remembers why a turn could not be saved; what it returns forgets it, once somebody was told. */
+    rememberFailure(error: unknown): () => void {
+        const failure = {error};
+        this.#untold.add(failure);
+        return () => this.#untold.delete(failure);
+    }
+
+    /**
+     * Waits for what is being saved. Idempotent.
+     * @throws what a turn of a kept chat could not be saved for, if nobody was told; the store is closed all the same
+     */
     async close(): Promise<void> {
-        await Promise.allSettled(this.#saving.values());
+        while (this.#saving.size > 0) await Promise.allSettled(this.#saving.values());
         await this.#archive.store.close();
+        const [failure] = this.#untold;
+        this.#untold.clear();
+        if (failure !== undefined) throw failure.error;
     }
 
     async [Symbol.asyncDispose](): Promise<void> {

@@ -30,14 +30,19 @@ export async function collect(archive: Archive, {ttl, budget}: {ttl: number; bud
     Promise<{conversations: number; bytes: number}> {
     const {store} = archive, before = await store.bytes();
     let conversations = await dropAbandoned(archive, remove);
-    const unheld: string[] = [];  // by saves that came to no end, or are under way: those bring them again
-    for await (const {name, holders} of store.inventory()) if (holders === 0) unheld.push(name);
-    if (unheld.length > 0) await store.step({sweep: unheld});
+    await sweepUnheld(archive);
     for (const {name, usedAt} of (await summarize(archive)).reverse()) {
         if (!(Date.now() - usedAt.getTime() > 1000 * ttl) && !(await store.bytes() > budget)) break;  // also where a limit is no number
         if (name !== spared && await remove(name)) conversations++;
     }
     return {conversations, bytes: before - await store.bytes()};
+}
+
+/** Drops what nobody holds: it is of saves that came to no end, or are under way, and those store it again. */
+export async function sweepUnheld({store}: Archive): Promise<void> {
+    const unheld: string[] = [];
+    for await (const {name, holders} of store.inventory()) if (holders === 0) unheld.push(name);
+    if (unheld.length > 0) await store.step({sweep: unheld});
 }
 
 /** Drops parked rows that nobody is left to bring back. How many there were. */

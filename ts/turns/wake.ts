@@ -1,11 +1,20 @@
 import type {LlamaContextSequence} from "node-llama-cpp";
 import {withSequenceLock} from "../context-lock.js";
-import {packedOf} from "../packed-context.js";
-import {betweenBatches} from "../patch-runtime.js";
-import {contextInternals, sequenceInternals} from "../runtime-internals.js";
+import {packedOf} from "../packed.js";
+import {contextInternals} from "../runtime-internals.js";
+import {lifeOf} from "../sequence-life.js";
+import type {Parking} from "./parking.js";
 
 /** Of node-llama-cpp's evaluations: whoever asks for them has the sequence's lock. */
 export const underItsLock = {_skipLock: true} as object;
+
+const parkingOf = ({context}: LlamaContextSequence): Parking | null | undefined => packedOf(contextInternals(context)._ctx)?.parking;
+
+/** Whether it is parked, or just coming back. */
+export function sleeps(sequence: LlamaContextSequence): boolean {
+    const parking = parkingOf(sequence), life = lifeOf(sequence);
+    return parking != null && life !== undefined && (parking.has(life) || parking.isWaking(life));
+}
 
 /**
  * Brings a parked sequence back, and evaluates what the store has lost of it, before something is asked of its rows that can't.
@@ -13,11 +22,12 @@ export const underItsLock = {_skipLock: true} as object;
  * @throws DeltaStoreError STORE_FAILED, POOL_LIMIT_REACHED, OUT_OF_MEMORY: it stays parked or, if the evaluation failed, holds what came back
  */
 export async function wake(sequence: LlamaContextSequence, locked = false): Promise<void> {
-    const {context} = sequence, parking = packedOf(contextInternals(context)._ctx)?.parking, {_sequenceId: sequenceId} = sequenceInternals(sequence);
-    if (!locked) await parking?.awake(sequenceId);
-    if (!parking?.has(sequenceId)) return;
-    const work = () => parking.waking(sequenceId, async () => {
-        const lost = await betweenBatches(context, () => parking.comeBackInPart(sequenceId));
+    if (!sleeps(sequence)) return;
+    const parking = parkingOf(sequence)!, life = lifeOf(sequence)!;
+    if (!locked) await parking.awake(life);
+    if (!parking.has(life)) return;
+    const work = () => parking.waking(life, async () => {
+        const lost = await life.between(() => parking.comeBackInPart(life));
         if (lost.length > 0) await sequence.evaluateWithoutGeneratingNewTokens(lost, underItsLock);
     });
     await (locked ? work() : withSequenceLock(sequence, work));
