@@ -52,7 +52,8 @@ export const fileOf = (lora: AddonLora): Promise<LoadedFile> => adapters.get(lor
 // Files are looked at before they are loaded, so that a change meanwhile is one, too. From the package's import on: what is loaded before `attach` counts.
 const loadModel = Llama.prototype.loadModel;
 Llama.prototype.loadModel = async function (options) {
-    const modelPath: unknown = options?.modelPath, files = typeof modelPath === "string" ? await loadParts(modelPath).catch(() => null) : null;
+    const modelPath: unknown = options?.modelPath;
+    const files = typeof modelPath === "string" ? await loadParts(modelPath).catch(() => null) : null;
     const model = await loadModel.call(this, options);
     if (files !== null) remember(models, model, Promise.resolve(files));
     return model;

@@ -16,7 +16,8 @@ t.setTimeout(240_000);
 
 const llama = await openLlama(), store = await attach(llama, {policy: {sharing: {automatic: false}}});
 const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
-const load = (path: string, metadataOverrides?: object): Promise<LlamaModel> => llama.loadModel({modelPath: path, gpuLayers: 0, metadataOverrides} as Parameters<typeof llama.loadModel>[0]);
+const load = (path: string, metadataOverrides?: object): Promise<LlamaModel> =>
+    llama.loadModel({modelPath: path, gpuLayers: 0, metadataOverrides} as Parameters<typeof llama.loadModel>[0]);
 const model = await load(modelPath), shape = {kvHeads: 2, headLength: 128};
 t.teardown(() => llama.dispose());
 
@@ -113,7 +114,8 @@ async function loras(t: Test): Promise<{one: string; other: string}> {
     return {one, other};
 }
 
-const withLoras = (...adapters: [filePath: string, scale?: number][]) => ({lora: {adapters: adapters.map(([filePath, scale]) => ({filePath, ...scale === undefined ? {} : {scale}}))}});
+const withLoras = (...adapters: [filePath: string, scale?: number][]) =>
+    ({lora: {adapters: adapters.map(([filePath, scale]) => ({filePath, ...scale === undefined ? {} : {scale}}))}});
 
 t.test("adapters are told apart by their contents and scales, and by nothing else", async (t) => {
     const {one, other} = await loras(t), [plain, tuned] = [await contextSequence(model), await contextSequence(model, withLoras([one]))];
@@ -174,7 +176,8 @@ t.test("contexts with other adapters share a store of parked sequences, but no r
 });
 
 t.test("a model in parts is told by all of them", async (t) => {
-    const folder = t.testdir({other: {}}), parts = splitGguf(modelPath, join(folder, "split")), copies = parts.map((part) => join(folder, "other", part.split("/").at(-1)!));
+    const folder = t.testdir({other: {}}), parts = splitGguf(modelPath, join(folder, "split"));
+    const copies = parts.map((part) => join(folder, "other", part.split("/").at(-1)!));
     for (const [index, part] of parts.entries()) copyFileSync(part, copies[index]!);
     const turns = await store.openTurns({store: new MemoryStore()}), path = join(folder, "state.bin"), sequence = await contextSequence(await load(parts[0]!));
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);
@@ -271,16 +274,24 @@ t.test("an adapter is what was loaded, also for contexts that come later", async
     await takes(t, "the one that it was", known, again, withLoras([`${one}.before`]));
 });
 
-t.test("files are hashed once, and only if something is saved or restored", async (t) => {
-    const native = await nativeBinding(), {hashFile} = native, hashed: string[] = [], folder = t.testdir({}), path = join(folder, "model.gguf"), adapter = join(folder, "adapter.gguf");
+/** The files that are hashed from now on. @param afterMs what each takes longer */
+async function watchHashing(t: Test, afterMs = 0): Promise<string[]> {
+    const native = await nativeBinding(), {hashFile} = native, hashed: string[] = [];
     t.teardown(() => native.hashFile = hashFile);
-    native.hashFile = (path) => {
+    native.hashFile = async (path) => {
         hashed.push(path);
-        return hashFile(path);
+        await sleep(afterMs);
+        return await hashFile(path);
     };
+    return hashed;
+}
+
+t.test("files are hashed once, and only if something is saved or restored", async (t) => {
+    const hashed = await watchHashing(t), folder = t.testdir({}), path = join(folder, "model.gguf"), adapter = join(folder, "adapter.gguf");
     copyFileSync(modelPath, path);
     await writeLora(adapter, 1, shape);
-    const of = await load(path), context = await createContext(of, {sequences: 3, ...withLoras([adapter])}), [one, two, three] = [1, 2, 3].map(() => context.getSequence());
+    const of = await load(path), context = await createContext(of, {sequences: 3, ...withLoras([adapter])});
+    const [one, two, three] = [1, 2, 3].map(() => context.getSequence());
     await one!.evaluateWithoutGeneratingNewTokens(prompt);
     await store.fork(one!, two!);
     await store.setTier(two!, "compact");
@@ -300,8 +311,26 @@ t.test("files are hashed once, and only if something is saved or restored", asyn
     t.strictSame(hashed.sort(), [adapter, path]);
 });
 
+t.test("while files are hashed nothing is lost: what is asked for after a save comes after it, whatever it is", async (t) => {
+    const hashed = await watchHashing(t, 300), turns = await store.openTurns({store: new MemoryStore()}), target = await contextSequence(model);
+    for (const [name, after] of Object.entries<(sequence: LlamaContextSequence) => unknown>({
+        clear: (sequence) => sequence.clearHistory(), dispose: (sequence) => sequence.dispose(), disposeContext: (sequence) => sequence.context.dispose(),
+        disposeModel: (sequence) => sequence.model.dispose()
+    })) {
+        const {path} = ownFile(t), sequence = await contextSequence(await load(path));
+        await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+        const saving = turns.save(name, sequence);
+        await after(sequence);
+        t.equal((await saving).tokens, 200, name);
+        t.match(await turns.restore(name, target), {turn: {tokens: 200}, evaluated: 0});
+        t.ok(hashed.includes(path));
+        if (!sequence.context.disposed) await sequence.context.dispose();
+    }
+});
+
 t.test("the engine saves and restores nothing that it can't tell", async (t) => {
-    const native = await nativeBinding(), context = await createContext(model, {sequences: 2}), [one, two] = [context.getSequence(), context.getSequence()], handle = handleOf(context);
+    const native = await nativeBinding(), context = await createContext(model, {sequences: 2}), handle = handleOf(context);
+    const [one, two] = [context.getSequence(), context.getSequence()];
     await one.evaluateWithoutGeneratingNewTokens(prompt);
     const size = context.stateSize;
     t.ok(size > 10_000);

@@ -21,7 +21,10 @@ t.teardown(() => llama.dispose());
 const pieceBytes = 16 << 20;
 const hex = async (hash: Promise<Uint8Array>) => Buffer.from(await hash).toString("hex");
 /** Bytes that are the same each time. */
-const pattern = (length: number): Buffer => Buffer.from(Uint32Array.from({length: Math.ceil(length / 4)}, (_, index) => Math.imul(index, 0x9e3779b1) ^ (index >>> 7)).buffer).subarray(0, length);
+function pattern(length: number): Buffer {
+    const words = Uint32Array.from({length: Math.ceil(length / 4)}, (_, index) => Math.imul(index, 0x9e3779b1) ^ (index >>> 7));
+    return Buffer.from(words.buffer).subarray(0, length);
+}
 
 /** The same binding, and how often it has hashed a file. */
 function counting(): {native: NativeBinding; hashed: () => number} {
@@ -55,7 +58,10 @@ for (const [name, path, types] of [["tiny", await tinyModelPath(tinyModel("llama
 
 t.test("hashes stay what they are: states and turns have them", async (t) => {
     const path = join(t.testdir(), "file");
-    for (const [length, expected] of [[0, "99aa06d3014798d86001c324468d497f"], [1, "9dd3724f5a90063813fbf97d8707b52b"], [pieceBytes, "2e2e818003b83e520e921278c33f36b7"], [pieceBytes + 1, "659b109b46d20c1b60410caabae17d40"]] as const) {
+    for (const [length, expected] of [
+        [0, "99aa06d3014798d86001c324468d497f"], [1, "9dd3724f5a90063813fbf97d8707b52b"],
+        [pieceBytes, "2e2e818003b83e520e921278c33f36b7"], [pieceBytes + 1, "659b109b46d20c1b60410caabae17d40"]
+    ] as const) {
         writeFileSync(path, pattern(length));
         t.equal(await hex(native.hashFile(path)), expected, `of ${length} bytes`);
     }

@@ -36,7 +36,8 @@ interface Exported {
 async function storedTurns(t: Test, change?: string): Promise<Turns> {
     const {put, objects, retain} = JSON.parse(fixture("turns.json.gz").toString()) as Exported, memory = new MemoryStore(), seal = new Seal(null);
     const bytes = (all: [string, string][]): [string, Uint8Array][] => all.map(([name, base64]) => [name, Buffer.from(base64, "base64")]);
-    const [[key, entry]] = bytes(put) as [[string, Uint8Array]], stored = bytes(objects), conversation = JSON.parse(Buffer.from(await seal.openEntry(key, entry)).toString()) as {turns: {id: string}[]};
+    const [[key, entry]] = bytes(put) as [[string, Uint8Array]], stored = bytes(objects);
+    const conversation = JSON.parse(Buffer.from(await seal.openEntry(key, entry)).toString()) as {turns: {id: string}[]};
     if (change !== undefined) {
         const {id} = conversation.turns.at(-1)!, at = stored.findIndex(([name]) => name === id);
         const record = JSON.parse(Buffer.from(await seal.openObject(id, stored[at]![1])).toString()) as object;
@@ -95,11 +96,13 @@ t.test("a state file of the version before is refused by what it tells", async (
     const other = (await createContext(await load(weight))).getSequence();
     t.equal((await warningsOf(() => other.loadStateFromFile(path, {acceptRisk: true}))).length, 1, "an F16 tensor is what it can't tell, and says so");
     await other.saveStateToFile(path);
-    t.match(await rejection((await createContext()).getSequence().loadStateFromFile(path, {acceptRisk: true})), {code: "STATE_MODEL_MISMATCH", message: "other weights"});
+    const own = (await createContext()).getSequence();
+    t.match(await rejection(own.loadStateFromFile(path, {acceptRisk: true})), {code: "STATE_MODEL_MISMATCH", message: "other weights"});
 });
 
 t.test("turns of the version before are restored, and what they can't tell is said once a conversation", async (t) => {
-    const turns = await storedTurns(t), context = await createContext(), [one, two] = [context.getSequence(), context.getSequence()], [first, second] = await turns.history("anna");
+    const turns = await storedTurns(t), [first, second] = await turns.history("anna");
+    const context = await createContext(), [one, two] = [context.getSequence(), context.getSequence()];
     const restored: unknown[] = [];
     const warnings = await warningsOf(async () => {
         restored.push(await turns.restore("anna", one), await turns.restore("anna", two, {turn: first!.id}), await turns.restore("anna", two));
@@ -131,13 +134,16 @@ t.test("turns of the version before are restored, and what they can't tell is sa
 t.test("turns of the version before are refused by what they tell", async (t) => {
     const folder = storeFolder(t), norm = join(folder, "norm.gguf"), lora = join(folder, "adapter.gguf"), turns = await storedTurns(t);
     changedCopy(modelPath, norm, "blk.1.attn_norm.weight");
-    const scaled = await llama.loadModel({modelPath, gpuLayers: 0, metadataOverrides: {llama: {rope: {freq_base: 1_000_000.5}}}} as Parameters<typeof llama.loadModel>[0]);
+    const metadataOverrides = {llama: {rope: {freq_base: 1_000_000.5}}};
+    const scaled = await llama.loadModel({modelPath, gpuLayers: 0, metadataOverrides} as Parameters<typeof llama.loadModel>[0]);
     for (const other of [await load(norm), scaled])
-        t.match(await rejection(turns.restore("anna", (await createContext(other)).getSequence())), {code: "TURN_MODEL_MISMATCH", message: "another model, or other positions"});
+        t.match(await rejection(turns.restore("anna", (await createContext(other)).getSequence())),
+            {code: "TURN_MODEL_MISMATCH", message: "another model, or other positions"});
 
     await writeLora(lora, 1, {kvHeads: 1, headLength: 64});
     const {size} = statSync(lora), tuned = (await createContext(model, {lora: {adapters: [{filePath: lora, scale: 0.5}]}})).getSequence();
-    t.match(await rejection(turns.restore("anna", tuned)), {code: "TURN_MODEL_MISMATCH", message: `The turn was saved with the adapters []; the context has [["adapter.gguf",${size},0.5]]`});
+    t.match(await rejection(turns.restore("anna", tuned)),
+        {code: "TURN_MODEL_MISMATCH", message: `The turn was saved with the adapters []; the context has [["adapter.gguf",${size},0.5]]`});
     const described = await storedTurns(t, JSON.stringify([["adapter.gguf", size, 0.5]])), plain = (await createContext()).getSequence();
     t.match(await rejection(described.restore("anna", plain)), {code: "TURN_MODEL_MISMATCH", message: "the context has []"});
     t.match(await described.restore("anna", tuned), {turn: {tokens: 230}, evaluated: 0});

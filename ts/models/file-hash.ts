@@ -55,11 +55,11 @@ async function hashNow(native: NativeBinding, {path, mark}: FileStamp): Promise<
 }
 
 function gone(path: string, error: unknown): DeltaStoreError {
-    return new DeltaStoreError("MODEL_NOT_FOUND", `The file ${path} was loaded and can't be read again, so that rows made with it could not be told from another's: ` +
-        (error as Error).message, {cause: error});
+    return new DeltaStoreError("MODEL_NOT_FOUND", `The file ${path} was loaded and can't be read again, so that rows made with it could not be told ` +
+        `from another's: ${(error as Error).message}`, {cause: error});
 }
 
 function changed(path: string): DeltaStoreError {
-    return new DeltaStoreError("MODEL_CHANGED", `The file ${path} was replaced or changed since it was loaded, so that rows made with it could not be told from another's. ` +
-        "Load the model again");
+    return new DeltaStoreError("MODEL_CHANGED", `The file ${path} was replaced or changed since it was loaded, so that rows made with it could not be told ` +
+        "from another's. Load the model again");
 }
