@@ -12,7 +12,7 @@ import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
 import type {AddonContext, AddonContextClass, AddonContextParams} from "./runtime-internals.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported, type DeltaStore} from "./store.js";
-import {checkStateFile, sealStateFile} from "./state-file.js";
+import {checkStateFile, writeStateFile} from "./state-file.js";
 import {Parking} from "./turns/parking.js";
 
 /** What a native context with a packed cache has besides. */
@@ -229,8 +229,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
             const what = `The state file ${path} can't be written: `;
             await packedOf(this)?.parking?.comeBack(sequenceId);
-            const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
-            return bytes + await sealStateFile(path);
+            return await writeStateFile(path, (file) => this.#coded(super.saveSequenceStateToFile(file, sequenceId, tokens), "STATE_WRITE_FAILED", what));
         }
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
