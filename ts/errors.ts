@@ -14,7 +14,7 @@ export const errorCodes = {
     MODEL_UNSUPPORTED: "The package can't serve this model's kind of memory. Use `onUnsupported: \"stock\"` to keep the stock cache.",
     GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, which has no backend yet. Load it with `gpuLayers: 0`.",
     FLASH_ATTENTION_REQUIRED: "The packed cache lives inside flash attention. Don't turn `flashAttention` off for this context.",
-    KV_CACHE_TYPE_CONFLICT: "`kvCache` and `experimentalKvCacheKeyType`/`ValueType` exclude each other. Set one of them.",
+    KV_CACHE_TYPE_CONFLICT: "The tier and the cache types that `createContext` or `loadModel` was given exclude each other. Set `kvCache: \"stock\"` for a cache of those types, or do as the message says.",
     POOL_LIMIT_REACHED: "The request needs more pages than the policy's pool limit allows. The sequences keep what they had. Dispose others, or raise the limit.",
     CONTEXT_FULL: "The batch doesn't fit in what is left of the context.",
     OUT_OF_MEMORY: "The system gave no memory for pages. The sequences keep what they had.",

@@ -137,7 +137,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
-                if (store.fallsBackToStock(typed)) {
+                if (store.fallsBackToStock(typed, this.#creation.flashAttentionOff)) {
                     this.#creation.tier = null;  // for node-llama-cpp's further contexts of this call, so that one warning is all
                     native.restoreContext(this, cells);
                     return await super.init();
