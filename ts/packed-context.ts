@@ -13,7 +13,7 @@ import type {AddonContext, AddonContextClass, AddonContextParams} from "./runtim
 import {SequenceLives} from "./sequence-life.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported, type DeltaStore} from "./store.js";
-import {checkStateFile, sealStateFile} from "./state-file.js";
+import {checkStateFile, writeStateFile} from "./state-file.js";
 import {Parking} from "./turns/parking.js";
 
 /** Of contexts that have some. */
@@ -115,7 +115,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
-                if (store.fallsBackToStock(typed)) {
+                if (store.fallsBackToStock(typed, this.#creation.flashAttentionOff)) {
                     this.#creation.tier = null;  // for node-llama-cpp's further contexts of this call, so that one warning is all
                     native.restoreContext(this, cells);
                     return await super.init();
@@ -214,8 +214,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
             const what = `The state file ${path} can't be written: `, {lives, parking} = packedOf(this)!, life = lives.at(sequenceId);
             if (life !== undefined) await parking?.comeBack(life);
-            const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
-            return bytes + await sealStateFile(path);
+            return await writeStateFile(path, (file) => this.#coded(super.saveSequenceStateToFile(file, sequenceId, tokens), "STATE_WRITE_FAILED", what));
         }
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
