@@ -207,8 +207,7 @@ std::vector<float> read_centre(const Cache& cache, Reader& reader) {
     return vector;
 }
 
-void write_shapes(const Cache& cache, uint64_t fingerprint, Writer& writer) {
-    writer.number(fingerprint);
+void write_shapes(const Cache& cache, Writer& writer) {
     writer.number<uint8_t>(cache.options().rotate);
     writer.number(uint32_t(cache.options().layers.size()));
     for (const LayerShape& layer : cache.options().layers) {
@@ -218,9 +217,7 @@ void write_shapes(const Cache& cache, uint64_t fingerprint, Writer& writer) {
     }
 }
 
-void read_shapes(const Cache& cache, uint64_t fingerprint, Reader& reader) {
-    if (reader.number<uint64_t>() != fingerprint)
-        throw CodedError("STATE_MODEL_MISMATCH", "The state was written with another model");
+void read_shapes(const Cache& cache, Reader& reader) {
     const bool rotated = reader.number<uint8_t>(0, 1, "rotation") != 0;
     if (rotated != cache.options().rotate)
         throw CodedError("STATE_FORMAT_MISMATCH", rotated ? "The state is of a context that packs rows; this one keeps all rows F16"

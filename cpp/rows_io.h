@@ -83,8 +83,8 @@ Extent read_extent(uint32_t tokens, Reader& reader);
 // A vector taken from keys, [table][key dim]. Throws CodedError STATE_DAMAGED.
 std::vector<float> read_centre(const Cache& cache, Reader& reader);
 
-void write_shapes(const Cache& cache, uint64_t fingerprint, Writer& writer);
+void write_shapes(const Cache& cache, Writer& writer);
 // Throws CodedError STATE_MODEL_MISMATCH or STATE_FORMAT_MISMATCH if they are not the cache's.
-void read_shapes(const Cache& cache, uint64_t fingerprint, Reader& reader);
+void read_shapes(const Cache& cache, Reader& reader);
 
 }  // namespace deltastore

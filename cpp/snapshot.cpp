@@ -44,13 +44,19 @@ void write_kind(const char* kind, Writer& writer) {
     writer.number(kSnapshotVersion);
 }
 
-void read_kind(const char* kind, Reader& reader) {
+uint32_t read_version(const char* kind, Reader& reader) {
     char magic[4];
     reader.bytes(magic, sizeof magic);
     if (std::memcmp(magic, kind, sizeof magic) != 0) throw CodedError("STATE_FOREIGN", "A part of the state is not what it should be");
     const uint32_t version = reader.number<uint32_t>();
-    if (version != kSnapshotVersion)
-        throw CodedError("STATE_FOREIGN", "The state has version " + std::to_string(version) + "; this build reads " + std::to_string(kSnapshotVersion));
+    if (version < kSnapshotWithFingerprint || version > kSnapshotVersion)
+        throw CodedError("STATE_FOREIGN", "The state has version " + std::to_string(version) + "; this build reads " +
+                                              std::to_string(kSnapshotWithFingerprint) + " to " + std::to_string(kSnapshotVersion));
+    return version;
+}
+
+void require_version(const char* kind, uint32_t version, Reader& reader) {
+    if (read_version(kind, reader) != version) throw CodedError("STATE_DAMAGED", "A part of the state has another version than its head");
 }
 
 uint64_t tag_of(const void* centre, size_t bytes) {
@@ -110,7 +116,7 @@ PartIdentity identity_of(const PagePool& pool, const PageRef& part, uint64_t tag
 
 }  // namespace
 
-Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int sequence) : cache_(std::move(cache)), fingerprint_(fingerprint) {
+Snapshot::Snapshot(std::shared_ptr<Cache> cache, const Origin& origin, int sequence) : cache_(std::move(cache)), origin_(origin.value()) {
     std::lock_guard<std::mutex> guard(cache_->lock());
     SequenceTable& sequences = cache_->table();
     const Tier& tier = cache_->tier(sequence);
@@ -149,7 +155,8 @@ Snapshot::Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int seque
 
     Writer head = writer_to(head_);
     write_kind(kHead, head);
-    write_shapes(*cache_, fingerprint_, head);
+    origin.write(head);
+    write_shapes(*cache_, head);
     head.number(uint32_t(sequences.tokens(sequence)));
     write_extent(sequences.extent(sequence), head);
     head.number(uint32_t(blocks));
@@ -207,7 +214,7 @@ Bytes Snapshot::write_block(const std::vector<PageTable>& parts, size_t index) c
     bytes.reserve(size + 8 * tags.order().size());
     Writer writer = writer_to(bytes);
     write_kind(kBlock, writer);
-    writer.number(fingerprint_);
+    writer.number(origin_);
     writer.number<uint8_t>(cache_->options().rotate);
     tags.write(writer);
     for (size_t table = 0; table < parts.size(); table++) {
@@ -284,12 +291,30 @@ private:
     std::vector<uint8_t> numbers_;
 };
 
+// What all parts of a snapshot have to say of themselves.
+struct Made {
+    uint32_t version;
+    uint64_t origin;  // its value, or the fingerprint
+};
+
+// Throws CodedError STATE_MODEL_MISMATCH if the head's are not these.
+Made read_made(const Origin& origin, uint64_t fingerprint, Reader& head) {
+    const uint32_t version = read_version(kHead, head);
+    if (version == kSnapshotVersion) {
+        origin.require(Origin::read(head));
+        return {version, origin.value()};
+    }
+    const uint64_t of_rows = origin.positions.fingerprint(fingerprint);
+    require_fingerprint(of_rows, head);
+    return {version, of_rows};
+}
+
 // Its parts, [table]; what pages they have in the end is yet to be seen.
-std::vector<PageRef> read_block(Cache& cache, uint64_t fingerprint, const Centres& centres, ByteSpan bytes, Staging& staged) {
+std::vector<PageRef> read_block(Cache& cache, const Made& made, const Centres& centres, ByteSpan bytes, Staging& staged) {
     SpanReader span(bytes);
     Reader reader = span.reader();
-    read_kind(kBlock, reader);
-    if (reader.number<uint64_t>() != fingerprint || reader.number<uint8_t>() != uint8_t(cache.options().rotate))
+    require_version(kBlock, made.version, reader);
+    if (reader.number<uint64_t>() != made.origin || reader.number<uint8_t>() != uint8_t(cache.options().rotate))
         throw CodedError("STATE_MODEL_MISMATCH", "A part of the state was written with another model");
     const std::vector<uint8_t> numbers = centres.read(reader);
     SequenceTable& sequences = cache.table();
@@ -320,10 +345,10 @@ void add_identities(const Staging& staged, const Centres& centres, const std::ve
     }
 }
 
-void read_tail(Cache& cache, const Tier& tier, const Centres& centres, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
+void read_tail(Cache& cache, const Tier& tier, const Centres& centres, uint32_t version, ByteSpan bytes, int32_t end, Staging& staged, Watch& watch) {
     SpanReader span(bytes);
     Reader reader = span.reader();
-    read_kind(kTail, reader);
+    require_version(kTail, version, reader);
     const std::vector<uint8_t> numbers = centres.read(reader);
     for (int table = 0; table < cache.table().tables(); table++) {
         const uint32_t pages = reader.number<uint32_t>(0, uint32_t(end), "number of pages");
@@ -338,13 +363,13 @@ void read_tail(Cache& cache, const Tier& tier, const Centres& centres, ByteSpan 
 
 }  // namespace
 
-Restored restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts) {
+Restored restore_snapshot(Cache& cache, const Origin& origin, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts) {
     std::lock_guard<std::mutex> guard(cache.lock());
     SequenceTable& sequences = cache.table();
     SpanReader head_span(parts.head);
     Reader head = head_span.reader();
-    read_kind(kHead, head);
-    read_shapes(cache, fingerprint, head);
+    const Made made = read_made(origin, fingerprint, head);
+    read_shapes(cache, head);
     const uint32_t tokens = head.number<uint32_t>();
     if (tokens > most_tokens)
         throw CodedError("STATE_TOO_LARGE", "The state holds " + std::to_string(tokens) + " tokens; this sequence has room for " + std::to_string(most_tokens));
@@ -362,9 +387,9 @@ Restored restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int 
 
     Watch watch(sequences.tables());
     std::vector<std::vector<PageRef>> blocks;
-    for (const ByteSpan& block : parts.blocks) blocks.push_back(read_block(cache, fingerprint, centres, block, staged));
+    for (const ByteSpan& block : parts.blocks) blocks.push_back(read_block(cache, made, centres, block, staged));
     const bool whole = parts.tail.data != nullptr;
-    if (whole) read_tail(cache, cache.tier_at(tier), centres, parts.tail, end, staged, watch);
+    if (whole) read_tail(cache, cache.tier_at(tier), centres, made.version, parts.tail, end, staged, watch);
     finish_tables(staged);
     for (const PageTable& table : staged.tables) {
         size_t rows = 0;

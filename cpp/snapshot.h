@@ -3,13 +3,14 @@
 // A block (object) has the k-th part of every table. Parts are pages that are full, gapped, or followed by one that will not join them; of a sequence
 // whose rows stay F16, whose tail would be large, kPartRows of their rows each. Equal rows make equal bytes, whatever the context: a block names the
 // centres of its pages by their tags. All numbers little endian, references as rows_io.h has them.
-//   head    "DSNH", u32 version, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, i32 end, centre tags,
+//   head    "DSNH", u32 version, origin, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, i32 end, centre tags,
 //           retrieval heads
 //   centre  [table][key dim] f32, one for each of the head's tags, in their order
-//   block   "DSNB", u32 version, u64 fingerprint, u8 rotation, centre tags, per table {u8 whether it has a part, its head}, and the first field of all parts, their second, and so
+//   block   "DSNB", u32 version, u64 origin, u8 rotation, centre tags, per table {u8 whether it has a part, its head}, and the first field of all parts, their second, and so
 //           on: codes and scales are coded best among their like
 //   tail    "DSNT", u32 version, centre tags, per table {u32 references, references}, u8 watched queries, the watch if there are any
-// where centre tags are {u8 count, u64 each}, and a reference's centre is an index into them.
+// where centre tags are {u8 count, u64 each}, and a reference's centre is an index into them. All parts have the head's version; in version 1 a u64
+// fingerprint, of the model's and of positions, takes the origin's place.
 #pragma once
 
 #include <cstdint>
@@ -18,17 +19,20 @@
 #include <vector>
 
 #include "cache.h"
+#include "origin.h"
 #include "rows_io.h"
 
 namespace deltastore {
 
-inline constexpr uint32_t kSnapshotVersion = 1;
+inline constexpr uint32_t kSnapshotVersion = 2;
+// Says nothing of adapters, and of weights what a fingerprint does.
+inline constexpr uint32_t kSnapshotWithFingerprint = 1;
 
 using Bytes = std::vector<uint8_t>;
 
 // What the bytes of a block's part come of, so that a block need not be read to know that it is one from before: in a process and with the same
-// fingerprint and rotation, blocks whose parts are identical have the same bytes. Others may, too. The page's version says most of it; the rest is what else
-// a block is written from.
+// version, origin and rotation, blocks whose parts are identical have the same bytes. Others may, too. The page's version says most of it; the rest is
+// what else a block is written from.
 struct PartIdentity {
     uint64_t slab = 0;
     uint64_t tag = 0;  // of the centre
@@ -46,7 +50,7 @@ static_assert(std::has_unique_object_representations_v<PartIdentity>, "compared 
 class Snapshot {
 public:
     // Not while a batch with this sequence is computed; its keys must have followed all shifts.
-    Snapshot(std::shared_ptr<Cache> cache, uint64_t fingerprint, int sequence);
+    Snapshot(std::shared_ptr<Cache> cache, const Origin& origin, int sequence);
     ~Snapshot();
     Snapshot(const Snapshot&) = delete;
     Snapshot& operator=(const Snapshot&) = delete;
@@ -65,7 +69,7 @@ private:
     Bytes write_block(const std::vector<PageTable>& parts, size_t index) const;
 
     std::shared_ptr<Cache> cache_;
-    uint64_t fingerprint_;
+    uint64_t origin_;  // its value
     std::vector<PageTable> held_;   // [table]
     std::vector<PageTable> parts_;  // [table], of the blocks in those pages
     std::vector<Bytes> open_;       // the blocks behind those: of a page that the next rows will join
@@ -92,8 +96,9 @@ struct Restored {
     std::vector<PartIdentity> identities;  // [block][table]: those that a snapshot's would have
 };
 
-// Replaces what a sequence holds, and its tier; pages that other sequences have already are shared with them. All or nothing. Throws CodedError: STATE_FOREIGN, STATE_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_DAMAGED, STATE_TOO_LARGE,
+// Replaces what a sequence holds, and its tier; pages that other sequences have already are shared with them. All or nothing. `fingerprint`: the model's,
+// for states of version 1. Throws CodedError: STATE_FOREIGN, STATE_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_DAMAGED, STATE_TOO_LARGE,
 // POOL_LIMIT_REACHED or OUT_OF_MEMORY. Not while a batch is computed.
-Restored restore_snapshot(Cache& cache, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts);
+Restored restore_snapshot(Cache& cache, const Origin& origin, uint64_t fingerprint, int sequence, int tier, size_t most_tokens, const SnapshotParts& parts);
 
 }  // namespace deltastore

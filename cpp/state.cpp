@@ -30,7 +30,7 @@ void number_centres(Cache& cache, const std::vector<std::vector<float>>& centres
 
 }  // namespace
 
-void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int>& sequences, const WriteBytes& write) {
+void write_state(const Cache& cache, const Origin& origin, const std::vector<int>& sequences, const WriteBytes& write) {
     std::lock_guard<std::mutex> guard(cache.lock());
     Checksum checksum;
     Writer writer([&](const void* bytes, size_t count) {
@@ -39,7 +39,8 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
     });
     writer.bytes(kMagic, sizeof kMagic);
     writer.number(kStateVersion);
-    write_shapes(cache, fingerprint, writer);
+    origin.write(writer);
+    write_shapes(cache, writer);
     writer.number(uint32_t(cache.centres()));
     for (int index = 0; index < cache.centres(); index++) writer.bytes(cache.centre(index, 0), cache.centre_floats() * sizeof(float));
     writer.number(uint32_t(sequences.size()));
@@ -57,7 +58,7 @@ void write_state(const Cache& cache, uint64_t fingerprint, const std::vector<int
     write(&value, sizeof value);
 }
 
-void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_tokens, const ReadBytes& read) {
+void read_state(Cache& cache, const Origin& origin, uint64_t fingerprint, int target, size_t most_tokens, const ReadBytes& read) {
     std::lock_guard<std::mutex> guard(cache.lock());
     Checksum checksum;
     Reader reader([&](void* bytes, size_t count) {
@@ -68,10 +69,12 @@ void read_state(Cache& cache, uint64_t fingerprint, int target, size_t most_toke
     reader.bytes(magic, sizeof magic);
     if (std::memcmp(magic, kMagic, sizeof magic) != 0) throw CodedError("STATE_FOREIGN", "The state was not written by llama-deltastore");
     const uint32_t version = reader.number<uint32_t>();
-    if (version != kStateVersion)
+    if (version < kStateWithFingerprint || version > kStateVersion)
         throw CodedError("STATE_FOREIGN", "The state has version " + std::to_string(version) + "; this build reads " +
-                                              std::to_string(kStateVersion));
-    read_shapes(cache, fingerprint, reader);
+                                              std::to_string(kStateWithFingerprint) + " to " + std::to_string(kStateVersion));
+    if (version == kStateVersion) origin.require(Origin::read(reader));
+    else require_fingerprint(fingerprint, reader);
+    read_shapes(cache, reader);
 
     const uint32_t centre_count = reader.number<uint32_t>(0, 255, "number of centres");
     std::vector<std::vector<float>> centres;

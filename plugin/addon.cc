@@ -8,6 +8,7 @@
 
 #include "AddonModel.h"
 #include "adopt.h"
+#include "content_hash.h"
 #include "live.h"
 #include "logits.h"
 #include "promise_worker.h"
@@ -309,6 +310,28 @@ Napi::Value clear_sequence(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value hash_file(const Napi::CallbackInfo& info) {
+    const std::string path = info[0].As<Napi::String>();
+    return PromiseWorker::run(info.Env(), info.This().As<Napi::Object>(), [path]() -> PromiseWorker::Result {
+        return [hash = content_hash(path)](Napi::Env env) -> Napi::Value { return Napi::Buffer<uint8_t>::Copy(env, hash.data(), hash.size()); };
+    });
+}
+
+uint64_t hash_of(const Napi::Value& value) {
+    const Napi::Uint8Array bytes = value.As<Napi::Uint8Array>();
+    uint64_t hash = 0;
+    if (bytes.ByteLength() != sizeof hash) throw CodedError("OPTION_INVALID", "A hash of " + std::to_string(sizeof hash) + " bytes is needed");
+    std::memcpy(&hash, bytes.Data(), sizeof hash);
+    return hash;
+}
+
+Napi::Value set_origin(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        live_memory(unwrap(info[0])).set_origin(hash_of(info[1]), hash_of(info[2]));
+        return info.Env().Undefined();
+    });
+}
+
 Napi::Value convert_weights(const Napi::CallbackInfo& info) {
     const std::string source = info[0].As<Napi::String>(), target = info[1].As<Napi::String>();
     return PromiseWorker::run(info.Env(), info.This().As<Napi::Object>(), [=]() -> PromiseWorker::Result {
@@ -339,6 +362,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("evict", evict);
     add("prefixEnd", prefix_end);
     add("forkPrefix", fork_prefix);
+    add("hashFile", hash_file);
+    add("setOrigin", set_origin);
     add("beginSnapshot", begin_snapshot);
     add("snapshotBlocks", snapshot_blocks);
     add("endSnapshot", end_snapshot);

@@ -291,24 +291,34 @@ std::shared_ptr<Snapshot> PackedMemory::snapshot(int sequence) {
     std::lock_guard<std::mutex> computing(computing_);
     init_update(nullptr, false);
     if (cache_->has_shift(sequence)) throw CodedError("OUT_OF_MEMORY", "Keys could not follow a context shift");
-    return std::make_shared<Snapshot>(cache_, rows_fingerprint(), sequence);
+    return std::make_shared<Snapshot>(cache_, known_origin(), sequence);
 }
 
 Restored PackedMemory::restore(int sequence, const std::string& tier, const SnapshotParts& parts) {
     const int index = ready_tier(sequence, tier);
     std::lock_guard<std::mutex> computing(computing_);
-    return restore_snapshot(*cache_, rows_fingerprint(), sequence, index, context_cells_ / cache_->options().max_sequences, parts);
+    return restore_snapshot(*cache_, known_origin(), fingerprint_, sequence, index, context_cells_ / cache_->options().max_sequences, parts);
 }
 
-uint64_t PackedMemory::rows_fingerprint() const {
+void PackedMemory::set_origin(uint64_t model, uint64_t adapters) {
+    std::lock_guard<std::mutex> guard(origin_mutex_);
+    model_hash_ = model;
+    adapters_hash_ = adapters;
+}
+
+Origin PackedMemory::origin() const {
     const llama_cparams& settings = context_.get_cparams();
-    Checksum checksum;
-    checksum.add(&fingerprint_, sizeof fingerprint_);
-    for (const float value : {settings.rope_freq_base, settings.rope_freq_scale, settings.yarn_ext_factor, settings.yarn_attn_factor,
-                              settings.yarn_beta_fast, settings.yarn_beta_slow})
-        checksum.add(&value, sizeof value);
-    checksum.add(&settings.n_ctx_orig_yarn, sizeof settings.n_ctx_orig_yarn);
-    return checksum.value();
+    std::lock_guard<std::mutex> guard(origin_mutex_);
+    return {model_hash_,
+            {settings.rope_freq_base, settings.rope_freq_scale, settings.yarn_ext_factor, settings.yarn_attn_factor, settings.yarn_beta_fast,
+             settings.yarn_beta_slow, settings.n_ctx_orig_yarn},
+            adapters_hash_};
+}
+
+Origin PackedMemory::known_origin() const {
+    const Origin origin = this->origin();
+    if (origin.model == 0) throw CodedError("NATIVE_FAILURE", "What the context's rows are made with was not told");
+    return origin;
 }
 
 llama_memory_context_ptr PackedMemory::init_full() {
@@ -392,14 +402,14 @@ void PackedMemory::state_write(llama_io_write_i& io, llama_seq_id sequence, llam
     const_cast<PackedMemory*>(this)->init_update(nullptr, false);
     for (int s : sequences)
         if (cache_->has_shift(s)) throw CodedError("OUT_OF_MEMORY", "Keys could not follow a context shift");
-    write_state(*cache_, fingerprint_, sequences, [&](const void* bytes, size_t count) { io.write(bytes, count); });
+    write_state(*cache_, origin(), sequences, [&](const void* bytes, size_t count) { io.write(bytes, count); });
 }
 
 void PackedMemory::state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags) {
     if (sequence >= 0) cache_->erase(sequence, 0, INT32_MAX);
     else cache_->clear();
     try {
-        read_state(*cache_, fingerprint_, sequence, context_cells_ / cache_->options().max_sequences,
+        read_state(*cache_, known_origin(), fingerprint_, sequence, context_cells_ / cache_->options().max_sequences,
                    [&](void* bytes, size_t count) { io.read(bytes, count); });
     } catch (const CodedError& error) {
         fail(error.code(), error.what());

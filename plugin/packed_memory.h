@@ -49,9 +49,11 @@ public:
     // rows had to stay as they are.
     void set_tier(int sequence, const std::string& name);
     void repack(int sequence, int window);
-    // Waits for the batch under way. The snapshot may outlive the context. Throws CodedError OPTION_INVALID or OUT_OF_MEMORY.
+    // Hashes of the model and of its adapters, see Origin. Until they are told, nothing is saved or restored, but for the size that a state would have.
+    void set_origin(uint64_t model, uint64_t adapters);
+    // Waits for the batch under way. The snapshot may outlive the context. Throws CodedError OPTION_INVALID, OUT_OF_MEMORY or NATIVE_FAILURE.
     std::shared_ptr<Snapshot> snapshot(int sequence);
-    // Throws CodedError as restore_snapshot() does.
+    // Throws CodedError as restore_snapshot() does, or NATIVE_FAILURE.
     Restored restore(int sequence, const std::string& tier, const SnapshotParts& parts);
 
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
@@ -72,8 +74,10 @@ public:
     static slot_info dummy_slot(uint32_t tokens);
 
 private:
-    // Of the weights and the settings of positions: what rows depend on besides their tokens.
-    uint64_t rows_fingerprint() const;
+    // What rows depend on besides their tokens. Of model 0 until set_origin().
+    Origin origin() const;
+    // Throws CodedError NATIVE_FAILURE until set_origin().
+    Origin known_origin() const;
     // The cache's number of a tier that the sequence may get. Throws CodedError as set_tier() does.
     int ready_tier(int sequence, const std::string& name);
     bool known(llama_seq_id sequence) const { return sequence >= 0 && sequence < cache_->table().sequences(); }
@@ -88,13 +92,14 @@ private:
     size_t context_cells_;
     size_t projected_bytes_;
     uint64_t fingerprint_;
+    mutable std::mutex origin_mutex_;
+    uint64_t model_hash_ = 0, adapters_hash_ = 0;
     std::mutex computing_;  // held by a batch
     mutable std::mutex failure_mutex_;
     mutable FailureReport failure_;
 };
 
-// Identifies a model's weights for state files: shapes of all tensors and the contents of the F32 ones (norms, mostly),
-// which no backend repacks.
+// What states had before there were origins: shapes of all tensors and the contents of the F32 ones (norms, mostly).
 uint64_t model_fingerprint(const llama_model& model);
 
 }  // namespace deltastore

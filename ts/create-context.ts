@@ -31,7 +31,7 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
     const tier = chosenTier(store, this, options);
     if (tier !== null) store.ensureServing();
     if (tier === null || !store.active) return await createContext.call(this, options);
-    const creation: Creation = {store, tier, flashAttentionOff: hasFlashAttentionOff(this, options), failure: undefined, handles: []};
+    const creation: Creation = {store, model: this, tier, flashAttentionOff: hasFlashAttentionOff(this, options), failure: undefined, handles: []};
     instrument(this);
     let context: LlamaContext;
     try {

@@ -1,4 +1,5 @@
 import {AsyncLocalStorage} from "node:async_hooks";
+import type {LlamaModel} from "node-llama-cpp";
 import type {DeltaStore} from "./store.js";
 import type {Tier} from "./policy/tiers.js";
 
@@ -8,6 +9,7 @@ import type {Tier} from "./policy/tiers.js";
  */
 export interface Creation {
     store: DeltaStore;
+    readonly model: LlamaModel;
     /** null: the stock cache. */
     tier: Tier | null;
     /** The app turned flash attention off and asked for no tier. */

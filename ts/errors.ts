@@ -8,8 +8,9 @@ export const errorCodes = {
     RUNTIME_UNSUPPORTED: "This node-llama-cpp or llama.cpp release is not one this build was tested with, or not the copy that this package has. Install it as the message says.",
     PLATFORM_UNSUPPORTED: "There is no engine for this platform. Use `onUnsupported: \"stock\"` to keep the stock cache.",
     BINARY_MISSING: "The native engine is missing or damaged, and can't be built here. The message says which file, and what to install or delete.",
-    MODEL_NOT_FOUND: "The model file, or a part of a split model, can't be found or read. Check `modelPath`.",
+    MODEL_NOT_FOUND: "The model file, a part of a split model, or an adapter (LoRA), can't be found or read. Check `modelPath`.",
     MODEL_DAMAGED: "The model file, or a part of a split model, is not a whole GGUF file. Fetch it again.",
+    MODEL_CHANGED: "A file of the model, or of an adapter (LoRA), was replaced or changed after it was loaded and before rows made with it were first saved or restored. Load the model again.",
     MODEL_DOWNLOAD_FAILED: "No source gave the model. The message lists each source and its answer.",
     MODEL_UNSUPPORTED: "The package can't serve this model's kind of memory. Use `onUnsupported: \"stock\"` to keep the stock cache.",
     GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, which has no backend yet. Load it with `gpuLayers: 0`.",
@@ -21,7 +22,7 @@ export const errorCodes = {
     SHIFT_UNSUPPORTED: "This model's positions can't be shifted. Evaluate the tokens again instead.",
     STATE_DAMAGED: "The state file is cut short or changed. The sequence is empty; evaluate its tokens again.",
     STATE_FOREIGN: "The file is not a state of this package. The sequence is empty; evaluate its tokens again.",
-    STATE_MODEL_MISMATCH: "The state file is another model's. The sequence is empty; evaluate its tokens again.",
+    STATE_MODEL_MISMATCH: "The state file is of another model, of other position settings or of other adapters (LoRA); the message says which. The sequence is empty; evaluate its tokens again.",
     STATE_FORMAT_MISMATCH: "The state file is of a context that packs rows and this one keeps them all F16, or the other way round. After loading a state file, the sequence is empty; evaluate its tokens again.",
     STATE_TOO_LARGE: "The state holds more tokens than this sequence can. After loading a state file, the sequence is empty; evaluate its tokens again.",
     STATE_NOT_FOUND: "The state file can't be read. The sequence is empty; evaluate its tokens again.",
@@ -31,7 +32,7 @@ export const errorCodes = {
     TURN_NOT_FOUND: "The store has no such conversation or turn. Evaluate the tokens.",
     TURN_DAMAGED: "A turn, or an object that it needs, is damaged or missing. Go back to an earlier turn, or evaluate the tokens again.",
     TURN_FOREIGN: "The turn was saved by a version of this package that this one can't read.",
-    TURN_MODEL_MISMATCH: "The turn was saved with another model, adapter (LoRA) or other position settings. Evaluate its tokens again.",
+    TURN_MODEL_MISMATCH: "The turn was saved with another model, other adapters (LoRA) or other position settings; the message says which. Evaluate its tokens again.",
     DISPOSED: "The store, the context or the Llama instance was disposed.",
     NATIVE_FAILURE: "The engine failed in an unexpected way; the message has the details."
 } as const satisfies Record<string, string>;

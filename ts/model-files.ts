@@ -21,7 +21,7 @@ export function checkModelFiles(llama: Llama): () => void {
 }
 
 /** All files of a model that is split, by the names that llama.cpp gives them; node-llama-cpp reads them all, whichever is given. */
-function partsOf(modelPath: string): string[] {
+export function partsOf(modelPath: string): string[] {
     const [suffix, part, parts] = /-(\d{5})-of-(\d{5})\.gguf$/.exec(modelPath) ?? [];
     if (suffix === undefined || Number(part) < 1 || Number(part) > Number(parts)) return [modelPath];
     const stem = modelPath.slice(0, -suffix.length);

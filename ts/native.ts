@@ -154,6 +154,13 @@ export interface NativeBinding {
     prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
     /** Gives `target` the first `end` positions of `source` in place of its own rows. Between batches. Without memory nothing is done, and it says why. */
     forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): NativeFailure | null;
+    /** 16 bytes that every byte of the file tells in. Off the event loop, on several threads. Rejects with MODEL_NOT_FOUND, MODEL_CHANGED. */
+    hashFile(path: string): Promise<Uint8Array>;
+    /**
+     * What rows of the context are made with: hashes of 8 bytes of the model and, or zeros, of its adapters. Without it nothing is saved or restored
+     * (NATIVE_FAILURE).
+     */
+    setOrigin(context: AddonContextHandle, model: Uint8Array, adapters: Uint8Array): void;
     /** Takes hold of what a sequence has. Between batches; the snapshot may outlive the context. */
     beginSnapshot(context: AddonContextHandle, sequenceId: number): Promise<NativeSnapshot>;
     /** The blocks [begin, end) of a snapshot, off the event loop and at any time. */

@@ -1,24 +1,21 @@
-import {statSync} from "node:fs";
-import {basename} from "node:path";
+import type {LlamaModel} from "node-llama-cpp";
 import {BetweenBatches} from "./between-batches.js";
 import {currentCreation, type Creation} from "./creation.js";
+import {warnOfEarlierVersion} from "./earlier-versions.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding, NativeTier} from "./native.js";
+import {Origin} from "./origin.js";
 import {pageFormatOf, type Policy, type Tier} from "./policy/tiers.js";
 import {packedOf, setPacked, type Packed} from "./packed.js";
 import {PoolPressure} from "./pool-pressure.js";
 import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
-import type {AddonContext, AddonContextClass, AddonContextParams} from "./runtime-internals.js";
+import type {AddonContext, AddonContextClass, AddonContextParams, AddonLora} from "./runtime-internals.js";
 import {SequenceLives} from "./sequence-life.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported, type DeltaStore} from "./store.js";
 import {checkStateFile, writeStateFile} from "./state-file.js";
 import {Parking} from "./turns/parking.js";
-
-/** Of contexts that have some. */
-const adapters = new WeakMap<object, string>();
-const noAdapters = "[]";
 
 function nativeTier(tier: Tier): NativeTier {
     const {name, window, windowFormat, sinks, eviction} = tier;
@@ -27,29 +24,20 @@ function nativeTier(tier: Tier): NativeTier {
 
 /** @throws DeltaStoreError MODEL_UNSUPPORTED */
 function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
-              store: DeltaStore): Packed {
-    const emit = (event: CacheEvent) => store.emit(context, event);
+              store: DeltaStore, model: LlamaModel): Packed {
+    const emit = (event: CacheEvent) => store.emit(context, event), origin = new Origin(context, native, model);
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
     if (policy.sharing.automatic)
         sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
     const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
-        turns: store.policyTurns.bind(store), tier: (sequenceId) => tiers.of(sequenceId), native, pressure, sharing, emit
+        turns: store.policyTurns.bind(store), tier: (sequenceId) => tiers.of(sequenceId), native, origin, pressure, sharing, emit
     });
     pressure.parking = parking;
     return {
-        native, lives: new SequenceLives(), tiers, sharing, pressure, between: new BetweenBatches(), parking, saving: new Set(),
-        adapter: () => adapters.get(context) ?? noAdapters, emit
+        native, lives: new SequenceLives(), origin, tiers, sharing, pressure, between: new BetweenBatches(), parking, saving: new Set(), emit
     };
-}
-
-/** By file and scale: whoever replaces a file's contents by others of the same size and name is not found out. */
-function describeAdapters(loras: readonly unknown[], scales: readonly number[]): string {
-    return JSON.stringify(loras.map((lora, index) => {
-        const {filePath = "?"} = lora as {filePath?: string};
-        return [basename(filePath), statSync(filePath, {throwIfNoEntry: false})?.size ?? 0, scales[index]];
-    }));
 }
 
 /** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
@@ -101,7 +89,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const tier = this.#creation?.tier;
             if (this.#creation === undefined || tier === null || tier === undefined || this.#params.embeddings || this.#params.ranking)
                 return await super.init();
-            const {store} = this.#creation;
+            const {store, model} = this.#creation;
             native.prepareContext(this);
             if (!await super.init()) return false;
             const cells = this.#params.contextSize ?? 4096, {sharing} = store.policy;
@@ -111,7 +99,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
                     contextCells: cells, batchSize: this.#params.batchSize ?? 512
                 });
-                setPacked(this, pack(this, native, store.policy, tier, this.#params, store));
+                setPacked(this, pack(this, native, store.policy, tier, this.#params, store, model));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
@@ -204,15 +192,16 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             return result;
         }
 
-        override setLoras(loras: unknown[], scales: number[]): void {
+        override setLoras(loras: AddonLora[], scales: number[]): void {
             this.#sharing?.forgetAll();
-            adapters.set(this, describeAdapters(loras, scales));
+            packedOf(this)?.origin.setAdapters(loras, scales);
             super.setLoras(loras, scales);
         }
 
         override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
             if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
-            const what = `The state file ${path} can't be written: `, {lives, parking} = packedOf(this)!, life = lives.at(sequenceId);
+            const what = `The state file ${path} can't be written: `, {lives, origin, parking} = packedOf(this)!, life = lives.at(sequenceId);
+            await origin.known();
             if (life !== undefined) await parking?.comeBack(life);
             return await writeStateFile(path, (file) => this.#coded(super.saveSequenceStateToFile(file, sequenceId, tokens), "STATE_WRITE_FAILED", what));
         }
@@ -220,9 +209,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
             if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
-            await checkStateFile(path, maxTokens);
+            const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
             const what = `The state file ${path} can't be loaded: `;
-            const {pressure, lives} = packedOf(this)!, life = lives.at(sequenceId);
+            const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
+            await origin.known();
             const load = async (): Promise<Uint32Array> => {
                 try {
                     return await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
@@ -232,6 +222,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 }
             };
             const tokens = await load();
+            if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, "position settings, nor adapters (LoRA)");
             if (life !== undefined) pressure.touched(life);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used

@@ -1,6 +1,7 @@
 import type {BetweenBatches} from "./between-batches.js";
 import type {CacheEvent} from "./events.js";
 import type {NativeBinding} from "./native.js";
+import type {Origin} from "./origin.js";
 import type {PoolPressure} from "./pool-pressure.js";
 import type {PrefixSharing} from "./prefix-sharing.js";
 import type {SequenceLives} from "./sequence-life.js";
@@ -11,6 +12,7 @@ import type {Parking} from "./turns/parking.js";
 export interface Packed {
     readonly native: NativeBinding;
     readonly lives: SequenceLives;
+    readonly origin: Origin;
     readonly tiers: SequenceTiers;
     /** Null if the policy has it off. */
     readonly sharing: PrefixSharing | null;
@@ -20,8 +22,6 @@ export interface Packed {
     readonly parking: Parking | null;
     /** Turns that are being saved. The context's disposal waits for them. */
     readonly saving: Set<Promise<unknown>>;
-    /** The adapters (LoRA) that rows are evaluated with. */
-    adapter(): string;
     emit(event: CacheEvent): void;
 }
 

@@ -72,8 +72,17 @@ export function patchRuntime(): void {
 
     const saveState = LlamaContextSequence.prototype.saveStateToFile;
     LlamaContextSequence.prototype.saveStateToFile = async function (path) {
-        if (!this.disposed) await wake(this);
+        if (!this.disposed) {
+            await packedOf(contextInternals(this.context)._ctx)?.origin.known();  // once, files are hashed: not while the context is held
+            await wake(this);
+        }
         return await saveState.call(this, path);
+    };
+
+    const loadState = LlamaContextSequence.prototype.loadStateFromFile;
+    LlamaContextSequence.prototype.loadStateFromFile = async function (path, acceptRisk) {
+        if (!this.disposed) await packedOf(contextInternals(this.context)._ctx)?.origin.known();
+        return await loadState.call(this, path, acceptRisk);
     };
 
     // The number of a disposed sequence comes back as soon as no batch is computed, not only once nothing at all is left to evaluate.

@@ -25,7 +25,12 @@ export interface AddonContext {
     /** By number: nothing of what a packed context has besides is told. */
     copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
     shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void;
-    setLoras(loras: unknown[], scales: number[]): void;
+    setLoras(loras: AddonLora[], scales: number[]): void;
+}
+
+/** A native adapter (LoRA), of one model. */
+export interface AddonLora {
+    readonly filePath: string;
 }
 
 export type AddonContextClass = new (model: object, params: AddonContextParams) => AddonContext;
@@ -103,7 +108,10 @@ export interface ChatSessionInternals {
 
 export interface ModelInternals {
     _llama: Llama;
+    _modelPath: string;
     _backendModelDisposeGuard: DisposeGuard;
+    /** Each file once. */
+    _getOrLoadLora(filePath: string): Promise<AddonLora>;
     fileInsights: {_exactContextResourceRequirementsCache: {get(key: string): unknown; set(key: string, value: unknown): unknown}};
 }
 

@@ -10,6 +10,7 @@ import {DeltaStoreError} from "./errors.js";
  */
 const llamaMagic = Buffer.from("qsgg", "latin1");  // "ggsq", little-endian
 const memoryMagic = 0x53545344;  // "DSTS", see cpp/state.cpp
+const version = 6;  // of the memory's bytes
 const sealMagic = 0x45545344;  // "DSTE"
 const headerBytes = 12;
 const hashBytes = 12;
@@ -92,9 +93,12 @@ function whatSystemSaid(error: unknown): string {
     return code === undefined ? message : `${text} (${code})`;
 }
 
-/** @throws DeltaStoreError STATE_NOT_FOUND, STATE_FOREIGN, STATE_DAMAGED, STATE_TOO_LARGE */
-export async function checkStateFile(path: string, maxTokens: number): Promise<void> {
-    await withFile(path, async (file, size) => {
+/**
+ * @returns whether it is of an earlier version
+ * @throws DeltaStoreError STATE_NOT_FOUND, STATE_FOREIGN, STATE_DAMAGED, STATE_TOO_LARGE
+ */
+export async function checkStateFile(path: string, maxTokens: number): Promise<"earlier" | "current"> {
+    return await withFile(path, async (file, size) => {
         const damaged = (what: string) => new DeltaStoreError("STATE_DAMAGED", `The state file ${path} is ${what}`);
         const header = await readExactly(file, 0, Math.min(size, headerBytes)), magic = header.subarray(0, llamaMagic.length);
         if (!magic.equals(llamaMagic.subarray(0, size)))
@@ -112,6 +116,8 @@ export async function checkStateFile(path: string, maxTokens: number): Promise<v
         const tokens = header.readUInt32LE(8);
         if (tokens > maxTokens)
             throw new DeltaStoreError("STATE_TOO_LARGE", `The state file ${path} holds ${tokens} tokens; this sequence has room for ${maxTokens}`);
+        const memory = await readExactly(file, end, Math.min(8, size - sealBytes - end));
+        return memory.length === 8 && memory.readUInt32LE(4) < version ? "earlier" : "current";
     });
 }
 

@@ -159,11 +159,11 @@ static void check_two_centres(Format format, uint64_t seed) {
     CHECK(source.add(0, 300) == Failure::none);
     CHECK(model.add(1, 300) == Failure::none);
     std::vector<uint8_t> state;
-    write_state(source.cache, 1, {0}, [&](const void* bytes, size_t count) {
+    write_state(source.cache, {}, {0}, [&](const void* bytes, size_t count) {
         state.insert(state.end(), static_cast<const uint8_t*>(bytes), static_cast<const uint8_t*>(bytes) + count);
     });
     size_t at = 0;
-    read_state(model.cache, 1, 0, 1000, [&](void* bytes, size_t count) {
+    read_state(model.cache, {}, 0, 0, 1000, [&](void* bytes, size_t count) {
         std::memcpy(bytes, state.data() + at, count);
         at += count;
     });

@@ -95,6 +95,19 @@ static void check_turns(Format format) {
     CHECK_AT_MOST(sightings.fresh, kPageRows / kPartRows);
 }
 
+// What is told apart by origins, and need not be by identities.
+static void check_origins() {
+    CacheModel model(make_options(Format::k4v4), *select_kernels(), 3);
+    model.add(0, 400);
+    const Stored stored(model, 0);
+    for (const OtherOrigin& other : other_origins()) {
+        const Stored others(model, 0, other.origin);
+        CHECK(bytes_of(others.identities) == bytes_of(stored.identities));
+        for (size_t i = 0; i < stored.blocks.size(); i++) CHECK(others.blocks[i] != stored.blocks[i]);
+        CHECK(Stored(model, 0, other.origin) == others);
+    }
+}
+
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     std::printf("# kernel %s\n", select_kernels()->name);
@@ -105,5 +118,6 @@ int main(int argc, char** argv) {
             check::run("identity: random operations, " + name + (evicts ? ", evicting" : ""), [&] { check_operations(with_exact(make_options(format, evicts)), seed); });
         check::run("identity: turns, " + name, [&] { check_turns(format); });
     }
+    check::run("identity: of other origins", check_origins);
     return check::finish();
 }

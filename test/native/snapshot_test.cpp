@@ -125,7 +125,7 @@ static void check_held(Format format, bool evicts) {
     CacheModel model(options, *select_kernels(), 5);
     model.add(0, 400);
     {
-        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, 0);
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kOrigin, 0);
         const Stored before(snapshot);
         model.add(0, 100);
         if (evicts) model.evict(0, *options.eviction, true);
@@ -158,7 +158,7 @@ static void check_held_at_random(uint64_t seed) {
         model.add(0, random.between(1, 100));
         model.cache.set_tier(0, random.between(0, 2));
         if (random.chance(0.5)) model.add(0, random.between(1, 100));
-        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, 0);
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kOrigin, 0);
         const Stored before(snapshot);
         for (int step = 0; step < 12; step++) {
             const int end = model.next_position(0);
@@ -180,7 +180,7 @@ static void check_partial_page() {
     CacheModel model(make_options(Format::f16), *select_kernels(), 13);
     model.add(0, 300);
     {
-        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, 0);
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kOrigin, 0);
         model.erase(0, 190, INT32_MAX);
         model.add(0, 100);
     }
@@ -335,7 +335,7 @@ static void check_refused() {
     CHECK_CODE(changed([](S s) { s.blocks[1] = s.tail; }), "STATE_FOREIGN");
     CHECK_CODE(changed([](S s) { s.tail = s.head; }), "STATE_FOREIGN");
     CHECK_CODE(changed([](S s) { s.head[4]++; }), "STATE_FOREIGN");
-    CHECK_CODE(changed([](S s) { s.head[8]++; }), "STATE_MODEL_MISMATCH");
+    CHECK_CODE(changed([](S s) { s.head[8]++; }), "STATE_DAMAGED");
     CHECK_CODE(changed([](S s) { s.blocks[0][8]++; }), "STATE_MODEL_MISMATCH");
     CHECK_CODE(changed([](S s) { s.centres[0][1]++; }), "STATE_DAMAGED");
     CHECK_CODE(changed([](S s) { s.centres.clear(); }), "STATE_DAMAGED");
@@ -351,6 +351,72 @@ static void check_refused() {
         CHECK_CODE(restore(small, 0, stored, true), "POOL_LIMIT_REACHED");
         CHECK_EQUAL(small.cache.stats().pages, size_t(0));
     }
+}
+
+static void check_origins() {
+    CacheModel model(make_options(Format::k4v4), *select_kernels(), 11);
+    model.add(0, 400);
+    const Stored stored(model, 0);
+    model.add(1, 90);
+    const auto pages = model.cache.stats().pages;
+    for (const OtherOrigin& other : other_origins()) {
+        std::string message;
+        CHECK_CODE(restore(model, 1, stored, true, -1, 1 << 20, -1, nullptr, {other.origin}, &message), "STATE_MODEL_MISMATCH");
+        if (message != "The state was made with " + other.words) check::fail(__FILE__, __LINE__, message);
+        CHECK_EQUAL(model.cache.stats().pages, pages);
+        // The same rows are other blocks, so that no store takes one for the other.
+        const Stored others(model, 0, other.origin);
+        for (size_t i = 0; i < stored.blocks.size(); i++) CHECK(others.blocks[i] != stored.blocks[i]);
+        Stored mixed = stored;
+        mixed.blocks[1] = others.blocks[1];
+        CHECK_CODE(restore(model, 1, mixed, true), "STATE_MODEL_MISMATCH");
+    }
+    for (size_t bit = 0; bit < 8 * kOriginBytes; bit++) {
+        Stored damaged = stored;
+        damaged.head[kOriginBegin + bit / 8] ^= uint8_t(1 << bit % 8);
+        CHECK_CODE(restore(model, 1, damaged, true), "STATE_DAMAGED");
+    }
+    model.compare();
+    CHECK_CODE(restore(model, 1, stored, true, 400), "");
+}
+
+static Stored as_version_1(Stored stored) {
+    const uint64_t fingerprint = kOrigin.positions.fingerprint(kFingerprint);
+    stored.head = with_fingerprint(stored.head, kSnapshotWithFingerprint, fingerprint);
+    stored.tail[4] = uint8_t(kSnapshotWithFingerprint);
+    for (Bytes& block : stored.blocks) {
+        block[4] = uint8_t(kSnapshotWithFingerprint);
+        std::memcpy(block.data() + 8, &fingerprint, sizeof fingerprint);
+    }
+    return stored;
+}
+
+static void check_version_1(Format format) {
+    CacheModel model(make_options(format), *select_kernels(), 11);
+    model.add(0, 400);
+    const Stored stored(model, 0), old = as_version_1(stored);
+    for (const bool with_tail : {true, false}) {
+        CacheModel one(make_options(format), *select_kernels(), 11), other(make_options(format), *select_kernels(), 11);
+        CHECK_CODE(restore(one, 0, stored, with_tail), "");
+        CHECK_CODE(restore(other, 0, old, with_tail), "");
+        CHECK(Stored(one, 0) == Stored(other, 0));
+    }
+    const auto refusal = [&](const Stored& stored, const Own& own) { return restore(model, 1, stored, true, -1, 1 << 20, -1, nullptr, own); };
+    CHECK_CODE(refusal(old, {kOrigin, kFingerprint + 1}), "STATE_MODEL_MISMATCH");
+    for (const OtherOrigin& other : other_origins())  // it has only positions to be told by
+        CHECK_CODE(refusal(old, {other.origin}), other.positions ? "STATE_MODEL_MISMATCH" : "");
+    CHECK_CODE(refusal(stored, {kOrigin, kFingerprint + 1}), "");
+    for (const bool is_old : {true, false}) {
+        const Stored &base = is_old ? old : stored, &others = is_old ? stored : old;
+        Stored block = base, tail = base, head = base;
+        block.blocks[1] = others.blocks[1];
+        tail.tail = others.tail;
+        head.head = others.head;
+        for (const Stored& mixed : {block, tail, head}) CHECK_CODE(refusal(mixed, {}), "STATE_DAMAGED");
+    }
+    Stored unknown = old;
+    unknown.head[4] = 0;
+    CHECK_CODE(refusal(unknown, {}), "STATE_FOREIGN");
 }
 
 // Bytes that no honest writer wrote: an error, or rows of some value; never memory that is not the page's.
@@ -410,5 +476,8 @@ int main(int argc, char** argv) {
     for (const Format format : {Format::f16, Format::k4v4})
         check::run(std::string("snapshot: equal pages are shared at the limit, ") + format_info(format).name, [&] { check_shared_at_limit(format); });
     check::run("snapshot: refused", check_refused);
+    check::run("snapshot: of another origin, or a damaged one", check_origins);
+    for (const Format format : {Format::f16, Format::k4v4})
+        check::run(std::string("snapshot: of version 1, ") + format_info(format).name, [&] { check_version_1(format); });
     return check::finish();
 }

@@ -3,11 +3,11 @@
 #include "../../cpp/state.h"
 #include "cache_model.h"
 #include "next_outputs.h"
+#include "origins.h"
 
 using namespace deltastore;
 
 using Bytes = std::vector<uint8_t>;
-static constexpr uint64_t kFingerprint = 0x123456789abcdef0ull;
 static constexpr size_t kMany = 1 << 20;
 
 static CacheOptions make_options(Format format, int window = 16, int sinks = 4, size_t limit = 0) {
@@ -28,25 +28,26 @@ static CacheOptions small_options(Format format) {
     return options;
 }
 
-static Bytes save(const CacheModel& model, const std::vector<int>& sequences) {
+static Bytes save(const CacheModel& model, const std::vector<int>& sequences, const Origin& origin = kOrigin) {
     Bytes bytes;
-    write_state(model.cache, kFingerprint, sequences, [&](const void* source, size_t count) {
+    write_state(model.cache, origin, sequences, [&](const void* source, size_t count) {
         const uint8_t* from = static_cast<const uint8_t*>(source);
         bytes.insert(bytes.end(), from, from + count);
     });
     return bytes;
 }
 
-// The code that reading throws; empty if it succeeds.
-static std::string load(CacheModel& model, const Bytes& bytes, int target = -1, uint64_t fingerprint = kFingerprint, size_t most = kMany) {
+// The code that reading throws; empty if it succeeds. `message`: the error's.
+static std::string load(CacheModel& model, const Bytes& bytes, int target = -1, const Own& own = {}, size_t most = kMany, std::string* message = nullptr) {
     size_t at = 0;
     try {
-        read_state(model.cache, fingerprint, target, most, [&](void* wanted, size_t count) {
+        read_state(model.cache, own.origin, own.fingerprint, target, most, [&](void* wanted, size_t count) {
             if (count > bytes.size() - at) throw std::runtime_error("end of file");
             std::memcpy(wanted, bytes.data() + at, count);
             at += count;
         });
     } catch (const CodedError& error) {
+        if (message != nullptr) *message = error.what();
         return error.code();
     }
     CHECK_EQUAL(at, bytes.size());
@@ -154,7 +155,7 @@ static void check_flips(Format format) {
     for (size_t byte = 0; byte < at.bytes.size() && check::clean(); byte++) {
         for (const int bits : {1 << byte % 8, random.between(1, 255)}) {
             at.bytes[byte] ^= uint8_t(bits);
-            const std::string code = load(at.target, at.bytes, -1, kFingerprint, 10000);
+            const std::string code = load(at.target, at.bytes, -1, {}, 10000);
             at.bytes[byte] ^= uint8_t(bits);
             if (code.empty()) check::fail(__FILE__, __LINE__, "byte " + std::to_string(byte) + " flipped: no error");
             codes.insert(code);
@@ -186,12 +187,18 @@ static void reseal(Bytes& bytes, const std::vector<size_t>& parts) {
     std::memcpy(bytes.data() + at, &hash, 8);
 }
 
+// Sizes of what is written of sequences 0 and 1, one behind the other, but for the checksum.
+static std::vector<size_t> parts_of(const CacheModel& model) {
+    std::vector<size_t> parts;
+    write_state(model.cache, kOrigin, {0, 1}, [&](const void*, size_t count) { parts.push_back(count); });
+    parts.pop_back();
+    return parts;
+}
+
 // Bytes that no honest writer wrote, under a right checksum: refused by name, or rows of some value; never memory that is not the page's.
 static void check_forged(Format format, uint64_t seed) {
     Damaged at(format);
-    std::vector<size_t> parts;  // as they were written
-    write_state(at.source.cache, kFingerprint, {0, 1}, [&](const void*, size_t count) { parts.push_back(count); });
-    parts.pop_back();
+    const std::vector<size_t> parts = parts_of(at.source);
     Bytes honest = at.bytes;
     reseal(honest, parts);
     CHECK(honest == at.bytes);
@@ -206,7 +213,7 @@ static void check_forged(Format format, uint64_t seed) {
         forged[begin + offset] = uint8_t(random.chance(0.5) ? random.next() : 0xff);
         reseal(forged, parts);
         CacheModel target(small_options(format), *select_kernels(), 3);
-        const std::string code = load(target, forged, -1, kFingerprint, 10000);
+        const std::string code = load(target, forged, -1, {}, 10000);
         (code.empty() ? loaded : refused)++;
         if (!code.empty()) CHECK_EQUAL(target.cache.stats().pages, size_t(0));
         for (int sequence : {0, 1}) go_on_anyhow(target.cache, sequence, random);
@@ -220,8 +227,7 @@ static void check_forged(Format format, uint64_t seed) {
 static void check_refused() {
     Damaged at(Format::k4v4);
     const Unchanged before(at.target);
-    CHECK_CODE(load(at.target, at.bytes, -1, kFingerprint + 1), "STATE_MODEL_MISMATCH");
-    CHECK_CODE(load(at.target, at.bytes, -1, kFingerprint, 69), "STATE_TOO_LARGE");
+    CHECK_CODE(load(at.target, at.bytes, -1, {}, 69), "STATE_TOO_LARGE");
     CHECK_CODE(load(at.target, at.bytes, 1), "STATE_DAMAGED");  // two sequences for one place
     CHECK_CODE(load(at.target, {}), "STATE_DAMAGED");
     CHECK_CODE(load(at.target, Bytes(10000, 0)), "STATE_FOREIGN");
@@ -246,6 +252,50 @@ static void check_refused() {
     before.check();
     at.target.compare();
     at.target.compare_rows();
+}
+
+static void check_origins() {
+    Damaged at(Format::k4v4);
+    const Unchanged before(at.target);
+    for (const OtherOrigin& other : other_origins()) {
+        std::string message;
+        CHECK_CODE(load(at.target, at.bytes, -1, {other.origin}, kMany, &message), "STATE_MODEL_MISMATCH");
+        if (message != "The state was made with " + other.words) check::fail(__FILE__, __LINE__, message);
+    }
+    for (size_t bit = 0; bit < 8 * kOriginBytes; bit++) {
+        Bytes damaged = at.bytes;
+        damaged[kOriginBegin + bit / 8] ^= uint8_t(1 << bit % 8);
+        CHECK_CODE(load(at.target, damaged), "STATE_DAMAGED");
+    }
+    // What nobody has told has a size, and is read by nobody.
+    const Bytes untold = save(at.source, {0, 1}, {});
+    CHECK_EQUAL(untold.size(), at.bytes.size());
+    CHECK_CODE(load(at.target, untold), "STATE_MODEL_MISMATCH");
+    before.check();
+    CHECK_CODE(load(at.target, at.bytes, -1, {kOrigin, kFingerprint + 1}), "");
+}
+
+static void check_version_5(Format format) {
+    Damaged at(format);
+    std::vector<size_t> parts = parts_of(at.source);
+    size_t begin = 0, first = 0;
+    while (begin < kOriginBegin) begin += parts[first++];
+    size_t last = first;
+    for (size_t end = begin; end < begin + kOriginBytes; last++) end += parts[last];
+    parts.erase(parts.begin() + first + 1, parts.begin() + last);
+    parts[first] = sizeof kFingerprint;
+    Bytes old = with_fingerprint(at.bytes, kStateWithFingerprint, kFingerprint);
+    CHECK_CODE(load(at.target, old), "STATE_DAMAGED");  // its checksum
+    reseal(old, parts);
+    const Unchanged before(at.target);
+    CHECK_CODE(load(at.target, old, -1, {kOrigin, kFingerprint + 1}), "STATE_MODEL_MISMATCH");
+    before.check();
+    for (const OtherOrigin& other : other_origins()) CHECK_CODE(load(at.target, old, -1, {other.origin}), "");  // it can't be told by these
+    CacheModel fresh(small_options(format), *select_kernels(), 3);
+    CHECK_CODE(load(fresh, old), "");
+    CHECK(save(fresh, {0, 1}) == at.bytes);
+    old[4] = uint8_t(kStateWithFingerprint - 1);
+    CHECK_CODE(load(at.target, old), "STATE_FOREIGN");
 }
 
 // Rows of other tiers stay as they are, and rows of the sequence's own come behind them.
@@ -307,6 +357,9 @@ int main(int argc, char** argv) {
         check::run("state: every byte flipped, " + name, [&] { check_flips(format); });
     }
     check::run("state: of another model, format, version or size", check_refused);
+    check::run("state: of another origin, or a damaged one", check_origins);
+    for (const Format format : {Format::f16, Format::k4v4})
+        check::run(std::string("state: of version 5, ") + format_info(format).name, [&] { check_version_5(format); });
     check::run("state: of other tiers", check_other_formats);
     check::run("state: larger than the pool", check_pool_limit);
     check::run("state: hundreds of loads", check_many_loads);

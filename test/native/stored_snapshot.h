@@ -4,10 +4,9 @@
 #include "../../cpp/failure.h"
 #include "../../cpp/snapshot.h"
 #include "cache_model.h"
+#include "origins.h"
 
 namespace deltastore {
-
-inline constexpr uint64_t kFingerprint = 0x123456789abcdef0ull;
 
 // Two heads, and one of other sizes; of two tiers.
 inline CacheOptions make_options(Format format, bool evicts = false) {
@@ -30,8 +29,8 @@ inline CacheOptions make_options(Format format, bool evicts = false) {
 
 // A snapshot's parts as a store would keep them.
 struct Stored {
-    explicit Stored(CacheModel& model, int sequence) {
-        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), kFingerprint, sequence);
+    explicit Stored(CacheModel& model, int sequence, const Origin& origin = kOrigin) {
+        const Snapshot snapshot(std::shared_ptr<Cache>(&model.cache, [](Cache*) {}), origin, sequence);
         take(snapshot);
     }
     explicit Stored(const Snapshot& snapshot) { take(snapshot); }
@@ -54,9 +53,9 @@ inline ByteSpan span(const Bytes& bytes) {
     return {bytes.data(), bytes.size()};
 }
 
-// The error's code; empty if the sequence holds `tokens` now. `tier`: that it gets, or -1.
+// The error's code; empty if the sequence holds `tokens` now. `tier`: that it gets, or -1. `message`: the error's.
 inline std::string restore(CacheModel& model, int sequence, const Stored& stored, bool with_tail, int tokens = -1, size_t most = 1 << 20, int tier = -1,
-                           std::vector<PartIdentity>* identities = nullptr) {
+                           std::vector<PartIdentity>* identities = nullptr, const Own& own = {}, std::string* message = nullptr) {
     if (tier < 0) tier = model.cache.tier_index(model.cache.tier(sequence).name);
     SnapshotParts parts;
     parts.head = span(stored.head);
@@ -64,11 +63,12 @@ inline std::string restore(CacheModel& model, int sequence, const Stored& stored
     for (const Bytes& bytes : stored.blocks) parts.blocks.push_back(span(bytes));
     if (with_tail) parts.tail = span(stored.tail);
     try {
-        const Restored restored = restore_snapshot(model.cache, kFingerprint, sequence, tier, most, parts);
+        const Restored restored = restore_snapshot(model.cache, own.origin, own.fingerprint, sequence, tier, most, parts);
         CHECK_EQUAL(restored.tokens, model.cache.table().tokens(sequence));
         if (tokens >= 0) CHECK_EQUAL(restored.tokens, tokens);
         if (identities != nullptr) *identities = restored.identities;
     } catch (const CodedError& error) {
+        if (message != nullptr) *message = error.what();
         return error.code();
     }
     return "";

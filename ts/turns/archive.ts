@@ -122,7 +122,7 @@ export class Archive {
 
     /** `lost`: why the newest rows of a whole turn are not among the rows; they can be evaluated again. */
     async load(turn: TurnEntry): Promise<{record: TurnRecord; rows: StoredRows; lost: DeltaStoreError | null}> {
-        const record = await this.record(turn.id), {head, tokens, adapter, shareable, tier: {definition}} = record;
+        const record = await this.record(turn.id), {head, tokens, adapter = null, shareable, tier: {definition}} = record;
         let lost: DeltaStoreError | null = null;
         const [centres, blocks, tail] = await Promise.all([
             this.open(record.centres), this.open(record.blocks),
@@ -133,8 +133,11 @@ export class Archive {
             }) : null
         ]);
         const rows: StoredRows = {
-            parts: {head, centres, blocks, tail}, tokens, adapter, shareable, tierDefinition: definition,
-            restored: (sequence, identities) => this.known.remember(sequence, keysOf(identities, record.blocks.length), record.blocks)
+            parts: {head, centres, blocks, tail}, tokens, describedAdapters: adapter, shareable, tierDefinition: definition,
+            restored: (sequence, identities) => {
+                if (adapter !== null) return;  // blocks of version 1 have other bytes now
+                this.known.remember(sequence, keysOf(identities, record.blocks.length), record.blocks);
+            }
         };
         return {record, rows, lost};
     }

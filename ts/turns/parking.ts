@@ -2,6 +2,7 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding} from "../native.js";
+import type {Origin} from "../origin.js";
 import type {Tier} from "../policy/tiers.js";
 import type {PoolPressure} from "../pool-pressure.js";
 import {commonLength, type PrefixSharing} from "../prefix-sharing.js";
@@ -39,6 +40,7 @@ export interface ParkingHooks {
     readonly turns: () => Promise<Turns>;
     tier(sequenceId: number): Tier;
     readonly native: NativeBinding;
+    readonly origin: Origin;
     readonly pressure: PoolPressure;
     readonly sharing: PrefixSharing | null;
     emit(event: CacheEvent): void;
@@ -119,6 +121,7 @@ export class Parking {
         const name = parkedName();
         try {
             const turns = await this.#hooks.turns();
+            await this.#hooks.origin.known();  // once, files are hashed: not while the context is held
             const captured = await between(async () => leaving.changed ? undefined : leaving.captured = await captureLocked(life));
             if (captured === undefined) return false;
             try {

@@ -10,8 +10,8 @@ export interface TurnRecord {
     readonly tokens: Uint32Array;
     /** Name of the tier that the sequence had, and what it says, by which others tell whether their rows are alike. */
     readonly tier: {readonly name: string; readonly definition: string};
-    /** The adapters (LoRA) that the rows were evaluated with. */
-    readonly adapter: string;
+    /** Of version 1 only: the adapters (LoRA) that the rows were evaluated with. Since then the rows' parts say it. */
+    readonly adapter?: string | undefined;
     /** Whether other sequences may take its prefix over. */
     readonly shareable: boolean;
     /** Parts as `SnapshotParts` has them: the head's bytes, and the names of the others. */
@@ -23,20 +23,21 @@ export interface TurnRecord {
     readonly data: unknown;
 }
 
-const version = 1;
+const versions = {described: 1, record: 2, conversation: 1};
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 
 export function encodeRecord({tokens, head, ...rest}: TurnRecord): Uint8Array {
-    return Buffer.from(JSON.stringify({version, ...rest, tokens: base64(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength)), head: base64(head)}));
+    return Buffer.from(JSON.stringify({version: versions.record, ...rest, tokens: base64(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength)), head: base64(head)}));
 }
 
 /** @throws DeltaStoreError TURN_FOREIGN, TURN_DAMAGED */
 export function decodeRecord(id: string, bytes: Uint8Array): TurnRecord {
-    const {tokens, head, ...rest} = parse(`Turn ${id}`, bytes, isRecord);
+    const {tokens, head, adapter, version, ...rest} = parse(`Turn ${id}`, bytes, {[versions.described]: isDescribedRecord, [versions.record]: isRecord});
     const raw = new Uint8Array(Buffer.from(tokens, "base64"));
     if (raw.length % 4 !== 0) throw new DeltaStoreError("TURN_DAMAGED", `Turn ${id} is damaged: its tokens have ${raw.length} bytes`);
-    return {...rest, tokens: new Uint32Array(raw.buffer), head: new Uint8Array(Buffer.from(head, "base64"))};
+    const described = version === versions.described ? adapter : undefined;
+    return {...rest, adapter: described, tokens: new Uint32Array(raw.buffer), head: new Uint8Array(Buffer.from(head, "base64"))};
 }
 
 /** Everything of a turn that a store counts holders of. A tail is held by the newest turn of a conversation only. */
@@ -63,29 +64,30 @@ export interface TurnEntry {
 }
 
 export function encodeConversation(conversation: Conversation): Uint8Array {
-    return Buffer.from(JSON.stringify({version, ...conversation}));
+    return Buffer.from(JSON.stringify({version: versions.conversation, ...conversation}));
 }
 
 /** @throws DeltaStoreError TURN_FOREIGN, TURN_DAMAGED */
 export function decodeConversation(bytes: Uint8Array): Conversation {
-    return parse("A conversation", bytes, isConversation);
+    return parse("A conversation", bytes, {[versions.conversation]: isConversation});
 }
 
-type Encoded = Omit<TurnRecord, "tokens" | "head"> & {tokens: string; head: string};
+type Encoded = Omit<TurnRecord, "tokens" | "head"> & {version: number; tokens: string; head: string};
 
 /** Without a key, whoever can write to a store can write anything. */
 const ajv = new Ajv();
 const text = {type: "string"}, texts = {type: "array", items: text}, number = {type: "number", minimum: 0}, flag = {type: "boolean"};
 const object = (properties: Record<string, object>, others: Record<string, object> = {}) =>
     ({type: "object", required: Object.keys(properties), properties: {...properties, ...others}});
-const isRecord = ajv.compile<Encoded>(object(
-    {savedAt: number, tokens: text, tier: object({name: text, definition: text}), adapter: text, shareable: flag, head: text, centres: texts, blocks: texts, tail: text}));
+const recordFields = {savedAt: number, tokens: text, tier: object({name: text, definition: text}), shareable: flag, head: text, centres: texts, blocks: texts, tail: text};
+const isRecord = ajv.compile<Encoded>(object(recordFields)), isDescribedRecord = ajv.compile<Encoded>(object({...recordFields, adapter: text}));
 const isConversation = ajv.compile<Conversation>(object({
     name: text, usedAt: number,
     turns: {type: "array", minItems: 1, items: object({id: text, savedAt: number, tokens: number, bytes: number, whole: flag})}
 }));
 
-function parse<T>(what: string, bytes: Uint8Array, check: (value: unknown) => value is T): T {
+/** @param checks of each version that can be read */
+function parse<T>(what: string, bytes: Uint8Array, checks: Readonly<Record<number, (value: unknown) => value is T>>): T {
     const damaged = (why: string, cause?: unknown) => new DeltaStoreError("TURN_DAMAGED", `${what} is damaged: ${why}`, {cause});
     let value: unknown;
     try {
@@ -93,8 +95,9 @@ function parse<T>(what: string, bytes: Uint8Array, check: (value: unknown) => va
     } catch (error) {
         throw damaged((error as Error).message, error);
     }
-    const found = (value as {version?: unknown} | null)?.version;
-    if (typeof found === "number" && found !== version) throw new DeltaStoreError("TURN_FOREIGN", `${what} has version ${found}; this build reads ${version}`);
-    if (!check(value)) throw damaged("it has other fields than it must");
+    const found = (value as {version?: unknown} | null)?.version, check = typeof found === "number" ? checks[found] : undefined;
+    if (typeof found === "number" && check === undefined)
+        throw new DeltaStoreError("TURN_FOREIGN", `${what} has version ${found}; this build reads ${Object.keys(checks).join(" and ")}`);
+    if (check?.(value) !== true) throw damaged("it has other fields than it must");
     return value;
 }

@@ -16,7 +16,6 @@ export interface Capture extends NativeSnapshot {
     readonly native: NativeBinding;
     readonly tokens: Uint32Array;
     readonly tier: Tier;
-    readonly adapter: string;
     readonly shareable: boolean;
     /** Whether the context evaluates something. */
     isBusy(): boolean;
@@ -26,10 +25,11 @@ export interface Capture extends NativeSnapshot {
 
 /**
  * What is asked for after this changes nothing of it, not even the sequence's or its context's disposal.
- * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake`
+ * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake`, and `Origin.known`
  */
 export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
-    const {packed: {parking}, life} = packedLife(sequence);
+    const {packed: {origin, parking}, life} = packedLife(sequence);
+    origin.begin();
     if (sleeps(sequence)) await wake(sequence);
     return await life.between(async () => {
         if (parking?.has(life)) await parking.comeBack(life);
@@ -43,9 +43,10 @@ export async function captureLocked(life: SequenceLife): Promise<Capture> {
     const {native, tiers, sharing} = packed, held = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1;
     const tokens = Uint32Array.from(sequence.contextTokens.slice(0, held));
     if (tokens.length === 0) throw new DeltaStoreError("OPTION_INVALID", "The sequence holds no tokens, so there is nothing to save");
+    await packed.origin.known();
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
     return {
-        ...snapshot, sequence, native, tokens, tier: tiers.of(sequenceId), adapter: packed.adapter(), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
+        ...snapshot, sequence, native, tokens, tier: tiers.of(sequenceId), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
         isBusy: () => packed.pressure.busy, end: () => native.endSnapshot(snapshot.handle)
     };
 }
@@ -55,7 +56,8 @@ export interface StoredRows {
     readonly parts: SnapshotParts;
     readonly tokens: Uint32Array;
     readonly tierDefinition: string;
-    readonly adapter: string;
+    /** Of version 1: what it says of its adapters. Null for those whose parts say it themselves. */
+    readonly describedAdapters: string | null;
     readonly shareable: boolean;
     /** A sequence has these blocks now. */
     restored(sequence: LlamaContextSequence, identities: Uint8Array): void;
@@ -65,11 +67,12 @@ export interface StoredRows {
  * Replaces what a sequence holds, and gives the number of tokens that had to be evaluated again. Evaluations under way of what it held end. On
  * failure it is as it was, or holds what came before the tokens that could not be evaluated.
  * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
- *     OPTION_INVALID, DISPOSED
+ *     OPTION_INVALID, DISPOSED; as `Origin.known`
  */
 export async function bringBack(sequence: LlamaContextSequence, stored: StoredRows): Promise<number> {
-    const {packed: {tiers, pressure, parking}, life} = packedLife(sequence), {sequenceId} = life;
+    const {packed: {origin, tiers, pressure, parking}, life} = packedLife(sequence), {sequenceId} = life;
     return await withSequenceLock(sequence, async () => {
+        await origin.known();
         const held = await life.between(async () => {
             const tier = tiers.fresh(sequenceId, stored.tokens.length), bring = () => bringBackLocked(life, stored, tier, "The turn can't be restored");
             const held = await pressure.during(life, 0, bring);  // what is replaced is not what is given up
@@ -92,9 +95,10 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
  */
 export async function bringBackLocked(life: SequenceLife, stored: StoredRows, tier: Tier, what: string): Promise<number> {
     const {sequenceId} = life, sequence = life.sequence!, {_ctx: handle} = contextInternals(sequence.context), packed = packedOf(handle)!;
-    const {native, sharing, pressure} = packed, internals = sequenceInternals(sequence);
-    if (stored.adapter !== packed.adapter())
-        throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${stored.adapter}; the context has ${packed.adapter()}`);
+    const {native, origin, sharing, pressure} = packed, internals = sequenceInternals(sequence);
+    await origin.known();
+    const {describedAdapters} = stored, own = describedAdapters === null ? null : await origin.describeAdapters();
+    if (describedAdapters !== own) throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${describedAdapters}; the context has ${own}`);
     let held: number;
     for (;;) {
         try {

@@ -58,7 +58,7 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
         const entry = await archive.readAnyhow(name), old = entry.conversation?.turns ?? [];
         const record: TurnRecord = {
             parent: old.at(-1)?.id ?? null, savedAt: Date.now(), tokens: captured.tokens,
-            tier: {name: captured.tier.name, definition: definitionOf(captured.tier)}, adapter: captured.adapter, shareable: captured.shareable,
+            tier: {name: captured.tier.name, definition: definitionOf(captured.tier)}, shareable: captured.shareable,
             head: captured.head, ...parts, data
         };
         const bytes = encodeRecord(record), id = archive.seal.nameOf(bytes), object = await archive.seal.sealObject(id, bytes);

@@ -1,8 +1,11 @@
 import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
+import {warnOfEarlierVersion} from "../earlier-versions.js";
 import {DeltaStoreError} from "../errors.js";
 import {given, invalid, requireNumber, requireOptions} from "../options.js";
+import {packedOf} from "../packed.js";
 import {packedLife, requireSequence} from "../packed-sequence.js";
+import {contextInternals} from "../runtime-internals.js";
 import {Archive, isLost, notFound, unlessLost} from "./archive.js";
 import {isParked} from "./parked-name.js";
 import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
@@ -70,7 +73,7 @@ export class Turns {
      * Saves what a sequence holds as the conversation's next turn. Holds up evaluations only as long as it takes to copy the newest rows; what is
      * evaluated meanwhile is not part of the turn. Resolves once the turn is stored, whatever becomes of the process then.
      * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, an empty one, or `data` that JSON can't say; POOL_LIMIT_REACHED: no room for
-     *     a parked sequence; OUT_OF_MEMORY; DISPOSED
+     *     a parked sequence; OUT_OF_MEMORY; MODEL_CHANGED, MODEL_NOT_FOUND: a file of the model is not as it was when it was loaded; DISPOSED
      */
     async save(conversation: string, sequence: LlamaContextSequence, options: SaveOptions = {}): Promise<Turn> {
         return await this.beginSave(conversation, sequence, options).saved;
@@ -135,18 +138,22 @@ export class Turns {
      * which are evaluated again. A damaged newest turn falls back to the newest whole one. On failure the sequence is as it was, or, if the
      * evaluation of the newest rows failed, holds what came before them.
      * @throws DeltaStoreError TURN_NOT_FOUND; TURN_DAMAGED, TURN_FOREIGN: no turn that can be read; TURN_MODEL_MISMATCH; STATE_FORMAT_MISMATCH: the context
-     *     keeps rows F16 and the turn's are packed, or the other way round; STATE_TOO_LARGE; POOL_LIMIT_REACHED, OUT_OF_MEMORY; OPTION_INVALID; DISPOSED
+     *     keeps rows F16 and the turn's are packed, or the other way round; STATE_TOO_LARGE; POOL_LIMIT_REACHED, OUT_OF_MEMORY; MODEL_CHANGED,
+     *     MODEL_NOT_FOUND: as for `save`; OPTION_INVALID; DISPOSED
      */
     async restore(conversation: string, sequence: LlamaContextSequence, options: RestoreOptions = {}): Promise<Restored> {
         requireName(conversation);
         requireOptions("restore", options, ["turn"]);
         requireSequence(sequence);
+        packedOf(contextInternals(sequence.context)._ctx)?.origin.begin();
         for (;;) {
             const found = await this.#archive.find(conversation), damaged: {turn: string; error: DeltaStoreError}[] = [];
             const choices = options.turn === undefined ? [...found.turns].reverse() : [turnOf(found, options.turn)];
             for (const turn of choices) {
                 try {
                     const {record: {data}, rows, lost} = await this.#archive.load(turn), evaluated = await bringBack(sequence, rows);
+                    if (rows.describedAdapters !== null)
+                        warnOfEarlierVersion(`The conversation ${JSON.stringify(conversation)} in ${this.place}`, "adapters (LoRA) of the same name and size");
                     await this.#touch(conversation).catch(() => undefined);  // a store that only can't be written has given what was asked for
                     if (lost !== null) damaged.push({turn: turn.id, error: lost});
                     return {turn, data, evaluated, damaged};
