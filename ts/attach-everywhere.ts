@@ -16,12 +16,11 @@ const factory = Llama as unknown as LlamaFactory;
 const create = factory._create;
 factory._create = async function (...options) {
     const llama = await create.apply(this, options);
-    try {
-        await attach(llama, policy === undefined ? {} : {policy});
-    } catch (error) {
+    const store = await attach(llama, policy === undefined ? {} : {policy}).catch((error: unknown) => {
         // Thrown here, node-llama-cpp would take its binary for broken and compile another. So the first createContext says it.
         if (!(error instanceof DeltaStoreError)) throw error;
-        new DeltaStore(llama, loaded, null, error);
-    }
+        return new DeltaStore(llama, loaded, null, error);
+    });
+    store.registered = true;
     return llama;
 };

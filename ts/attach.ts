@@ -2,9 +2,7 @@ import {createRequire} from "node:module";
 import path from "node:path";
 import {fileURLToPath} from "node:url";
 import {inspect} from "node:util";
-import {
-    Llama, type ContextShiftOptions, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type TokenPredictor
-} from "node-llama-cpp";
+import {Llama, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type LlamaDecisionContext, type LlamaDecisionContextOptions} from "node-llama-cpp";
 import "./create-context.js";
 import {packageRoot} from "./engine-files.js";
 import {DeltaStoreError, toDeltaStoreError} from "./errors.js";
@@ -22,18 +20,32 @@ declare module "node-llama-cpp" {
     interface LlamaModel {
         /** `kvCache`: a tier of the attached policy, or "stock" for node-llama-cpp's own cache. */
         createContext(options?: LlamaContextOptions & {kvCache?: KvCache}): Promise<LlamaContext>;
+        /** `kvCache`: as createContext's. */
+        createDecisionContext(options?: LlamaDecisionContextOptions & {kvCache?: KvCache}): Promise<LlamaDecisionContext>;
     }
     interface LlamaContext {
-        /**
-         * `kvCache`: the sequence's tier; if absent, what the policy's rules say, or the context's.
-         * `name`: what the policy's rules may go by. Sequences may have the same.
-         * `sharingGroup`: the sequence shares prefixes by itself only with those of the same group. Without one it shares with all others
-         * that have none, or, with the policy's `sharing.scope` "group", with nobody.
-         */
-        getSequence(options?: {
-            kvCache?: Exclude<KvCache, "stock">; name?: string; sharingGroup?: string; contextShift?: ContextShiftOptions; tokenPredictor?: TokenPredictor
-        }): LlamaContextSequence;
+        getSequence(options?: SequenceOptions): LlamaContextSequence;
     }
+}
+
+/**
+ * Of node-llama-cpp's own method, which is the first of a name; others are what is declared above and by other packages. TypeScript infers from the
+ * last on, and from the first for all that are left.
+ */
+type OptionsOfFirst<F> = F extends {(options?: infer O): unknown; (...others: never): unknown; (...others: never): unknown; (...others: never): unknown}
+    ? NonNullable<O> : never;
+
+/** What `context.getSequence` takes. */
+export interface SequenceOptions extends OptionsOfFirst<LlamaContext["getSequence"]> {
+    /** The sequence's tier; if absent, what the policy's rules say, or the context's. */
+    kvCache?: Exclude<KvCache, "stock">;
+    /** What the policy's rules may go by. Sequences may have the same. */
+    name?: string;
+    /**
+     * The sequence shares prefixes by itself only with those of the same group. Without one it shares with all others that have none, or, with
+     * the policy's `sharing.scope` "group", with nobody.
+     */
+    sharingGroup?: string;
 }
 
 /** Built-in tiers, "stock", or a tier of the policy. */
@@ -42,7 +54,7 @@ export type KvCache = "exact" | "high" | "conservative" | "compact" | "recommend
 export interface AttachOptions {
     /** A policy, the path of a policy file, or a tier's name. Without it contexts get the tier "high". */
     policy?: string | PolicyFile;
-    /** What to do where the package can't serve; overrides the policy's field. */
+    /** What to do where the package can't serve, or where the app names no tier, but asks for what only stock's cache has; overrides the policy's field. */
     onUnsupported?: "error" | "stock";
 }
 

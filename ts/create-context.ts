@@ -1,46 +1,75 @@
 import {inspect} from "node:util";
-import {LlamaContext, LlamaModel, type Llama} from "node-llama-cpp";
+import {LlamaContext, LlamaModel, type Llama, type LlamaContextOptions} from "node-llama-cpp";
+import {f16Types, hasDefaultTypes, typeConflict, type CacheTypes} from "./cache-types.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError} from "./errors.js";
+import {invalid} from "./options.js";
 import {packedOf} from "./packed.js";
 import {didYouMean} from "./policy/nearest.js";
 import {pageFormatOf, requireTierName, resolveTier, stockCacheName} from "./policy/tiers.js";
 import {modelInternals, sequenceInternals} from "./runtime-internals.js";
 import {addonContextOf, hadStore, rememberContext, storeOf, type DeltaStore} from "./store.js";
 
-export interface KvCacheOption {
-    kvCache?: string;
-    experimentalKvCacheKeyType?: unknown;
-    experimentalKvCacheValueType?: unknown;
+interface ContextOptions extends CacheTypes {
+    kvCache?: unknown;
+    flashAttention?: unknown;
+    /** Of embedding and ranking contexts, which node-llama-cpp makes by createContext, too. */
+    _embeddings?: unknown;
 }
 
 // node-llama-cpp hands createContext's unknown options on to nobody, so this is where `kvCache` is seen. From the package's import on,
 // so that a tier for a Llama instance without a store is an error.
 const createContext = LlamaModel.prototype.createContext;
 LlamaModel.prototype.createContext = async function (this: LlamaModel, options = {}) {
+    refuseMisspellings("createContext", options, ["kvCache"]);
     const store = storeOf(this.llama);
     if (store === undefined) {
-        const {kvCache} = options as KvCacheOption;
+        const {kvCache} = options as ContextOptions;
         if (kvCache !== undefined && kvCache !== stockCacheName) throw withoutStore(this.llama, kvCache);
         return await createContext.call(this, options);
     }
-    const tier = chosenTier(store, options);
+    const tier = chosenTier(store, this, options);
     if (tier !== null) store.ensureServing();
     if (tier === null || !store.active) return await createContext.call(this, options);
-    const creation: Creation = {store, model: this, tier, failure: undefined, handles: []};
+    const creation: Creation = {store, model: this, tier, flashAttentionOff: hasFlashAttentionOff(this, options), failure: undefined, handles: []};
     instrument(this);
+    let context: LlamaContext;
     try {
-        const context = await currentCreation.run(creation, () => createContext.call(this, options));
-        rememberContext(context);
-        return context;
+        context = await currentCreation.run(creation, () => createContext.call(this, {...options, ...f16Types}));
     } catch (error) {
         for (const handle of creation.handles) handle.dispose();
         throw creation.failure ?? error;
     }
+    if (creation.tier === null && hasDefaultTypes(this)) {
+        // It was given F16, but is no packed one.
+        await context.dispose();
+        return await createContext.call(this, options);
+    }
+    rememberContext(context);
+    return context;
 };
 
+// A decision context has its LlamaContext created with options of node-llama-cpp's choice.
+const createDecisionContext = LlamaModel.prototype.createDecisionContext;
+LlamaModel.prototype.createDecisionContext = async function (this: LlamaModel, options = {}) {
+    refuseMisspellings("createDecisionContext", options, ["kvCache"]);
+    const {kvCache} = options as ContextOptions;
+    const asking = Object.create(this, {
+        createContext: {value: async (others: LlamaContextOptions) => await this.createContext({...others, kvCache} as LlamaContextOptions)}
+    }) as LlamaModel;
+    return await createDecisionContext.call(kvCache === undefined ? this : asking, options);
+};
+
+/** What node-llama-cpp doesn't know it ignores, so a misspelled option of ours would do nothing. */
+function refuseMisspellings(method: string, options: object, ours: readonly string[]): void {
+    for (const option of Object.keys(options)) {
+        const hint = ours.includes(option) ? "" : didYouMean(option, ours);
+        if (hint !== "") throw invalid(`${method} has no option ${JSON.stringify(option)}${hint}`);
+    }
+}
+
 function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
-    const what = `kvCache is ${JSON.stringify(kvCache)}, but`;
+    const what = `kvCache is ${typeof kvCache === "string" ? JSON.stringify(kvCache) : inspect(kvCache, {depth: 0})}, but`;
     const advice = `, or leave kvCache out or "${stockCacheName}" for the stock cache`;
     return hadStore(llama)
         ? new DeltaStoreError("DISPOSED", `${what} this Llama instance's store is disposed. Call attach(llama) again${advice}`)
@@ -51,10 +80,7 @@ function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
 const getSequence = LlamaContext.prototype.getSequence;
 LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & SequenceOptions = {}) {
     const {kvCache, name, sharingGroup, ...others} = options ?? {}, packed = packedOf(addonContextOf(this));
-    for (const option of Object.keys(others)) {
-        const hint = didYouMean(option, ["kvCache", "name", "sharingGroup"]);
-        if (hint !== "") throw new DeltaStoreError("OPTION_INVALID", `getSequence has no option ${JSON.stringify(option)}${hint}`);
-    }
+    refuseMisspellings("getSequence", others, ["kvCache", "name", "sharingGroup"]);
     for (const [option, value] of Object.entries({name, sharingGroup}))
         if (value !== undefined && (typeof value !== "string" || value === ""))
             throw new DeltaStoreError("OPTION_INVALID", `${option} is ${inspect(value, {depth: 0})}; allowed is a name, or leave it out`);
@@ -80,17 +106,21 @@ interface SequenceOptions {
     sharingGroup?: unknown;
 }
 
-function chosenTier(store: DeltaStore, options: object): Creation["tier"] {
-    const {kvCache, experimentalKvCacheKeyType, experimentalKvCacheValueType} = options as KvCacheOption;
-    if (kvCache === stockCacheName) return null;
-    const type = experimentalKvCacheKeyType ?? experimentalKvCacheValueType;
-    if (type !== undefined)
-        throw new DeltaStoreError("KV_CACHE_TYPE_CONFLICT",
-            `experimentalKvCache${experimentalKvCacheKeyType === undefined ? "Value" : "Key"}Type is ${JSON.stringify(type)} and kvCache is ` +
-            `${JSON.stringify(kvCache ?? store.policy.defaultTier)}; set kvCache: "stock" to use stock's types`);
-    if (kvCache === undefined) return resolveTier(store.policy, store.policy.defaultTier);
-    requireTierName("kvCache", kvCache, store.tiers);
-    return resolveTier(store.policy, kvCache);
+/** Null for the stock cache. */
+function chosenTier(store: DeltaStore, model: LlamaModel, options: object): Creation["tier"] {
+    const {kvCache, _embeddings, ...types} = options as ContextOptions;
+    if (kvCache === stockCacheName || _embeddings) return null;
+    if (kvCache !== undefined) requireTierName("kvCache", kvCache, store.tiers);
+    const tier = resolveTier(store.policy, kvCache ?? store.policy.defaultTier), conflict = typeConflict(model, types, tier, kvCache !== undefined);
+    if (conflict === null) return tier;
+    if (!store.fallsBackToStock(conflict, kvCache === undefined)) throw conflict;
+    return null;
+}
+
+/** And not for the model's sake. */
+function hasFlashAttentionOff(model: LlamaModel, options: object): boolean {
+    const {kvCache, flashAttention} = options as ContextOptions;
+    return kvCache === undefined && model.flashAttentionSupported && !(flashAttention ?? model.defaultContextFlashAttention);
 }
 
 const instrumented = new WeakSet<LlamaModel>();

@@ -12,6 +12,8 @@ export interface Creation {
     readonly model: LlamaModel;
     /** null: the stock cache. */
     tier: Tier | null;
+    /** The app turned flash attention off and asked for no tier. */
+    flashAttentionOff: boolean;
     /** The first error of this call; node-llama-cpp would try again with smaller contexts, which can't help. */
     failure: unknown;
     /** Keep the model from being disposed; node-llama-cpp forgets them when a context can't be made. */

@@ -1,4 +1,4 @@
-export {attach, type AttachOptions, type KvCache} from "./attach.js";
+export {attach, type AttachOptions, type KvCache, type SequenceOptions} from "./attach.js";
 export {describeModel, runtimeReport, type RuntimeReport} from "./doctor.js";
 export {DeltaStoreError, errorCodes, type ErrorCode} from "./errors.js";
 export type {CacheEvent, StoreEvent} from "./events.js";

@@ -14,7 +14,7 @@ import type {AddonContext, AddonContextClass, AddonContextParams, AddonLora} fro
 import {SequenceLives} from "./sequence-life.js";
 import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
 import {isUnsupported, type DeltaStore} from "./store.js";
-import {checkStateFile, sealStateFile} from "./state-file.js";
+import {checkStateFile, writeStateFile} from "./state-file.js";
 import {Parking} from "./turns/parking.js";
 
 function nativeTier(tier: Tier): NativeTier {
@@ -103,7 +103,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
-                if (store.fallsBackToStock(typed)) {
+                if (store.fallsBackToStock(typed, this.#creation.flashAttentionOff)) {
                     this.#creation.tier = null;  // for node-llama-cpp's further contexts of this call, so that one warning is all
                     native.restoreContext(this, cells);
                     return await super.init();
@@ -203,8 +203,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const what = `The state file ${path} can't be written: `, {lives, origin, parking} = packedOf(this)!, life = lives.at(sequenceId);
             await origin.known();
             if (life !== undefined) await parking?.comeBack(life);
-            const bytes = await this.#coded(super.saveSequenceStateToFile(path, sequenceId, tokens), "STATE_NOT_FOUND", what);
-            return bytes + await sealStateFile(path);
+            return await writeStateFile(path, (file) => this.#coded(super.saveSequenceStateToFile(file, sequenceId, tokens), "STATE_WRITE_FAILED", what));
         }
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {

@@ -1,5 +1,5 @@
 /** The parts of node-llama-cpp 3.22.1 that have no public type and that the hook relies on. Nothing else may reach for more. */
-import type {ChatHistoryItem, Llama, LlamaChatSession, LlamaContext, LlamaContextSequence, LlamaModel} from "node-llama-cpp";
+import type {ChatHistoryItem, GgmlType, Llama, LlamaChatSession, LlamaContext, LlamaContextSequence, LlamaDecisionContext, LlamaModel} from "node-llama-cpp";
 
 export interface AddonContextParams {
     contextSize?: number;
@@ -36,7 +36,11 @@ export interface AddonLora {
 export type AddonContextClass = new (model: object, params: AddonContextParams) => AddonContext;
 
 export interface LlamaInternals {
-    _bindings: {AddonContext: AddonContextClass};
+    _bindings: {
+        AddonContext: AddonContextClass;
+        /** By llama.cpp's name or number. */
+        getGgmlType(type: unknown): GgmlType | undefined;
+    };
 }
 
 export interface DisposeGuard {
@@ -78,6 +82,10 @@ export interface ContextInternals {
     _decodeTokens(request: DecodeRequest, map: (...of: unknown[]) => unknown): Promise<unknown[]>;
 }
 
+export interface DecisionContextInternals {
+    _llamaContext: LlamaContext;
+}
+
 export interface SequenceInternals {
     _sequenceId: number;
     _disposed: boolean;
@@ -109,6 +117,7 @@ export interface ModelInternals {
 
 export const llamaInternals = (llama: Llama) => llama as unknown as LlamaInternals;
 export const contextInternals = (context: LlamaContext) => context as unknown as ContextInternals;
+export const decisionContextInternals = (context: LlamaDecisionContext) => context as unknown as DecisionContextInternals;
 export const sequenceInternals = (sequence: LlamaContextSequence) => sequence as unknown as SequenceInternals;
 export const chatSessionInternals = (session: LlamaChatSession) => session as unknown as ChatSessionInternals;
 export const modelInternals = (model: LlamaModel) => model as unknown as ModelInternals;

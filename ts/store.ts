@@ -1,6 +1,6 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
-import {LlamaContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
+import {LlamaContext, LlamaDecisionContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "./errors.js";
 import type {CacheEvent, StoreEvent} from "./events.js";
 import {forkSequence} from "./fork.js";
@@ -14,7 +14,7 @@ import type {SharingStats} from "./prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "./policy/evict-options.js";
 import {invalid, requireOptions} from "./options.js";
 import {requireTierName, stockCacheName, type Policy} from "./policy/tiers.js";
-import {contextInternals, llamaInternals, type AddonContext, type AddonContextClass} from "./runtime-internals.js";
+import {contextInternals, decisionContextInternals, llamaInternals, type AddonContext, type AddonContextClass} from "./runtime-internals.js";
 import {openTurns, type TurnsOptions} from "./turns/open.js";
 import type {Turns} from "./turns/turns.js";
 import {wake} from "./turns/wake.js";
@@ -44,6 +44,9 @@ const unsupportedCodes: readonly ErrorCode[] = [
     "MODEL_UNSUPPORTED", "GPU_LAYERS_UNSUPPORTED", "FLASH_ATTENTION_REQUIRED", "PLATFORM_UNSUPPORTED", "RUNTIME_UNSUPPORTED", "BINARY_MISSING"
 ];
 
+/** Errors that the app's own options for the stock cache lead to. */
+const choiceCodes: readonly ErrorCode[] = ["KV_CACHE_TYPE_CONFLICT", "FLASH_ATTENTION_REQUIRED"];
+
 export const isUnsupported = (error: unknown): error is DeltaStoreError =>
     error instanceof DeltaStoreError && unsupportedCodes.includes(error.code);
 
@@ -56,6 +59,8 @@ const contexts = new WeakMap<object, WeakRef<LlamaContext>>();
 /** The packed caches of one Llama instance. Made by `attach`. */
 export class DeltaStore {
     readonly policy: Policy;
+    /** @internal The app's code knows nothing of the store, see register.ts: what it asks of the stock cache is its choice. */
+    registered = false;
     /** Prefixes attached, kept and dropped, evictions, changes of tiers, and requests refused for want of memory, as they happen. */
     readonly onEvent = new EventRelay<StoreEvent>();
     readonly #llama: Llama;
@@ -101,14 +106,14 @@ export class DeltaStore {
     /**
      * Whether the context's cache is a packed one; false if it is node-llama-cpp's own: by `kvCache: "stock"`, by
      * `onUnsupported: "stock"`, or because it was created before `attach` or after `dispose`.
-     * @throws DeltaStoreError OPTION_INVALID if it is no LlamaContext
+     * @throws DeltaStoreError OPTION_INVALID if it is neither a LlamaContext nor a LlamaDecisionContext
      */
-    isPacked(context: LlamaContext): boolean {
+    isPacked(context: LlamaContext | LlamaDecisionContext): boolean {
         return packedOf(addonContextOf(context)) !== undefined;
     }
 
     /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache (see `isPacked`) */
-    stats(context: LlamaContext): CacheStats {
+    stats(context: LlamaContext | LlamaDecisionContext): CacheStats {
         const addonContext = addonContextOf(context);
         if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
         const packed = packedOf(addonContext);
@@ -231,9 +236,16 @@ export class DeltaStore {
         if (context !== undefined) this.onEvent.dispatchEvent({...event, context});
     }
 
-    /** @internal Warns, of each cause once, and returns true if the policy asks for the stock cache after this error. */
-    fallsBackToStock(error: unknown): boolean {
-        if (this.policy.onUnsupported !== "stock" || !isUnsupported(error)) return false;
+    /**
+     * @internal Warns, of each cause once, and returns true if the stock cache is to serve after this error: the policy says so, or the app, which knows
+     * nothing of the store, chose what only that cache has.
+     * @param chosen whether the app asked for that and for no tier
+     */
+    fallsBackToStock(error: unknown, chosen: boolean): boolean {
+        if (!(error instanceof DeltaStoreError)) return false;
+        const choice = chosen && choiceCodes.includes(error.code);
+        if (!(this.policy.onUnsupported === "stock" ? choice || isUnsupported(error) : choice && this.registered)) return false;
+        if (this.#native === null && this.#failure === null) return true;  // attach has warned
         const cause = `${error.code}: ${error.message}`;
         if (this.#warned.has(cause)) return true;
         this.#warned.add(cause);
@@ -259,7 +271,8 @@ export function rememberContext(context: LlamaContext): void {
     contexts.set(addonContextOf(context), new WeakRef(context));
 }
 
-export function addonContextOf(context: LlamaContext): AddonContext {
+export function addonContextOf(context: LlamaContext | LlamaDecisionContext): AddonContext {
+    if (context instanceof LlamaDecisionContext) return addonContextOf(decisionContextInternals(context)._llamaContext);
     if (!(context instanceof LlamaContext))
         throw new DeltaStoreError("OPTION_INVALID", `A LlamaContext is needed; given was ${inspect(context, {depth: -1})}`);
     return contextInternals(context)._ctx;

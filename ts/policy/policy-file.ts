@@ -55,7 +55,7 @@ export interface PolicyFile {
     };
     turns?: PolicyTurns;
     /**
-     * What to do with a model, runtime or platform that the package can't serve: `error` throws a typed error, `stock` warns once and keeps node-llama-cpp's own cache. `error` if absent.
+     * What to do with a model, runtime or platform that the package can't serve, or with a context of no named tier for which the app asks for what only the stock cache has: `error` throws a typed error, `stock` warns once and keeps node-llama-cpp's own cache. `error` if absent.
      */
     onUnsupported?: "error" | "stock";
 }

@@ -108,7 +108,7 @@ export interface Policy {
     readonly sharing: Sharing;
     /** Null if it names no store. */
     readonly turns: TurnsPolicy | null;
-    /** What to do with a model, runtime or platform that can't be served. */
+    /** What to do with a model, runtime or platform that can't be served, or with an app's options that only the stock cache has. */
     readonly onUnsupported: "error" | "stock";
 }
 
