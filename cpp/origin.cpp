@@ -45,6 +45,8 @@ std::string difference(const Positions& stored, const Positions& own) {
         if (std::memcmp(&(stored.*value), &(own.*value), sizeof(float)) != 0) add(name, text_of(stored.*value), text_of(own.*value));
     if (stored.n_ctx_orig_yarn != own.n_ctx_orig_yarn)
         add("YaRN's original context", std::to_string(stored.n_ctx_orig_yarn), std::to_string(own.n_ctx_orig_yarn));
+    if (stored.long_factors != own.long_factors)
+        add("rope factors for", stored.long_factors ? "long contexts" : "short contexts", own.long_factors ? "for long ones" : "for short ones");
     return all;
 }
 
@@ -61,6 +63,7 @@ uint64_t Origin::value() const {
     Checksum checksum;
     checksum.add(&model, sizeof model);
     add_positions(positions, checksum);
+    checksum.add(&positions.long_factors, sizeof positions.long_factors);
     checksum.add(&adapters, sizeof adapters);
     return checksum.value();
 }
@@ -69,6 +72,7 @@ void Origin::write(Writer& writer) const {
     writer.number(model);
     for (const Setting& setting : kSettings) writer.number(positions.*setting.value);
     writer.number(positions.n_ctx_orig_yarn);
+    writer.number(positions.long_factors);
     writer.number(adapters);
     writer.number(value());
 }
@@ -78,6 +82,7 @@ Origin Origin::read(Reader& reader) {
     origin.model = reader.number<uint64_t>();
     for (const Setting& setting : kSettings) origin.positions.*setting.value = reader.number<float>();
     origin.positions.n_ctx_orig_yarn = reader.number<uint32_t>();
+    origin.positions.long_factors = reader.number<uint32_t>();
     origin.adapters = reader.number<uint64_t>();
     if (reader.number<uint64_t>() != origin.value()) throw CodedError("STATE_DAMAGED", "What the state says of the model that it was made with is changed");
     return origin;

@@ -16,8 +16,9 @@ struct Positions {
     float yarn_beta_fast = 0;
     float yarn_beta_slow = 0;
     uint32_t n_ctx_orig_yarn = 0;
+    uint32_t long_factors = 0;  // whether the context is so long that it takes the model's rope factors for long ones (LongRoPE)
 
-    // Of these and a model's fingerprint: what snapshots had before there were origins.
+    // Of these but the last, and a model's fingerprint: what snapshots had before there were origins.
     uint64_t fingerprint(uint64_t model) const;
 };
 
@@ -28,7 +29,7 @@ struct Origin {
 
     // Stands for all of it.
     uint64_t value() const;
-    // {u64 model, f32 each and u32 of positions, u64 adapters, u64 value}
+    // {u64 model, f32 each and two u32 of positions, u64 adapters, u64 value}
     void write(Writer& writer) const;
     // Throws CodedError STATE_DAMAGED.
     static Origin read(Reader& reader);

@@ -306,12 +306,18 @@ void PackedMemory::set_origin(uint64_t model, uint64_t adapters) {
     adapters_hash_ = adapters;
 }
 
+// As llama_model::get_rope_factors() chooses.
+static bool takes_long_factors(const llama_model& model, const llama_cparams& settings) {
+    const auto has = [](const llama_layer& layer) { return layer.rope_freqs == nullptr && layer.rope_long != nullptr; };
+    return settings.n_ctx_seq > model.hparams.n_ctx_orig_yarn && std::any_of(model.layers.begin(), model.layers.end(), has);
+}
+
 Origin PackedMemory::origin() const {
     const llama_cparams& settings = context_.get_cparams();
     std::lock_guard<std::mutex> guard(origin_mutex_);
     return {model_hash_,
             {settings.rope_freq_base, settings.rope_freq_scale, settings.yarn_ext_factor, settings.yarn_attn_factor, settings.yarn_beta_fast,
-             settings.yarn_beta_slow, settings.n_ctx_orig_yarn},
+             settings.yarn_beta_slow, settings.n_ctx_orig_yarn, takes_long_factors(context_.get_model(), settings)},
             adapters_hash_};
 }
 

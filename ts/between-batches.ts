@@ -20,7 +20,7 @@ export class BetweenBatches {
     /** @param locked runs its argument under the context's lock */
     async run<R>(locked: (work: () => Promise<void>) => Promise<void>, work: () => Promise<R>): Promise<R> {
         return await new Promise<R>((resolve, reject) => {
-            this.#waiting.add({work: async () => await work().then(resolve, reject), reject});
+            this.#waiting.add({work: () => settle(work).then(resolve, reject), reject});
             if (this.#lockAsked) return;
             this.#lockAsked = true;
             locked(async () => {
@@ -39,6 +39,11 @@ export class BetweenBatches {
         for (const waiting of [...this.#waiting])
             if (this.#waiting.delete(waiting)) await waiting.work();
     }
+}
+
+/** What throws at once rejects, too. */
+async function settle<R>(work: () => Promise<R>): Promise<R> {
+    return await work();
 }
 
 /**

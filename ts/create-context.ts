@@ -5,7 +5,7 @@ import {currentCreation, type Creation} from "./creation.js";
 import {DeltaStoreError} from "./errors.js";
 import {invalid} from "./options.js";
 import {packedOf} from "./packed.js";
-import {didYouMean} from "./policy/nearest.js";
+import {nearestName} from "./policy/nearest.js";
 import {pageFormatOf, requireTierName, resolveTier, stockCacheName} from "./policy/tiers.js";
 import {modelInternals, sequenceInternals} from "./runtime-internals.js";
 import {addonContextOf, hadStore, rememberContext, storeOf, type DeltaStore} from "./store.js";
@@ -46,6 +46,7 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
         return await createContext.call(this, options);
     }
     rememberContext(context);
+    if (store.policy.turns !== null) packedOf(addonContextOf(context))?.origin.begin();  // so that no first save has others wait for it
     return context;
 };
 
@@ -60,11 +61,14 @@ LlamaModel.prototype.createDecisionContext = async function (this: LlamaModel, o
     return await createDecisionContext.call(kvCache === undefined ? this : asking, options);
 };
 
-/** What node-llama-cpp doesn't know it ignores, so a misspelled option of ours would do nothing. */
+/**
+ * What node-llama-cpp doesn't know it ignores, so a misspelled option of ours would do nothing. One that begins otherwise, or is like a short name, may
+ * be the app's own.
+ */
 function refuseMisspellings(method: string, options: object, ours: readonly string[]): void {
     for (const option of Object.keys(options)) {
-        const hint = ours.includes(option) ? "" : didYouMean(option, ours);
-        if (hint !== "") throw invalid(`${method} has no option ${JSON.stringify(option)}${hint}`);
+        const meant = nearestName(option, ours.filter((name) => name.length > 4 && name[0] === option[0]?.toLowerCase()));
+        if (meant !== null && meant !== option) throw invalid(`${method} has no option ${JSON.stringify(option)} (did you mean ${JSON.stringify(meant)}?)`);
     }
 }
 

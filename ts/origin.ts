@@ -8,7 +8,6 @@ import {modelInternals, type AddonContext, type AddonLora} from "./runtime-inter
 
 interface Adapter {
     readonly file: Promise<LoadedFile>;
-    /** As the native context has it: in single precision. */
     readonly scale: number;
 }
 
@@ -30,7 +29,7 @@ export class Origin {
 
     /** Of rows to come. */
     setAdapters(loras: readonly AddonLora[], scales: readonly number[]): void {
-        this.#adapters = loras.map((lora, index) => ({file: fileOf(lora), scale: Math.fround(scales[index]!)}));
+        this.#adapters = loras.map((lora, index) => ({file: fileOf(lora), scale: scales[index]!}));
         this.#known = undefined;
     }
 
@@ -69,8 +68,8 @@ export class Origin {
     /** Those that llama.cpp applies: each once, whatever their order, and none that is scaled to nothing. */
     async #hashOf(adapters: readonly Adapter[]): Promise<Uint8Array> {
         const applied = new Map<LoadedFile, number>();
-        for (const {file, scale} of adapters) {
-            const loaded = await file;
+        for (const {file, scale: given} of adapters) {
+            const loaded = await file, scale = Math.fround(given);  // as the native context has it
             if (scale !== 0 && !applied.has(loaded)) applied.set(loaded, scale);
         }
         if (applied.size === 0) return new Uint8Array(hashBytes);

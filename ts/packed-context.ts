@@ -222,7 +222,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                 }
             };
             const tokens = await load();
-            if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, "position settings, nor adapters (LoRA)");
+            if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, path, "position settings, nor adapters (LoRA)");
             if (life !== undefined) pressure.touched(life);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
             if (held > tokens.length) {  // rows of token predictions that were not used

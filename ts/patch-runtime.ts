@@ -1,5 +1,6 @@
 import {DisposedError, LlamaContext, LlamaContextSequence} from "node-llama-cpp";
 import {betweenBatches} from "./between-batches.js";
+import {withContextLock} from "./context-lock.js";
 import {DeltaStoreError} from "./errors.js";
 import {evaluatePacked} from "./evaluation.js";
 import {forkSequence} from "./fork.js";
@@ -63,11 +64,17 @@ export function patchRuntime(): void {
     // At once where it can: node-llama-cpp tells the new length as soon as it is called.
     const erase = sequences._eraseContextTokenRanges;
     sequences._eraseContextTokenRanges = function (ranges, options = {}) {
-        const sequence = this as unknown as LlamaContextSequence;
+        const sequence = this as unknown as LlamaContextSequence, life = lifeOf(sequence);
+        if (life === undefined) return erase.call(this, ranges, options);
+        const wasOpen = life.isOpen;
         // Where the first token goes, node-llama-cpp empties the sequence and evaluates what is left.
         const drops = (ranges as {start: number; end: number}[] | undefined)?.some(({start, end}) => start !== end && Math.min(start, end) <= 0);
-        if (drops === true || !sleeps(sequence)) return erase.call(this, ranges, options);
-        return wake(sequence, (options as {skipLock?: boolean}).skipLock).then(() => erase.call(this, ranges, options));
+        const erasing = drops === true || !sleeps(sequence) ? erase.call(this, ranges, options)
+            : wake(sequence, (options as {skipLock?: boolean}).skipLock).then(() => erase.call(this, ranges, options));
+        return erasing.catch((error: unknown) => {
+            // A disposal that was asked for later came first: there is nothing left to erase.
+            if (!(wasOpen && !life.isOpen && error instanceof DisposedError)) throw error;
+        });
     };
 
     const saveState = LlamaContextSequence.prototype.saveStateToFile;
@@ -81,7 +88,7 @@ export function patchRuntime(): void {
 
     const loadState = LlamaContextSequence.prototype.loadStateFromFile;
     LlamaContextSequence.prototype.loadStateFromFile = async function (path, acceptRisk) {
-        if (!this.disposed) await packedOf(contextInternals(this.context)._ctx)?.origin.known();
+        packedOf(contextInternals(this.context)._ctx)?.origin.begin();  // not awaited: what is asked for after this comes after it
         return await loadState.call(this, path, acceptRisk);
     };
 
@@ -92,7 +99,8 @@ export function patchRuntime(): void {
         if (life === undefined) return reclaim.call(this, sequenceId);
         life.close();
         this._dispatchErrorForQueuedDecodesAndDequeue(new Set(this._queuedDecodes.filter((request) => request.sequenceId === sequenceId)), new DisposedError());
-        if (context.disposed) return;
+        // Its tokens are there until what was asked for before, a turn's capture, is done.
+        if (context.disposed) return packed!.between.run((once) => withContextLock(context, once), () => Promise.resolve());
         return betweenBatches(context, () => {
             this._ctx.disposeSequence(sequenceId);
             packed!.lives.end(sequenceId);

@@ -9,6 +9,8 @@ import {codeOf, handleOf, nativeBinding, openLlama, randomTokens, rejection} fro
 import {demoModelPath} from "../support/f16-model.js";
 import {writeLora} from "../support/lora-writer.js";
 import {splitGguf} from "../support/split-gguf.js";
+import {llama as llamaArchitecture, longRope} from "../support/tiny-architectures.js";
+import {TinyModelWriter} from "../support/tiny-model-writer.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 import {goOn, isWell, nextLogits, sameLogits, settled, storeFolder} from "../support/turns.js";
 
@@ -117,6 +119,24 @@ async function loras(t: Test): Promise<{one: string; other: string}> {
 const withLoras = (...adapters: [filePath: string, scale?: number][]) =>
     ({lora: {adapters: adapters.map(([filePath, scale]) => ({filePath, ...scale === undefined ? {} : {scale}}))}});
 
+t.test("rows of a short context are not those of a long one, where the model has other rope factors for it", async (t) => {
+    const folder = t.testdir({}), path = join(folder, "longrope.gguf"), writer = new TinyModelWriter("llama", {
+        layers: 2, embed: 128, feedForward: 256, heads: 4, kvHeads: 2, keyLength: 64, valueLength: 64, rotated: 64
+    }, 7);
+    llamaArchitecture({more: longRope})(writer);
+    await writer.gguf.write(path);
+    const of = await load(path), [short, same, long] = [1024, 1024, 4096].map((contextSize) => of.createContext({contextSize, threads: 1, flashAttention: true, kvCache: "high"}));
+    const sequence = (await short!).getSequence(), turns = await store.openTurns({store: new MemoryStore()}), file = join(folder, "short.state");
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    await turns.save("chat", sequence);
+    await sequence.saveStateToFile(file);
+    const other = (await long!).getSequence(), words = /rope factors for short contexts, here for long ones/;
+    t.match(await rejection(turns.restore("chat", other)), {code: "TURN_MODEL_MISMATCH", message: words});
+    t.match(await rejection(other.loadStateFromFile(file, {acceptRisk: true})), {code: "STATE_MODEL_MISMATCH", message: words});
+    t.match(await turns.restore("chat", (await same!).getSequence()), {evaluated: 0});
+    for (const one of [short, same, long]) await (await one!).dispose();
+});
+
 t.test("adapters are told apart by their contents and scales, and by nothing else", async (t) => {
     const {one, other} = await loras(t), [plain, tuned] = [await contextSequence(model), await contextSequence(model, withLoras([one]))];
     t.not((await nextLogits(plain, prompt))[0], (await nextLogits(tuned, prompt))[0], "an adapter makes other rows");
@@ -212,9 +232,11 @@ async function isOnItsOwn(t: Test, {path, turns}: Saved, sequence: LlamaContextS
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);
     for (const [what, attempt] of Object.entries({
         save: () => turns.save("bert", sequence), restore: () => turns.restore("anna", sequence),
-        saveStateToFile: () => sequence.saveStateToFile(`${path}.new`), loadStateFromFile: () => sequence.loadStateFromFile(path, {acceptRisk: true})
+        saveStateToFile: () => sequence.saveStateToFile(`${path}.new`)
     })) t.match(await rejection(attempt()), {name: "DeltaStoreError", ...error}, what);
     t.equal(sequence.nextTokenIndex, 200);
+    t.match(await rejection(sequence.loadStateFromFile(path, {acceptRisk: true})), {name: "DeltaStoreError", ...error});
+    t.equal(sequence.nextTokenIndex, 0, "as after any state file that is refused");
     t.ok((await nextLogits(sequence, randomTokens(3, 2).slice(1))).every(Number.isFinite));
     t.strictSame((await turns.list()).map(({name}) => name), ["anna"]);
     t.notOk(existsSync(`${path}.new`));

@@ -1,3 +1,4 @@
+import {randomUUID} from "node:crypto";
 import {mkdtempSync, rmSync} from "node:fs";
 import {tmpdir} from "node:os";
 import {join} from "node:path";
@@ -194,6 +195,23 @@ const idioms: Record<string, (context: LlamaContext) => Promise<unknown>> = {
         })());
         return [code, count, context.sequencesLeft, sequence.disposed];
     },
+    "a sequence is cleared and disposed of while another is evaluated": async (context) => {
+        const [sequence, other] = [context.getSequence(), context.getSequence()];
+        await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(40, 1));
+        const busy = codeOf(other.evaluateWithoutGeneratingNewTokens(randomTokens(600, 2)));
+        await settled(3);
+        const codes = [codeOf(sequence.clearHistory()), codeOf(sequence.eraseContextTokenRanges([{start: 3, end: 5}])), codeOf(sequence.dispose())];
+        return await Promise.all([...codes, busy]);
+    },
+    "a state file is loaded, and more is evaluated at once": async (context) => {
+        const sequence = context.getSequence(), file = join(folder, `${randomUUID()}.state`);
+        await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(140, 1));
+        await sequence.saveStateToFile(file);
+        const loading = sequence.loadStateFromFile(file, {acceptRisk: true});
+        await sequence.evaluateWithoutGeneratingNewTokens(moreTokens(20, 2));
+        await loading;
+        return sequence.nextTokenIndex;
+    },
     "a disposed sequence is asked for more": async (context) => {
         const sequence = context.getSequence();
         await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(20, 1));
@@ -232,6 +250,37 @@ for (const [name, idiom] of Object.entries(idioms)) {
         for (const [kvCache, outcome] of Object.entries(ours)) t.strictSame(outcome, stock, kvCache);
     });
 }
+
+t.test("a turn is captured before a disposal that is asked for later, while another sequence is evaluated", async (t) => {
+    const shared = await attach(llama);
+    for (const end of ["sequence", "context", "model"] as const) {
+        const own = end === "model" ? await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0}) : model;
+        const context = await own.createContext({contextSize: 2048, sequences: 2, threads: 1, flashAttention: true, batchSize: 128});
+        const [sequence, other] = [context.getSequence(), context.getSequence()], turns = await shared.openTurns({store: new MemoryStore()});
+        await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(200, 1));
+        await turns.save("before", sequence);
+        const busy = codeOf(other.evaluateWithoutGeneratingNewTokens(randomTokens(1500, 2)));
+        await settled(20);
+        const saving = turns.save("chat", sequence), ended = {sequence, context, model: own}[end].dispose();
+        t.match(await saving, {tokens: 200}, end);
+        await ended;
+        await busy;
+        await context.dispose();
+    }
+});
+
+t.test("what throws at once fails neither its neighbours nor the batch", async (t) => {
+    const {BetweenBatches} = await import(dist("between-batches.js")) as typeof import("../../dist/between-batches.js"), between = new BetweenBatches();
+    let letGo!: () => void;
+    const locked = async (work: () => Promise<void>) => {
+        await new Promise<void>((resolve) => letGo = resolve);
+        await work();
+    };
+    const first = between.run(locked, () => { throw new Error("at once"); }), second = between.run(locked, () => Promise.resolve("well"));
+    letGo();
+    t.equal(await codeOf(first), "at once");
+    t.equal(await second, "well");
+});
 
 t.test("a sequence that nobody holds gives its number back", async (t) => {
     const context = await createContext("high", {sequences: 1});

@@ -10,7 +10,7 @@
 namespace deltastore {
 
 inline constexpr uint64_t kFingerprint = 0x123456789abcdef0ull;  // of the model, for states from before there were origins
-inline constexpr Origin kOrigin{0xfedcba9876543210ull, {10000, 0.25f, 1, 1.1f, 32, 1, 2048}, 0x0123456789abcdefull};
+inline constexpr Origin kOrigin{0xfedcba9876543210ull, {10000, 0.25f, 1, 1.1f, 32, 1, 2048, 0}, 0x0123456789abcdefull};
 
 // A cache's own.
 struct Own {
@@ -21,7 +21,7 @@ struct Own {
 struct OtherOrigin {
     Origin origin;
     std::string words;  // that tell of it
-    bool positions;     // whether these are what differs
+    bool positions;     // whether a fingerprint of version 1 tells it
 };
 
 inline std::vector<OtherOrigin> other_origins() {
@@ -41,6 +41,7 @@ inline std::vector<OtherOrigin> other_origins() {
     add("other positions (YaRN's fast beta 32, here 31)", true, [](Origin& o) { o.positions.yarn_beta_fast = 31; });
     add("other positions (YaRN's slow beta 1, here 0)", true, [](Origin& o) { o.positions.yarn_beta_slow = 0; });
     add("other positions (YaRN's original context 2048, here 4096)", true, [](Origin& o) { o.positions.n_ctx_orig_yarn = 4096; });
+    add("other positions (rope factors for short contexts, here for long ones)", false, [](Origin& o) { o.positions.long_factors = 1; });
     add("other weights, or other metadata of the model; other positions (rope base 10000, here 1, YaRN's original context 2048, here 1); "
         "other adapters (LoRA), or other scales of them", true, [](Origin& o) {
             o.model++;
@@ -52,7 +53,7 @@ inline std::vector<OtherOrigin> other_origins() {
 }
 
 // Where a state or a head has its origin, and what that takes.
-inline constexpr size_t kOriginBegin = 8, kOriginBytes = 52;
+inline constexpr size_t kOriginBegin = 8, kOriginBytes = 56;
 
 // The same with a fingerprint in its place, and the version.
 inline std::vector<uint8_t> with_fingerprint(std::vector<uint8_t> bytes, uint32_t version, uint64_t fingerprint) {

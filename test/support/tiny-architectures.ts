@@ -57,6 +57,14 @@ export function llama({tied = false, expertCount, queryKeyNorm = false, attentio
 }
 
 /** Divisors of the rotation's frequencies that grow towards the slow ones, as in Llama 3.1. */
+/** LongRoPE: factors of their own for contexts that are longer than the original. */
+export const longRope: Architecture = (model) => {
+    const half = model.shape.rotated / 2, factors = (of: (dimension: number) => number) => Float32Array.from({length: half}, (_, dimension) => of(dimension));
+    model.set("rope.scaling.type", text("longrope")).set("rope.scaling.original_context_length", u32(1024));
+    model.gguf.tensor("rope_factors_long.weight", [half], "f32", factors((dimension) => 1 + 15 * dimension / half));
+    model.gguf.tensor("rope_factors_short.weight", [half], "f32", factors(() => 1));
+};
+
 export const ropeFactors: Architecture = (model) => {
     const half = model.shape.rotated / 2;
     const factors = Float32Array.from({length: half}, (_, i) => 1 + 7 * (i / (half - 1)) ** 2);

@@ -100,7 +100,7 @@ t.test("a state file of the version before is refused by what it tells", async (
     t.match(await rejection(own.loadStateFromFile(path, {acceptRisk: true})), {code: "STATE_MODEL_MISMATCH", message: "other weights"});
 });
 
-t.test("turns of the version before are restored, and what they can't tell is said once a conversation", async (t) => {
+t.test("turns of the version before are restored, and what they can't tell is said once a store", async (t) => {
     const turns = await storedTurns(t), [first, second] = await turns.history("anna");
     const context = await createContext(), [one, two] = [context.getSequence(), context.getSequence()];
     const restored: unknown[] = [];
@@ -113,7 +113,7 @@ t.test("turns of the version before are restored, and what they can't tell is sa
     t.equal(warnings.length, 1);
     t.strictSame([one.contextTokens, two.contextTokens], [tokens, tokens]);
     await turns.fork("anna", "bert");
-    t.equal((await warningsOf(() => turns.restore("bert", two))).length, 1);
+    t.strictSame(await warningsOf(() => turns.restore("bert", two)), [], "a server with many old conversations is not flooded");
     sameLogits(t, await goOn(two, 5, [1, 30, 70]), await evaluated([0, 150], [150, 230]));
 
     // What is saved now has nothing of the version before in it.
@@ -141,10 +141,10 @@ t.test("turns of the version before are refused by what they tell", async (t) =>
             {code: "TURN_MODEL_MISMATCH", message: "another model, or other positions"});
 
     await writeLora(lora, 1, {kvHeads: 1, headLength: 64});
-    const {size} = statSync(lora), tuned = (await createContext(model, {lora: {adapters: [{filePath: lora, scale: 0.5}]}})).getSequence();
+    const {size} = statSync(lora), tuned = (await createContext(model, {lora: {adapters: [{filePath: lora, scale: 0.7}]}})).getSequence();
     t.match(await rejection(turns.restore("anna", tuned)),
-        {code: "TURN_MODEL_MISMATCH", message: `The turn was saved with the adapters []; the context has [["adapter.gguf",${size},0.5]]`});
-    const described = await storedTurns(t, JSON.stringify([["adapter.gguf", size, 0.5]])), plain = (await createContext()).getSequence();
+        {code: "TURN_MODEL_MISMATCH", message: `The turn was saved with the adapters []; the context has [["adapter.gguf",${size},0.7]]`});
+    const described = await storedTurns(t, JSON.stringify([["adapter.gguf", size, 0.7]])), plain = (await createContext()).getSequence();
     t.match(await rejection(described.restore("anna", plain)), {code: "TURN_MODEL_MISMATCH", message: "the context has []"});
     t.match(await described.restore("anna", tuned), {turn: {tokens: 230}, evaluated: 0});
 });

@@ -1,7 +1,7 @@
 import {spawn} from "node:child_process";
 import {once} from "node:events";
 import {join} from "node:path";
-import {attach, LmdbStore, type StoreEvent} from "llama-deltastore";
+import {attach, LmdbStore, MemoryStore, type StoreEvent} from "llama-deltastore";
 import type {LlamaContextSequence} from "node-llama-cpp";
 import t, {type Test} from "tap";
 import {codeOf, divergence, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
@@ -136,6 +136,18 @@ t.test("a parked sequence that is disposed leaves nothing, and its number's next
     await context.dispose();
     await settled(100);
     t.match(await turns.verify(), {conversations: 0, objects: 0, problems: []});
+});
+
+t.test("a parked sequence that is saved and at once disposed of is saved", async (t) => {
+    for (const end of ["sequence", "context"] as const) {
+        const {context, store, parked} = await open(t, {kvCache: "high"}), sequence = context.getSequence(), kept = await store.openTurns({store: new MemoryStore()});
+        await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+        await parked(1);
+        const saving = kept.save("chat", sequence), ended = (end === "sequence" ? sequence : context).dispose();
+        t.match(await saving, {tokens: prompt.length}, end);
+        await ended;
+        await kept.close();
+    }
 });
 
 t.test("a context that is disposed leaves nothing in the store", async (t) => {

@@ -206,10 +206,22 @@ export class Parking {
      * The same for what can't evaluate again.
      * @throws DeltaStoreError TURN_DAMAGED: the sequence holds what came back
      */
-    async comeBack(life: SequenceLife): Promise<void> {
-        const lost = await this.comeBackInPart(life);
+    async comeBack(life: SequenceLife, loaded?: StoredRows): Promise<void> {
+        const lost = await this.comeBackInPart(life, loaded);
         if (lost.length === 0) return;
         throw new DeltaStoreError("TURN_DAMAGED", `The newest ${lost.length} tokens of a parked sequence did not come back from the store; evaluate them again`);
+    }
+
+    /**
+     * The same, if the store has all of its rows; else it stays parked, and false is given.
+     * @throws DeltaStoreError as `comeBack`
+     */
+    async comeBackWhole(life: SequenceLife): Promise<boolean> {
+        if (!this.has(life)) return true;
+        const rows = await this.load(life);
+        if (rows === null || rows.parts.tail === null) return false;
+        await this.comeBack(life, rows);
+        return true;
     }
 
     /** The same, but gives the tokens that did not come back. */

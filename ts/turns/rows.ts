@@ -8,7 +8,7 @@ import {endEvaluations} from "../patch-runtime.js";
 import type {Tier} from "../policy/tiers.js";
 import {contextInternals, sequenceInternals} from "../runtime-internals.js";
 import type {SequenceLife} from "../sequence-life.js";
-import {sleeps, underItsLock, wake} from "./wake.js";
+import {underItsLock, wake} from "./wake.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
@@ -30,11 +30,12 @@ export interface Capture extends NativeSnapshot {
 export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
     const {packed: {origin, parking}, life} = packedLife(sequence);
     origin.begin();
-    if (sleeps(sequence)) await wake(sequence);
-    return await life.between(async () => {
-        if (parking?.has(life)) await parking.comeBack(life);
-        return await captureLocked(life);
-    });
+    for (;;) {
+        if (parking?.isWaking(life)) await parking.awake(life);
+        const captured = await life.between(async () => await parking?.comeBackWhole(life) === false ? null : await captureLocked(life));
+        if (captured !== null) return captured;
+        await wake(sequence);  // and evaluate what the store has lost of it
+    }
 }
 
 /** The same between two batches. */

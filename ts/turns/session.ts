@@ -89,7 +89,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
     const save = async (): Promise<void> => {
         try {
             const {captured, saved} = turns.beginSave(conversation, sequence, {data: chatDataOf(session)});
-            saving = Promise.all([saving, saved.then((turn) => relays.onSave.dispatchEvent(turn)).catch(fail)]);
+            saving = Promise.all([saving, saved.then((turn) => relays.onSave.dispatchEvent(turn), fail)]);
             await captured.catch(() => undefined);  // `saved` tells
         } catch (error) {
             fail(error);

@@ -91,7 +91,7 @@ export class Turns {
             const rows = await captured;
             try {
                 const turn = await saveTurn(this.#archive, conversation, rows, {data, history, urgent: false, stored});
-                if (await this.bytes() > budget) await this.#collect(this.#limits, conversation);
+                await this.#makeRoom(budget, conversation).catch(() => undefined);  // the turn is stored all the same
                 return turn;
             } catch (error) {
                 await this.sweep(stored).catch(() => undefined);
@@ -109,6 +109,10 @@ export class Turns {
         };
         saved.then(ended, ended);
         return {captured, saved};
+    }
+
+    async #makeRoom(budget: number, spared: string): Promise<void> {
+        if (await this.bytes() > budget) await this.#collect(this.#limits, spared);
     }
 
     /** @internal Keeps a sequence's rows for its return. False if the budget has no room for them: to park drops no conversation. */
@@ -153,7 +157,7 @@ export class Turns {
                 try {
                     const {record: {data}, rows, lost} = await this.#archive.load(turn), evaluated = await bringBack(sequence, rows);
                     if (rows.describedAdapters !== null)
-                        warnOfEarlierVersion(`The conversation ${JSON.stringify(conversation)} in ${this.place}`, "adapters (LoRA) of the same name and size");
+                        warnOfEarlierVersion(`The conversation ${JSON.stringify(conversation)} in ${this.place}`, this.place, "rope factors for long and short contexts, nor adapters (LoRA) of the same name and size");
                     await this.#touch(conversation).catch(() => undefined);  // a store that only can't be written has given what was asked for
                     if (lost !== null) damaged.push({turn: turn.id, error: lost});
                     return {turn, data, evaluated, damaged};
