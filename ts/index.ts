@@ -14,6 +14,6 @@ export type {KeptSession} from "./turns/session.js";
 export {LmdbStore} from "./turns/stores/lmdb.js";
 export {MemoryStore} from "./turns/stores/memory.js";
 export {RedisStore} from "./turns/stores/redis.js";
-export type {Refusal, SnapshotStore, Step} from "./turns/stores/snapshot-store.js";
+export type {Held, Refusal, SnapshotStore, Step} from "./turns/stores/snapshot-store.js";
 export type {Restored, RestoreOptions, SaveOptions, Turn, Turns} from "./turns/turns.js";
 export type {ConversationSummary} from "./turns/upkeep.js";

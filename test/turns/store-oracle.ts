@@ -98,7 +98,7 @@ export class RandomSteps {
 }
 
 /** mulberry32 */
-function randomFrom(seed: number): () => number {
+export function randomFrom(seed: number): () => number {
     let state = seed;
     return () => {
         state = (state + 0x6D2B79F5) | 0;

@@ -63,6 +63,14 @@ export class Archive {
         return conversation;
     }
 
+    /** All there are, of every kind. @throws DeltaStoreError as `find` for one that can't be read; STORE_KEY_WRONG */
+    async *entries(): AsyncIterable<{readonly key: string; readonly raw: Uint8Array; readonly conversation: Conversation}> {
+        for await (const key of this.store.keys("")) {
+            const raw = await this.store.get(key);
+            if (raw !== undefined) yield {key, raw, conversation: decodeConversation(await this.seal.openEntry(key, raw))};
+        }
+    }
+
     async *all(kind: Kind, unreadable: (error: Error) => void = () => undefined): AsyncIterable<Conversation> {
         for await (const key of this.store.keys(`${kind}:`)) {
             const raw = await this.store.get(key);

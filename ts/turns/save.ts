@@ -1,4 +1,5 @@
 import {setTimeout as pause} from "node:timers/promises";
+import {DeltaStoreError} from "../errors.js";
 import type {Archive} from "./archive.js";
 import {keysOf} from "./known-blocks.js";
 import {encodeRecord, objectsOf, type TurnEntry, type TurnRecord} from "./record.js";
@@ -14,6 +15,9 @@ const bytesAtOnce = 1 << 20;
 const restToWork = 11;
 /** Milliseconds. */
 const longestRest = 1000;
+
+/** Times that the store may lose what a save has brought: nobody collects garbage that often while a turn is saved. */
+const mostRefusals = 8;
 
 interface Part {
     readonly centres: string[];
@@ -31,7 +35,10 @@ export interface SaveHow {
     readonly stored: Set<string>;
 }
 
-/** Stores a capture as a conversation's newest turn. */
+/**
+ * Stores a capture as a conversation's newest turn.
+ * @throws DeltaStoreError STORE_FAILED, too, if the store loses what it is given
+ */
 export async function saveTurn(archive: Archive, name: string, captured: Capture, {data, history, urgent, stored}: SaveHow): Promise<TurnEntry> {
     let added = 0;
     const bring = async (bytes: readonly Uint8Array[]): Promise<string[]> => {
@@ -72,8 +79,10 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
             return turn;
         }
         if (refusal.refused !== "missing") continue;  // somebody else saved this conversation
+        if (++refusals > mostRefusals)
+            throw new DeltaStoreError("STORE_FAILED", `The store at ${archive.store.place} has lost what the turn needs ${refusals} times while it was saved: it evicts, or is swept all the time`);
         // What was there has been dropped: before this save or, if it is the second time, during it, as it would be again.
         const missing = new Set(refusal.objects);
-        parts = await bringAll(parts.blocks.map((name) => missing.has(name) ? undefined : name), !urgent && ++refusals < 2);
+        parts = await bringAll(parts.blocks.map((name) => missing.has(name) ? undefined : name), !urgent && refusals < 2);
     }
 }

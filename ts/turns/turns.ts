@@ -12,7 +12,7 @@ import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
 import {bringBack, capture, type Capture, type StoredRows} from "./rows.js";
 import {saveTurn} from "./save.js";
 import {keep, type KeptSession} from "./session.js";
-import {collect, dropAbandoned, sizeOf, summarize, sweepUnheld, verify, type ConversationSummary} from "./upkeep.js";
+import {collect, dropAbandoned, recount, sizeOf, summarize, sweepUnheld, verify, type ConversationSummary} from "./upkeep.js";
 
 /** A turn that a conversation can go back to. */
 export type Turn = TurnEntry;
@@ -112,7 +112,7 @@ export class Turns {
     }
 
     async #makeRoom(budget: number, spared: string): Promise<void> {
-        if (await this.bytes() > budget) await this.#collect(this.#limits, spared);
+        if (budget < Infinity && await this.bytes() > budget) await this.#collect(this.#limits, spared);
     }
 
     /** @internal Keeps a sequence's rows for its return. False if the budget has no room for them: to park drops no conversation. */
@@ -261,11 +261,14 @@ export class Turns {
         return collect(this.#archive, limits, (name) => this.remove(name), spared);
     }
 
-    /** @internal As `collectGarbage` where there are limits; otherwise only what ended processes have parked goes. */
+    /** @internal As `collectGarbage` where there are limits; otherwise only what ended processes have parked goes, and holders are counted where the store lost count. */
     async tidy(): Promise<void> {
         const {ttl, budget} = this.#limits;
         if (ttl < Infinity || budget < Infinity) await this.#collect(this.#limits, null);
-        else await dropAbandoned(this.#archive, (name) => this.remove(name));
+        else {
+            await recount(this.#archive);
+            await dropAbandoned(this.#archive, (name) => this.remove(name));
+        }
     }
 
     /** Reads everything, and tells what is not as it must be. */

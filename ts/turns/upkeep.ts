@@ -1,6 +1,8 @@
-import type {Archive} from "./archive.js";
+import {DeltaStoreError} from "../errors.js";
+import {isLost, type Archive} from "./archive.js";
 import {isAbandoned} from "./parked-name.js";
 import {objectsOf} from "./record.js";
+import type {Held} from "./stores/snapshot-store.js";
 
 export interface ConversationSummary {
     readonly name: string;
@@ -29,6 +31,7 @@ export async function summarize(archive: Archive): Promise<ConversationSummary[]
 export async function collect(archive: Archive, {ttl, budget}: {ttl: number; budget: number}, remove: (name: string) => Promise<boolean>, spared: string | null):
     Promise<{conversations: number; bytes: number}> {
     const {store} = archive, before = await store.bytes();
+    await recount(archive);
     let conversations = await dropAbandoned(archive, remove);
     await sweepUnheld(archive);
     for (const {name, usedAt} of (await summarize(archive)).reverse()) {
@@ -43,6 +46,32 @@ export async function sweepUnheld({store}: Archive): Promise<void> {
     const unheld: string[] = [];
     for await (const {name, holders} of store.inventory()) if (holders === 0) unheld.push(name);
     if (unheld.length > 0) await store.step({sweep: unheld});
+}
+
+/** Makes a store that has lost count of holders count again, so that what nobody holds goes. */
+export async function recount(archive: Archive): Promise<void> {
+    await archive.store.recount?.(() => heldByAll(archive));
+}
+
+/** Null if somebody else may know what an entry or a record holds: one of another key, or of another version of this package. */
+async function heldByAll(archive: Archive): Promise<Held | null> {
+    const entries: [string, Uint8Array][] = [], holders = new Map<string, number>();
+    try {
+        for await (const {key, raw, conversation} of archive.entries()) {
+            entries.push([key, raw]);
+            for (const {id, whole} of conversation.turns) {
+                const record = await archive.record(id).catch((error: unknown) => {
+                    if ((error as Partial<DeltaStoreError>).code !== "TURN_DAMAGED") throw error;
+                    return null;
+                });
+                for (const name of record === null ? [id] : objectsOf(id, record, whole)) holders.set(name, (holders.get(name) ?? 0) + 1);
+            }
+        }
+    } catch (error) {
+        if (isLost(error) || (error as Partial<DeltaStoreError>).code === "STORE_KEY_WRONG") return null;
+        throw error;
+    }
+    return {entries, holders};
 }
 
 /** Drops parked rows that nobody is left to bring back. How many there were. */
@@ -87,8 +116,9 @@ async function examine(archive: Archive): Promise<Verified> {
     for await (const {name, holders: count} of archive.store.inventory()) stored.set(name, count);
     for (const name of holders.keys())
         await archive.open([name]).catch((error: unknown) => problems.push((error as Error).message));
+    if ([...stored.values()].includes(Infinity)) problems.push("The store has lost count of its objects' holders, so that none goes with its last; collectGarbage counts again");
     for (const [name, count] of stored)
-        if (count !== (holders.get(name) ?? 0)) problems.push(`Object ${name} counts ${count} holders instead of ${holders.get(name) ?? 0}`);
+        if (count !== Infinity && count !== (holders.get(name) ?? 0)) problems.push(`Object ${name} counts ${count} holders instead of ${holders.get(name) ?? 0}`);
     return {conversations, turns: turns.size, objects: stored.size, problems};
 }
 

@@ -1,4 +1,5 @@
 import {DeltaStoreError} from "../../errors.js";
+import type {RedisScript} from "./redis-keys.js";
 
 /** With numbers and blobs as they come: no blob is taken for text. */
 export type Reply = Buffer | number | string | null | Reply[];
@@ -60,12 +61,28 @@ export class RedisConnection {
         try {
             return await Promise.race([ready.then(() => client.sendCommand(args, {typeMapping})), late]) as Reply;
         } catch (error) {
-            if (!(error instanceof this.#module.ErrorReply)) this.#drop(client);
+            if (!this.isAnswer(error)) this.#drop(client);
             throw error;
         } finally {
             clearTimeout(timer);
             this.#bytesUnderWay -= bytes;
         }
+    }
+
+    /** What a script gives. */
+    async run({text, hash}: RedisScript, keys: readonly string[], args: readonly (string | Buffer)[]): Promise<Reply[]> {
+        const rest = [String(keys.length), ...keys, ...args];
+        try {
+            return await this.send(["EVALSHA", hash, ...rest]) as Reply[];
+        } catch (error) {
+            if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+            return await this.send(["EVAL", text, ...rest]) as Reply[];
+        }
+    }
+
+    /** Whether the server has answered, and this is its answer. */
+    isAnswer(error: unknown): boolean {
+        return error instanceof this.#module.ErrorReply;
     }
 
     /** Without waiting for answers. */
@@ -107,7 +124,3 @@ export class RedisConnection {
     }
 }
 
-/** Whether the server runs no script that it doesn't know. */
-export function isScriptUnknown(error: unknown): boolean {
-    return error instanceof Error && error.message.startsWith("NOSCRIPT");
-}

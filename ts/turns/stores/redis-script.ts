@@ -1,12 +1,18 @@
-import {createHash} from "node:crypto";
+import {scriptOf} from "./redis-keys.js";
 import type {Step} from "./snapshot-store.js";
 
 /**
  * A step as the server runs it: nobody sees, or gets, half of one. Everything is looked up before anything is written, and what Redis refuses
  * to write for want of memory, or of a disk, it refuses at a script's first write. The lists come one after the other, each with its length.
+ * Gives the lives of the entries and of the objects that it was done to.
+ *
+ * An object is stored if its bytes are. Holders of bytes that were evicted are still counted: whoever brings the bytes brings them for all.
+ * Where counts were lost, no release and no sweep drops bytes, as others may need them: not of objects that are brought later either, as
+ * conversations from before may hold those.
  */
-export const stepScript = `
-local entries, names, values, holdings, total = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+export const stepScript = scriptOf(`
+if state() ~= 'whole' then return {'torn'} end
+local counts = trust() ~= 'lost'
 local at = 0
 local function take()
     at = at + 1
@@ -28,9 +34,9 @@ local brought, counted, order, missing, isMissing = {}, {}, {}, {'missing'}, {}
 local function count(name)
     local object = counted[name]
     if object then return object end
-    local stored = redis.call('HGET', holdings, name)
-    if not stored and not brought[name] then return nil end
-    local holders, bytes = string.match(stored or '0 0', '^(%d+) (%d+)$')
+    local held, stored = redis.call('HGET', holdings, name), redis.call('HEXISTS', values, name) == 1
+    if not held and not stored and not brought[name] then return nil end
+    local holders, bytes = string.match(held or '0 ' .. redis.call('HSTRLEN', values, name), '^(%d+) (%d+)$')
     object = {name = name, stored = stored, before = tonumber(holders), holders = tonumber(holders), bytes = tonumber(bytes), gone = false}
     counted[name] = object
     order[#order + 1] = object
@@ -48,7 +54,7 @@ takeList(function(name)
 end)
 takeList(function(name)
     local object = count(name)
-    if object then
+    if object and (object.stored or brought[name]) then
         object.holders = object.holders + 1
     elseif not isMissing[name] then
         isMissing[name] = true
@@ -60,12 +66,12 @@ takeList(function(name)
     local object = count(name)
     if object and not object.gone then
         object.holders = math.max(object.holders - 1, 0)
-        object.gone = object.holders == 0
+        object.gone = counts and object.holders == 0
     end
 end)
 takeList(function(name)
     local object = count(name)
-    if object and object.holders == 0 then object.gone = true end
+    if object and counts and object.holders == 0 then object.gone = true end
 end)
 
 local change = 0
@@ -80,30 +86,24 @@ takeList(function(key)
 end)
 for _, object in ipairs(order) do
     local name = object.name
-    if not object.stored and not object.gone then
-        local value = brought[name]
-        redis.call('HSET', values, name, value)
-        redis.call('HSET', holdings, name, string.format('%.0f %.0f', object.holders, #value))
-        change = change + #value
-    elseif object.stored and object.gone then
+    if object.gone then
         redis.call('HDEL', values, name)
         redis.call('HDEL', holdings, name)
         change = change - object.bytes
-    elseif object.stored and (replaced[name] or object.holders ~= object.before) then
-        local bytes = object.bytes
-        if replaced[name] then
-            bytes = #replaced[name]
-            redis.call('HSET', values, name, replaced[name])
+    else
+        local bytes, value = object.bytes, nil
+        if object.stored then value = replaced[name] else value = brought[name] end
+        if value then
+            bytes = #value
+            redis.call('HSET', values, name, value)
             change = change + bytes - object.bytes
         end
-        redis.call('HSET', holdings, name, string.format('%.0f %.0f', object.holders, bytes))
+        if value or object.holders ~= object.before then redis.call('HSET', holdings, name, string.format('%.0f %.0f', object.holders, bytes)) end
     end
 end
 if change ~= 0 then redis.call('INCRBY', total, string.format('%.0f', change)) end
-return {'done'}
-`;
-
-export const stepScriptHash = createHash("sha1").update(stepScript).digest("hex");
+return {'done', life(entries), life(values)}
+`);
 
 export function stepArguments(step: Step): (string | Buffer)[] {
     const list = <T>(items: readonly T[] | undefined, argumentsOf: (item: T) => (string | Buffer)[]) =>

@@ -19,6 +19,12 @@ export interface Step {
     readonly sweep?: readonly string[];
 }
 
+/** All entries of a store, and how many holders each object has by them. */
+export interface Held {
+    readonly entries: readonly (readonly [key: string, value: Uint8Array])[];
+    readonly holders: ReadonlyMap<string, number>;
+}
+
 /**
  * Where turns are kept: entries by key, and objects by name, which are counted references to bytes that never change. Several stores may be
  * open on the same place, in one process or in several.
@@ -38,10 +44,18 @@ export interface SnapshotStore {
     step(step: Step): Promise<Refusal | null>;
     /** Keys of entries that begin so, in order. */
     keys(prefix: string): AsyncIterable<string>;
-    /** Objects, with the bytes of each and its holders. In no order; may miss what comes or goes meanwhile. */
+    /**
+     * Objects, with the bytes of each and its holders: Infinity where the store has lost count, so that no release is its last. In no order; may
+     * miss what comes or goes meanwhile.
+     */
     inventory(): AsyncIterable<{readonly name: string; readonly bytes: number; readonly holders: number}>;
     /** Bytes of all entries' and objects' values. */
     bytes(): Promise<number>;
+    /**
+     * Counts holders anew, of a store that may lose count of them, and did; does nothing otherwise.
+     * @param count reads the entries and what they hold; null if that can't be known
+     */
+    recount?(count: () => Promise<Held | null>): Promise<void>;
     /** Waits for what is under way. Idempotent. */
     close(): Promise<void>;
 }

@@ -1,0 +1,44 @@
+import {scriptOf} from "./redis-keys.js";
+
+/** What is asked of the server without getting bytes of objects. All but the first two give `torn` alone if that is how it is. */
+
+/** For each of the names, whether its bytes are there. */
+export const storedScript = scriptOf(`
+local found = {}
+for at, name in ipairs(ARGV) do found[at] = redis.call('HEXISTS', values, name) end
+return found
+`);
+
+/** Lives of the entries and of the objects. */
+export const livesScript = scriptOf(`
+return {life(entries), life(values)}
+`);
+
+/** Keys of entries from one on, in order: where they begin and end, and how many at most. */
+export const keysScript = scriptOf(`
+local found = state()
+if found == 'torn' then return {found} end
+return {found, redis.call('ZRANGEBYLEX', names, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])}
+`);
+
+/** Some of the objects whose bytes are there: how far counts can be trusted, the next cursor, and names with holders and bytes. */
+export const inventoryScript = scriptOf(`
+local found = state()
+if found == 'torn' then return {found} end
+local page, items = redis.call('HSCAN', holdings, ARGV[1], 'COUNT', ARGV[2]), {}
+for at = 1, #page[2], 2 do
+    local name = page[2][at]
+    if name ~= '\\255' and redis.call('HEXISTS', values, name) == 1 then
+        items[#items + 1] = name
+        items[#items + 1] = page[2][at + 1]
+    end
+end
+return {found, trust(), page[1], items}
+`);
+
+/** How far counts can be trusted, and the bytes of all values. */
+export const totalScript = scriptOf(`
+local found = state()
+if found == 'torn' then return {found} end
+return {found, trust(), redis.call('GET', total) or '0'}
+`);
