@@ -22,7 +22,9 @@ export async function evaluatePacked(context: LlamaContext, packed: Packed, life
     try {
         return await evaluateOpen(context, packed, life, request, map, decode);
     } catch (error) {
-        throw life.isOpen ? error : new DisposedError();
+        if (life.isOpen) throw error;
+        await life.ended;  // whoever has waited for this can have the number
+        throw new DisposedError();
     }
 }
 

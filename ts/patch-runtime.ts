@@ -1,9 +1,11 @@
+import {inspect} from "node:util";
 import {DisposedError, LlamaContext, LlamaContextSequence} from "node-llama-cpp";
 import {betweenBatches} from "./between-batches.js";
 import {withContextLock} from "./context-lock.js";
 import {DeltaStoreError} from "./errors.js";
 import {evaluatePacked} from "./evaluation.js";
 import {forkSequence} from "./fork.js";
+import {invalid} from "./options.js";
 import {packedOf} from "./packed.js";
 import {contextInternals, type AfterBatchAction, type SequenceInternals} from "./runtime-internals.js";
 import {lifeOf, type SequenceLife} from "./sequence-life.js";
@@ -22,6 +24,10 @@ type Presented = AfterBatchAction & {readonly life: SequenceLife};
 
 function present(life: SequenceLife, action: AfterBatchAction | undefined): Presented {
     return Object.assign((sequenceStateLength: number) => action?.(sequenceStateLength), {life});
+}
+
+function requirePath(method: string, path: unknown): void {
+    if (typeof path !== "string" || path === "") throw invalid(`${method}'s path is ${inspect(path, {depth: 0})}; allowed is the path of a file`);
 }
 
 let patched = false;
@@ -53,7 +59,10 @@ export function patchRuntime(): void {
     sequences._decodeTokens = async function (tokens, logits, priority, meter, contextShift, map, afterBatchAction) {
         const life = lifeOf(this as unknown as LlamaContextSequence);
         if (life === undefined) return await decodeStep.call(this, tokens, logits, priority, meter, contextShift, map, afterBatchAction);
-        if (!life.isOpen) throw new DisposedError();
+        if (!life.isOpen) {
+            await life.ended;
+            throw new DisposedError();
+        }
         const now = replacements.get(this) ?? 0;
         if ((begunAt.get(contextShift) ?? now) !== now)
             throw new DeltaStoreError("OPTION_INVALID", "The evaluation can't go on: store.fork or a restored turn has put other tokens in place of those that it went on from");
@@ -79,6 +88,7 @@ export function patchRuntime(): void {
 
     const saveState = LlamaContextSequence.prototype.saveStateToFile;
     LlamaContextSequence.prototype.saveStateToFile = async function (path) {
+        if (lifeOf(this) !== undefined) requirePath("saveStateToFile", path);
         if (!this.disposed) {
             await packedOf(contextInternals(this.context)._ctx)?.origin.known();  // once, files are hashed: not while the context is held
             await wake(this);
@@ -88,6 +98,7 @@ export function patchRuntime(): void {
 
     const loadState = LlamaContextSequence.prototype.loadStateFromFile;
     LlamaContextSequence.prototype.loadStateFromFile = async function (path, acceptRisk) {
+        if (lifeOf(this) !== undefined) requirePath("loadStateFromFile", path);
         packedOf(contextInternals(this.context)._ctx)?.origin.begin();  // not awaited: what is asked for after this comes after it
         return await loadState.call(this, path, acceptRisk);
     };
@@ -100,15 +111,15 @@ export function patchRuntime(): void {
         life.close();
         this._dispatchErrorForQueuedDecodesAndDequeue(new Set(this._queuedDecodes.filter((request) => request.sequenceId === sequenceId)), new DisposedError());
         // Its tokens are there until what was asked for before, a turn's capture, is done.
-        if (context.disposed) return packed!.between.run((once) => withContextLock(context, once), () => Promise.resolve());
-        return betweenBatches(context, () => {
+        const reclaiming = context.disposed ? packed!.between.run((once) => withContextLock(context, once), () => Promise.resolve()) : betweenBatches(context, () => {
             this._ctx.disposeSequence(sequenceId);
             packed!.lives.end(sequenceId);
             this._unusedSequenceIds.push(sequenceId);
             this._onReclaimUnusedSequenceId.dispatchEvent();
             return Promise.resolve();
-        }).catch((error: unknown) => {
-            if (!context.disposed) throw error;
         });
+        return reclaiming.catch((error: unknown) => {
+            if (!context.disposed) throw error;
+        }).finally(() => life.end());
     };
 }

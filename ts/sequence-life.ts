@@ -16,9 +16,12 @@ export class SequenceLife {
     readonly #context: WeakRef<LlamaContext>;
     readonly #sequence: WeakRef<LlamaContextSequence>;
     #stage: "open" | "closed" | "over" = "open";
-    #announce!: () => void;
+    #announceClosing!: () => void;
+    #announceEnd!: () => void;
     /** Resolves when the life is closed. */
-    readonly closing = new Promise<void>((resolve) => this.#announce = resolve);
+    readonly closing = new Promise<void>((resolve) => this.#announceClosing = resolve);
+    /** Resolves when it is over. */
+    readonly ended = new Promise<void>((resolve) => this.#announceEnd = resolve);
 
     constructor(sequence: LlamaContextSequence) {
         this.sequenceId = sequenceInternals(sequence)._sequenceId;
@@ -61,7 +64,7 @@ export class SequenceLife {
 
     close(): void {
         if (this.isOpen) this.#stage = "closed";
-        this.#announce();
+        this.#announceClosing();
     }
 
     /** The number is given back. */
@@ -71,6 +74,7 @@ export class SequenceLife {
         const sequence = this.sequence;
         // Node-llama-cpp's own methods ask for this, and its `dispose` sets it some time later.
         if (sequence !== undefined) sequenceInternals(sequence)._disposed = true;
+        this.#announceEnd();
     }
 }
 

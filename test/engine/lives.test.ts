@@ -195,6 +195,16 @@ const idioms: Record<string, (context: LlamaContext) => Promise<unknown>> = {
         })());
         return [code, count, context.sequencesLeft, sequence.disposed];
     },
+    "a number can be had once what was given up has settled": async (context) => {
+        const sequences = [context.getSequence(), context.getSequence()];
+        const going = sequences.map((sequence, at) => codeOf(sequence.evaluateWithoutGeneratingNewTokens(randomTokens(300, at))));
+        await settled(2);
+        const ended = sequences.map((sequence) => sequence.dispose());
+        await Promise.all(going);
+        const left = context.sequencesLeft, next = context.getSequence();
+        await Promise.all(ended);
+        return [left, next.nextTokenIndex];
+    },
     "a sequence is cleared and disposed of while another is evaluated": async (context) => {
         const [sequence, other] = [context.getSequence(), context.getSequence()];
         await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(40, 1));

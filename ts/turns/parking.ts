@@ -127,7 +127,7 @@ export class Parking {
             try {
                 begun = true;  // from here on there may be a record
                 if (!await turns.park(name, captured, urgent, leaving.stored)) {
-                    this.#restUntil = performance.now() + restAfterFailure;
+                    this.#failed(new DeltaStoreError("STORE_FAILED", `the store's budget (policy: turns.budget) has no room for the ${captured.tokens.length} tokens of a sequence`));
                     return false;
                 }
             } finally {

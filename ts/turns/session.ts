@@ -24,8 +24,8 @@ export interface KeptSession {
      * @throws why a turn could not be saved, if `onError` had no listener
      */
     saved(): Promise<void>;
-    /** Saves no more. Idempotent. */
-    end(): void;
+    /** Saves no more, and waits for what is being saved, whether or not it can be. Idempotent. */
+    end(): Promise<void>;
 }
 
 const kept = new WeakSet<LlamaChatSession>();
@@ -82,7 +82,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
     const fail = (error: unknown): void => {
         if (relays.onError.listenerCount > 0) return relays.onError.dispatchEvent(error as Error);
         untold.push({error, told: turns.rememberFailure(error)});
-        process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`);
+        process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`, {code: "DELTASTORE_TURN_NOT_SAVED"});
     };
     const prompt = session.promptWithMeta, {sequence} = session;
     /** Resolves once the turn is captured: whatever the app does next, it is saved as it is now. */
@@ -108,11 +108,13 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
             for (const {told} of failures) told();
             if (failures.length > 0) throw failures[0]!.error;
         },
-        end: () => {
-            if (ended) return;
-            ended = true;
-            kept.delete(session);
-            session.promptWithMeta = prompt;
+        end: async () => {
+            if (!ended) {
+                ended = true;
+                kept.delete(session);
+                session.promptWithMeta = prompt;
+            }
+            await saving;
         }
     };
 }
