@@ -11,7 +11,6 @@ import type {SnapshotStore} from "../../dist/turns/stores/snapshot-store.js";
 // Stores on servers that evict keys: what is gone is gone, but nobody is told otherwise. With turns: redis-evicted-turns.test.ts.
 const {RedisStore} = await import(dist("turns/stores/redis.js")) as typeof import("../../dist/turns/stores/redis.js");
 t.setTimeout(120_000);
-if (noRedis) t.plan(0, noRedis);
 
 const bytes = (text: string) => Buffer.from(text);
 const holdersOf = async (store: SnapshotStore) =>
@@ -24,7 +23,7 @@ async function fill(store: SnapshotStore): Promise<void> {
         await store.step({expect: [[name, null]], put: [[name, bytes(`entry ${name}`)]], objects: ["shared", `of ${name}`, "free"].map(object), retain: ["shared", `of ${name}`]});
 }
 
-t.test("opening tells of a server that evicts, and of no other", async (t) => {
+t.test("opening tells of a server that evicts, and of no other", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t);
     for (const [evicts, limit, policy] of [
         [true, "64mb", "allkeys-lru"], [true, "64mb", "allkeys-lfu"], [true, "64mb", "allkeys-random"], [false, "0", "allkeys-lru"],
@@ -47,7 +46,7 @@ t.test("opening tells of a server that evicts, and of no other", async (t) => {
         await t.rejects(RedisStore.open({url: "redis://127.0.0.1:1", onEviction} as never), {code: "OPTION_INVALID", message: /^onEviction is .*"warn" and "error"|"warn" or "error"/}, inspect(onEviction));
 });
 
-t.test("a server that refuses INFO serves, and what is written to it is looked for", async (t) => {
+t.test("a server that refuses INFO serves, and what is written to it is looked for", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t), server = await startServer(t, "--rename-command", "INFO", "");
     let losing = false;
     const store = await RedisStore.open({url: await between(t, server.url, {afterStep: async () => losing && await server.drop("objects")}), onEviction: "error"});
@@ -61,7 +60,7 @@ t.test("a server that refuses INFO serves, and what is written to it is looked f
 
 for (const gone of someKeys) {
     const lost = (key: Key) => gone.includes(key), isCounted = lost("entries") || !lost("holdings");
-    t.test(`without ${gone.join(", ")}`, async (t) => {
+    t.test(`without ${gone.join(", ")}`, {skip: noRedis}, async (t) => {
         const server = await startServer(t), store = await RedisStore.open({url: server.url}), other = await RedisStore.open({url: server.url});
         t.teardown(() => Promise.all([store.close(), other.close()]));
         await fill(store);
@@ -118,7 +117,7 @@ for (const gone of someKeys) {
     });
 }
 
-t.test("whatever is dropped at whatever time, nothing goes that an entry holds, and in the end all is counted right", async (t) => {
+t.test("whatever is dropped at whatever time, nothing goes that an entry holds, and in the end all is counted right", {skip: noRedis}, async (t) => {
     const server = await startServer(t), stores = await Promise.all([1, 2].map(() => RedisStore.open({url: server.url})));
     t.teardown(() => Promise.all(stores.map((store) => store.close())));
     const random = randomFrom(11), below = (end: number) => Math.floor(random() * end);
@@ -190,7 +189,7 @@ t.test("whatever is dropped at whatever time, nothing goes that an entry holds, 
     t.strictSame(stored.map(([name, , holders]) => [name, holders]), expected.sort(([a], [b]) => a < b ? -1 : 1));
 });
 
-t.test("a store that a build before wrote is counted on, unless something was dropped", async (t) => {
+t.test("a store that a build before wrote is counted on, unless something was dropped", {skip: noRedis}, async (t) => {
     for (const gone of [null, "holdings", "objects", "names"] as const) {
         const server = await startServer(t), store = await RedisStore.open({url: server.url});
         t.teardown(() => store.close());
@@ -205,7 +204,7 @@ t.test("a store that a build before wrote is counted on, unless something was dr
     }
 });
 
-t.test("a full server's store is mended, too, and can be read and made smaller", async (t) => {
+t.test("a full server's store is mended, too, and can be read and made smaller", {skip: noRedis}, async (t) => {
     const server = await startServer(t), store = await RedisStore.open({url: server.url});
     t.teardown(() => store.close());
     await fill(store);
@@ -219,7 +218,7 @@ t.test("a full server's store is mended, too, and can be read and made smaller",
     await t.rejects(store.step({objects: [["x", bytes("x")]]}), {...failed, message: /OOM/});
 });
 
-t.test("what a step has written is looked for where the server evicts, also if somebody mends it at once", async (t) => {
+t.test("what a step has written is looked for where the server evicts, also if somebody mends it at once", {skip: noRedis}, async (t) => {
     const server = await startServer(t, ...evicting("64mb")), other = await RedisStore.open({url: server.url});
     let losing: (() => Promise<unknown>) | null = null;
     const store = await RedisStore.open({url: await between(t, server.url, {afterStep: async () => await losing?.()})});
@@ -247,7 +246,7 @@ t.test("what a step has written is looked for where the server evicts, also if s
     t.ok((await collected(store.keys(""))).includes("z"));
 });
 
-t.test("a server is not made to evict: steps that bring more than it has room for are refused", async (t) => {
+t.test("a server is not made to evict: steps that bring more than it has room for are refused", {skip: noRedis}, async (t) => {
     for (const [limit, ...sizes] of [
         ["12mb", 2000], ["12mb", 100_000], ["12mb", 1_000_000], ["12mb", 3_000_000], ["12mb", 500, 20_000, 700_000], ["96mb", 8_000_000]
     ] as [string, ...number[]][]) {
@@ -279,7 +278,7 @@ t.test("a server is not made to evict: steps that bring more than it has room fo
     }
 });
 
-t.test("a server that begins to evict is found out, whatever a step notices", async (t) => {
+t.test("a server that begins to evict is found out, whatever a step notices", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t);
     for (const way of ["torn", "mended", "missing"]) {
         const server = await startServer(t), store = await RedisStore.open({url: server.url}), other = await RedisStore.open({url: server.url});
@@ -298,7 +297,7 @@ t.test("a server that begins to evict is found out, whatever a step notices", as
     }
 });
 
-t.test("a server that begins to evict is found out when something is missing", async (t) => {
+t.test("a server that begins to evict is found out when something is missing", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t), server = await startServer(t);
     const store = await RedisStore.open({url: server.url}), strict = await RedisStore.open({url: server.url, onEviction: "error"}), fresh = await RedisStore.open({url: server.url});
     const late = await RedisStore.open({url: server.url});
