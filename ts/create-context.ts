@@ -62,15 +62,17 @@ LlamaModel.prototype.createDecisionContext = async function (this: LlamaModel, o
 };
 
 /**
- * What node-llama-cpp doesn't know it ignores, so a misspelled option of ours would do nothing. One that begins otherwise, or is like a short name, may
- * be the app's own.
+ * What node-llama-cpp doesn't know it ignores, so a misspelled option of ours would do nothing. One that begins otherwise, or has
+ * other letters than a short name, may be the app's own.
  */
 function refuseMisspellings(method: string, options: object, ours: readonly string[]): void {
     for (const option of Object.keys(options)) {
-        const meant = nearestName(option, ours.filter((name) => name.length > 4 && name[0] === option[0]?.toLowerCase()));
+        const meant = nearestName(option, ours.filter((name) => name[0] === option[0]?.toLowerCase() && (name.length > 4 || lettersOf(name) === lettersOf(option))));
         if (meant !== null && meant !== option) throw invalid(`${method} has no option ${JSON.stringify(option)} (did you mean ${JSON.stringify(meant)}?)`);
     }
 }
+
+const lettersOf = (word: string): string => [...word].sort().join("");
 
 function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
     const what = `kvCache is ${typeof kvCache === "string" ? JSON.stringify(kvCache) : inspect(kvCache, {depth: 0})}, but`;

@@ -142,7 +142,7 @@ async function growth(rounds: number, warmUp: number, round: () => Promise<void>
 t.test("opening and closing leaves nothing behind", async (t) => {
     const {llama, model} = await open();
     t.teardown(() => llama.dispose());
-    const contexts = await growth(120, 60, async () => {
+    const contexts = await growth(120, 150, async () => {
         const context = await createContext(model, "high", {sequences: 2});
         const [first, second] = [context.getSequence(), context.getSequence()];
         await first.evaluateWithoutGeneratingNewTokens(prompt);
