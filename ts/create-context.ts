@@ -72,7 +72,7 @@ function refuseMisspellings(method: string, options: object, ours: readonly stri
     }
 }
 
-const lettersOf = (word: string): string => [...word].sort().join("");
+const lettersOf = (word: string): string => [...word.toLowerCase()].sort().join("");
 
 function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
     const what = `kvCache is ${typeof kvCache === "string" ? JSON.stringify(kvCache) : inspect(kvCache, {depth: 0})}, but`;
