@@ -5,6 +5,7 @@ import type {CacheReport, EvalReport} from "../ts/eval/report.js";
 import type {RetrievalSummary} from "../ts/eval/retrieval.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import type {MemoryReport} from "./memory.js";
+import type {FactsReport} from "./quality/facts-report.js";
 import type {SweepPoint} from "./quality/pareto.js";
 import {SpeedFigures, type SpeedReport} from "./speed-report.js";
 import {count, mib, table} from "./support/format.js";
@@ -36,15 +37,24 @@ function quality(): string {
         `\n\n${count(first!.figures.window.positions)} positions as used, ${count(first!.figures.worst.positions)} in the worst case.`;
 }
 
+/** What an accuracy means beside stock's. */
+const toStock = (summary: RetrievalSummary) => [
+    (summary.relative === null ? "" : percent(summary.relative)) + (isBroken(summary) ? ", BROKEN" : ""),
+    withError(summary.logProbabilityChange, summary.logProbabilityChangeError, 2)
+];
+
 function retrieval(): string {
-    const cells = (summary: RetrievalSummary) => [
-        percent(summary.accuracy), (summary.relative === null ? "" : percent(summary.relative)) + (isBroken(summary) ? ", BROKEN" : ""),
-        withError(summary.logProbabilityChange, summary.logProbabilityChangeError, 2)
-    ];
+    const cells = (summary: RetrievalSummary) => [percent(summary.accuracy), ...toStock(summary)];
     const rows = measured("retrieval").map(({name, figures: {unknown, known}}) => [name, ...cells(unknown), ...cells(known)]);
     const [first] = measured("retrieval");
     return table(["cache", "asked later", "to stock", "log-probability", "asked at once", "to stock", "log-probability"], rows) +
         `\n\n${first!.figures.unknown.questions} questions each way.`;
+}
+
+function facts(): string {
+    const {caches, seeds} = results("facts") as FactsReport;
+    const rows = caches.map((cache) => [cache.name, String(cache.right), ...toStock(cache)]);
+    return table(["cache", "answered", "to stock", "log-probability"], rows) + `\n\n${caches[0]!.questions} questions on ${seeds.length} texts.`;
 }
 
 function generation(): string {
@@ -98,7 +108,7 @@ const firstTokenReport = () => firstTokenTables(results("first-token") as FirstT
 const {tables} = new SpeedFigures(results("speed") as SpeedReport);
 const avx2 = new SpeedFigures(results("speed-avx2") as SpeedReport).tables.speed;
 const all = {
-    quality, retrieval, generation, memory, sharing, load, ...tables, avx2,
+    quality, retrieval, facts, generation, memory, sharing, load, ...tables, avx2,
     turns: () => turnsReport().turns, histories: () => turnsReport().histories, waking: () => turnsReport().waking,
     firstToken: () => firstTokenReport().firstToken, sharedPrefix: () => firstTokenReport().sharedPrefix, scorers: () => sweep("sweep-scorers"), papers: () => sweep("sweep-papers")
 };

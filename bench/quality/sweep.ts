@@ -3,16 +3,16 @@
  * shares of the rows. `npm run bench:sweep -- [--set papers|scorers] [--configurations A,B] [--chunks N] [--threads N] [--out FILE]`,
  * the picture beside FILE. It goes on where it was interrupted.
  */
-import {readFileSync, writeFileSync} from "node:fs";
+import {writeFileSync} from "node:fs";
 import path from "node:path";
 import {parseArgs} from "node:util";
 import type {EvalCache} from "../../ts/eval/caches.js";
 import type {EvalText} from "../../ts/eval/text.js";
 import type {Suite} from "../../ts/eval/suite.js";
 import {dist, root} from "../support/package.js";
-import {Runtime} from "../support/runtime.js";
 import {configurationSets} from "./configurations.js";
 import type {SweepPoint} from "./pareto.js";
+import {SuiteBench} from "./suite-bench.js";
 import {sweepChart} from "./sweep-chart.js";
 
 const {values} = parseArgs({options: {
@@ -26,34 +26,12 @@ const out = values.out ?? path.join(root, `bench/results/sweep-${values.set}.jso
 /** At which the memory is measured. */
 const tokens = 4096;
 
-const {resolveCaches, reference} = await dist("eval/caches.js");
-const {runSuite} = await dist("eval/suite.js");
+const {resolveCaches} = await dist("eval/caches.js");
 const {logitsSuite, summarizeLogits, windowProtocol} = await dist("eval/logits.js");
 
-const threads = Number(values.threads);
 const tiers = Object.fromEntries((values.configurations?.split(",") ?? Object.keys(configurations)).map((name) => [name, configurations[name]!]));
-const {resolveDemoModel} = await dist("models/fetch.js");
-const {loadNative} = await dist("load-native.js");
-const {f16Weights} = await dist("eval/weights.js");
-let modelPath = "";
-await using runtime = await Runtime.open({
-    threads, policy: {tiers},
-    modelPath: async () => modelPath = await f16Weights(await loadNative(), await resolveDemoModel())
-});
-const {model, store} = runtime, native = await loadNative();
-const content = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8");
-const text = new (await dist("eval/text.js")).EvalText(model, content);
-const caches = resolveCaches(store.policy, ["stock-q8_0", "stock-q4_0", ...Object.keys(tiers)]);
-
-const {Journal} = await dist("eval/journal.js");
-const {evalSetup} = await dist("eval/setup.js");
-const {openContext} = await dist("eval/run.js");
-const journal = new Journal(`${out}.unfinished`, evalSetup(native, modelPath, content));
-const runner = {
-    journal,
-    open: (cache: EvalCache, contextSize: number, sequences: number) => openContext({model, store, native, threads}, text, cache, contextSize, sequences),
-    onOutcome: (suite: string, cache: string) => console.log(`${suite}, ${cache}`)
-};
+await using bench = await SuiteBench.open({threads: Number(values.threads), out, policy: {tiers}});
+const caches = resolveCaches(bench.runtime.store.policy, ["stock-q8_0", "stock-q4_0", ...Object.keys(tiers)]);
 
 function memorySuite(caches: EvalCache[], text: EvalText): Suite<void, number> {
     return {
@@ -67,13 +45,12 @@ function memorySuite(caches: EvalCache[], text: EvalText): Suite<void, number> {
     };
 }
 
-const ratios = await runSuite(memorySuite(caches, text), reference, runner);
-const chunks = await runSuite(logitsSuite(windowProtocol, caches, text, Number(values.chunks)), reference, runner);
+const ratios = await bench.run(memorySuite(caches, bench.text));
+const chunks = await bench.run(logitsSuite(windowProtocol, caches, bench.text, Number(values.chunks)));
 const points = caches.map(({name}): SweepPoint => {
     const {kld, kldError} = summarizeLogits(chunks.get(name)!), [memoryRatio] = ratios.get(name)!;
     console.log(`${name.padEnd(18)} ${memoryRatio!.toFixed(2)}x  KLD ${kld.toFixed(5)} ± ${kldError.toFixed(5)}`);
     return {name, memoryRatio: memoryRatio!, kld, kldError};
 });
-writeFileSync(out, `${JSON.stringify({tokens, points}, null, 2)}\n`);
 writeFileSync(out.replace(/(\.json)?$/, ".svg"), sweepChart(points, tokens));
-journal.remove();
+bench.finish({tokens, points});

@@ -8,6 +8,7 @@ type Modules = {
     "eval/caches.js": typeof import("../../ts/eval/caches.js");
     "eval/journal.js": typeof import("../../ts/eval/journal.js");
     "eval/logits.js": typeof import("../../ts/eval/logits.js");
+    "eval/needles.js": typeof import("../../ts/eval/needles.js");
     "eval/retrieval.js": typeof import("../../ts/eval/retrieval.js");
     "eval/run.js": typeof import("../../ts/eval/run.js");
     "eval/setup.js": typeof import("../../ts/eval/setup.js");

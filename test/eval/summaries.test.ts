@@ -1,4 +1,5 @@
 import t from "tap";
+import {cacheFacts} from "../../bench/quality/facts-report.js";
 import {dist} from "../support/paths.js";
 import type {LogitComparison} from "../../dist/native.js";
 
@@ -67,6 +68,16 @@ t.test("retrieval beside the reference", async (t) => {
     const nothing = [outcome([false], [-9])];
     t.match(summarizeRetrieval(nothing, nothing, "unknown"), {accuracy: 0, relative: null});
     t.notOk(isBroken(summarizeRetrieval(nothing, nothing, "unknown")), "nobody can say where the reference finds nothing");
+});
+
+t.test("facts of one form beside stock", async (t) => {
+    const ofStock = [{hits: [true, true], logProbabilities: [-1, -2]}, {hits: [true, false], logProbabilities: [-1, -6]}];
+    const answers = [{hits: [true, false], logProbabilities: [-2, -4]}, {hits: [false, true], logProbabilities: [-2, -6]}];
+    // Changes -1, -2, -1, 0: mean -1, squares 2 / 3 / 4.
+    t.strictSame(rounded(cacheFacts("high", answers, ofStock)), rounded({
+        name: "high", right: 2, logProbability: -3.5, questions: 4, accuracy: 0.5, relative: 2 / 3, logProbabilityChange: -1,
+        logProbabilityChangeError: Math.sqrt(1 / 6)
+    }));
 });
 
 t.test("generation", async (t) => {

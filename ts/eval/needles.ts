@@ -1,3 +1,4 @@
+import type {LlamaModel} from "node-llama-cpp";
 import type {EvalText} from "./text.js";
 
 /** Facts that no text says by itself; their values are numbers of five digits. */
@@ -14,13 +15,17 @@ const stride = 640;
 /** The longest document, with a question. */
 export const mostTokens = Math.max(...lengths) + 256;
 
-export interface Needle {
-    /** From 0, the document's beginning, to 1. */
-    readonly depth: number;
+/** How a hidden value is asked for. */
+export interface Asked {
     readonly question: readonly number[];
     /** The beginning of an answer, which the value follows. */
     readonly cue: readonly number[];
     readonly value: readonly number[];
+}
+
+export interface Needle extends Asked {
+    /** From 0, the document's beginning, to 1. */
+    readonly depth: number;
 }
 
 export interface NeedleDocument {
@@ -53,12 +58,16 @@ function hideNeedles(text: EvalText, number: number, length: number): NeedleDocu
     return {name, tokens: [...tokens, ...rest], needles};
 }
 
-function ask({model}: EvalText, {subject, value}: {subject: string; value: string}): Omit<Needle, "depth"> {
-    const cueText = `\nAnswer: ${capitalized(subject)} is`;
+function ask({model}: EvalText, {subject, value}: {subject: string; value: string}): Asked {
+    return {question: model.tokenize(`\nQuestion: What is ${subject}?`), ...cueAndValue(model, `\nAnswer: ${capitalized(subject)} is`, value)};
+}
+
+/** The tokens of a cue and of the value behind it. */
+export function cueAndValue(model: LlamaModel, cueText: string, value: string): Omit<Asked, "question"> {
     const cue = model.tokenize(cueText), whole = model.tokenize(`${cueText} ${value}`);
     // A tokenizer may join the last of the cue's letters with what follows.
     const shared = whole.findIndex((token, index) => token !== cue[index]);
-    return {question: model.tokenize(`\nQuestion: What is ${subject}?`), cue: whole.slice(0, shared), value: whole.slice(shared)};
+    return {cue: whole.slice(0, shared), value: whole.slice(shared)};
 }
 
 /** Five digits that look random; all different for the first 90,000 numbers. */

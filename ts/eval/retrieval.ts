@@ -1,6 +1,6 @@
 import type {EvalCache} from "./caches.js";
 import type {EvalContext} from "./context.js";
-import {mostTokens, needleDocuments, type Needle} from "./needles.js";
+import {mostTokens, needleDocuments, type Asked} from "./needles.js";
 import {estimate} from "./statistics.js";
 import type {Suite} from "./suite.js";
 import type {EvalText} from "./text.js";
@@ -55,15 +55,14 @@ export function retrievalSuite(caches: readonly EvalCache[], text: EvalText): Su
 }
 
 /** Every question in a copy of the first sequence: what `prompt` gives is evaluated in one go, then the cue, then the value. */
-async function answerAll(context: EvalContext, needles: readonly Needle[],
-                         prompt: (needle: Needle) => readonly number[]): Promise<Answers> {
+export async function answerAll(context: EvalContext, all: readonly Asked[], prompt: (asked: Asked) => readonly number[]): Promise<Answers> {
     const answers: Answers = {hits: [], logProbabilities: []};
-    for (const needle of needles) {
+    for (const asked of all) {
         await context.copy(0, 1);
-        await context.endPrompt(prompt(needle), 1);
-        const {top, logLoss} = await context.scoreNext(await context.evaluate(needle.cue, 1, 1), needle.value, 1);
+        await context.endPrompt(prompt(asked), 1);
+        const {top, logLoss} = await context.scoreNext(await context.evaluate(asked.cue, 1, 1), asked.value, 1);
         context.clear(1);
-        answers.hits.push(needle.value.every((token, index) => token === top[index]));
+        answers.hits.push(asked.value.every((token, index) => token === top[index]));
         answers.logProbabilities.push(-logLoss.reduce((sum, loss) => sum + loss, 0));
     }
     return answers;
@@ -71,10 +70,12 @@ async function answerAll(context: EvalContext, needles: readonly Needle[],
 
 export function summarizeRetrieval(outcomes: readonly RetrievalOutcome[], ofReference: readonly RetrievalOutcome[],
                                    asking: Asking): RetrievalSummary {
-    const all = (of: readonly RetrievalOutcome[]) => ({
-        hits: of.flatMap((outcome) => outcome[asking].hits), logProbabilities: of.flatMap((outcome) => outcome[asking].logProbabilities)
-    });
-    const found = all(outcomes), expected = all(ofReference);
+    return summarizeAnswers(outcomes.map((outcome) => outcome[asking]), ofReference.map((outcome) => outcome[asking]));
+}
+
+export function summarizeAnswers(answers: readonly Answers[], ofReference: readonly Answers[]): RetrievalSummary {
+    const all = (of: readonly Answers[]) => ({hits: of.flatMap(({hits}) => hits), logProbabilities: of.flatMap(({logProbabilities}) => logProbabilities)});
+    const found = all(answers), expected = all(ofReference);
     const accuracy = shareOf(found.hits), accuracyOfReference = shareOf(expected.hits);
     const change = estimate(found.logProbabilities.map((value, index) => value - expected.logProbabilities[index]!));
     return {
