@@ -66,7 +66,7 @@ async function measure(depth: number, sequences: number): Promise<Point[]> {
 const {version} = JSON.parse(readFileSync(path.join(root, "node_modules/node-llama-cpp/package.json"), "utf8")) as {version: string};
 const report: SpeedReport = {
     date: new Date().toISOString().slice(0, 10), processor: cpus()[0]!.model, runtime: `node-llama-cpp ${version}`,
-    kernel: (await (await dist("load-native.js")).loadNative()).kernels().selected,
+    kernel: (await (await dist("engine/load.js")).loadNative()).kernels().selected,
     model: {file: runtime.model.filename ?? "", ...runtime.shape}, threads: runtime.threads,
     readSpeed: await memoryReadSpeed(runtime.threads), points: []
 };

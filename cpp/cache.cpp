@@ -5,8 +5,8 @@
 #include <cstring>
 #include <functional>
 
-#include "codec.h"
-#include "plan.h"
+#include "kernels/codec.h"
+#include "attention/plan.h"
 
 namespace deltastore {
 

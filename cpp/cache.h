@@ -15,10 +15,10 @@
 #include "eviction/schedule.h"
 #include "eviction/scorer.h"
 #include "kernels/kernels.h"
-#include "page_pool.h"
-#include "retrieval_heads.h"
-#include "sequence_table.h"
-#include "watch.h"
+#include "pages/page_pool.h"
+#include "attention/retrieval_heads.h"
+#include "pages/sequence_table.h"
+#include "attention/watch.h"
 
 namespace deltastore {
 

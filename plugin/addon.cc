@@ -1,4 +1,4 @@
-// The functions of ts/native.ts.
+// The functions of ts/engine/native.ts.
 #include <dlfcn.h>
 #include <napi.h>
 

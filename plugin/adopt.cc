@@ -4,7 +4,7 @@
 #include <string>
 #include <typeinfo>
 
-#include "../cpp/failure.h"
+#include "failure.h"
 #include "llama-kv-cache-iswa.h"
 #include "llama-memory-hybrid-iswa.h"
 #include "llama-memory-hybrid.h"

@@ -17,7 +17,7 @@
 #define XXH_INLINE_ALL
 #include "xxhash.h"
 
-#include "../cpp/failure.h"
+#include "failure.h"
 
 namespace deltastore {
 

@@ -7,7 +7,7 @@
 #include <mutex>
 #include <set>
 
-#include "../cpp/failure.h"
+#include "failure.h"
 #include "ggml-backend.h"
 #include "ggml-cpu/traits.h"
 #include "ggml-impl.h"

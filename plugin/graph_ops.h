@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "../cpp/cache.h"
+#include "cache.h"
 #include "ggml-backend-impl.h"
 #include "ggml.h"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "../cpp/failure.h"
+#include "failure.h"
 
 namespace deltastore {
 

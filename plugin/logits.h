@@ -5,7 +5,7 @@
 
 namespace deltastore {
 
-// scoreLogits and compareLogits of ts/native.ts.
+// scoreLogits and compareLogits of ts/engine/native.ts.
 Napi::Value score_logits(const Napi::CallbackInfo& info);
 Napi::Value compare_logits(const Napi::CallbackInfo& info);
 

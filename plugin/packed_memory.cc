@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "../cpp/failure.h"
-#include "../cpp/state.h"
+#include "failure.h"
+#include "snapshot/state.h"
 
 namespace deltastore {
 

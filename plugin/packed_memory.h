@@ -5,8 +5,8 @@
 #include <mutex>
 #include <string>
 
-#include "../cpp/cache.h"
-#include "../cpp/snapshot.h"
+#include "cache.h"
+#include "snapshot/snapshot.h"
 #include "graph_ops.h"
 #include "key_turn.h"
 #include "llama_access.h"

@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-#include "../cpp/failure.h"
+#include "failure.h"
 
 namespace deltastore {
 

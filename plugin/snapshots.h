@@ -1,4 +1,4 @@
-// The functions of ts/native.ts for snapshots.
+// The functions of ts/engine/native.ts for snapshots.
 #pragma once
 
 #include <napi.h>

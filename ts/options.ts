@@ -1,7 +1,7 @@
 import {inspect} from "node:util";
 import {DeltaStoreError} from "./errors.js";
 import {isRecord} from "./policy/contradictions.js";
-import {didYouMean, quoteList} from "./policy/nearest.js";
+import {didYouMean, quoteList} from "./nearest.js";
 
 export function invalid(message: string): DeltaStoreError {
     return new DeltaStoreError("OPTION_INVALID", message);

@@ -4,4 +4,4 @@
  */
 // node-llama-cpp tries its binary in a child process, which gets our --import too. If its modules were loaded from here, they would be
 // in an order that it doesn't survive there (a cycle of imports).
-if (process.env["TEST_BINDING_CP"] !== "true") await import("./attach-everywhere.js");
+if (process.env["TEST_BINDING_CP"] !== "true") await import("./store/attach-everywhere.js");

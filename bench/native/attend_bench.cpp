@@ -11,8 +11,8 @@
 #include <random>
 #include <vector>
 
-#include "../../cpp/codec.h"
-#include "../../cpp/plan.h"
+#include "kernels/codec.h"
+#include "attention/plan.h"
 
 using namespace deltastore;
 

@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "../../cpp/cache.h"
+#include "cache.h"
 
 using namespace deltastore;
 

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "../../cpp/cache.h"
+#include "cache.h"
 #include "../../test/native/random.h"
 
 using namespace deltastore;

@@ -4,7 +4,7 @@ import type {EvalCache} from "../../ts/eval/caches.js";
 import type {Journal} from "../../ts/eval/journal.js";
 import type {Suite} from "../../ts/eval/suite.js";
 import type {EvalText} from "../../ts/eval/text.js";
-import type {NativeBinding} from "../../ts/native.js";
+import type {NativeBinding} from "../../ts/engine/native.js";
 import {dist, root} from "../support/package.js";
 import {Runtime} from "../support/runtime.js";
 
@@ -20,7 +20,7 @@ export class SuiteBench {
     /** @param out the file of results; unfinished ones are kept beside it */
     static async open({threads, out, policy}: {threads: number; out: string; policy?: object}): Promise<SuiteBench> {
         const {resolveDemoModel} = await dist("models/fetch.js");
-        const {loadNative} = await dist("load-native.js");
+        const {loadNative} = await dist("engine/load.js");
         const {f16Weights} = await dist("eval/weights.js");
         let modelPath = "";
         const runtime = await Runtime.open({

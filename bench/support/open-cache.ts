@@ -1,5 +1,5 @@
 import type {LlamaContext} from "node-llama-cpp";
-import type {AddonContext} from "../../ts/runtime-internals.js";
+import type {AddonContext} from "../../ts/runtime/internals.js";
 import type {BenchCache} from "../caches.js";
 import {batchSize, type Runtime} from "./runtime.js";
 

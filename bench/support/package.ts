@@ -17,7 +17,7 @@ type Modules = {
     "eval/text.js": typeof import("../../ts/eval/text.js");
     "eval/weights.js": typeof import("../../ts/eval/weights.js");
     "index.js": typeof import("../../ts/index.js");
-    "load-native.js": typeof import("../../ts/load-native.js");
+    "engine/load.js": typeof import("../../ts/engine/load.js");
     "models/fetch.js": typeof import("../../ts/models/fetch.js");
     "turns/stores/memory.js": typeof import("../../ts/turns/stores/memory.js");
 };

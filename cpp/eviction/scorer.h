@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../watch.h"
+#include "attention/watch.h"
 
 namespace deltastore {
 

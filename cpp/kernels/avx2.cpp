@@ -1,8 +1,8 @@
 // AVX2, FMA and F16C.
 #include <immintrin.h>
 
-#include "../codebook.h"
-#include "../half.h"
+#include "format/codebook.h"
+#include "format/half.h"
 #include "kernels.h"
 
 namespace deltastore {

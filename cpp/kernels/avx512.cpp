@@ -1,8 +1,8 @@
 // AVX-512 F, BW, DQ, VL and VNNI.
 #include <immintrin.h>
 
-#include "../codebook.h"
-#include "../half.h"
+#include "format/codebook.h"
+#include "format/half.h"
 #include "kernels.h"
 
 namespace deltastore {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../format.h"
+#include "format/format.h"
 
 namespace deltastore {
 

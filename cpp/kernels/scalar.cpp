@@ -1,6 +1,6 @@
 // The reference: plain C++, for every processor. What the other kernels must give.
-#include "../codebook.h"
-#include "../half.h"
+#include "format/codebook.h"
+#include "format/half.h"
 #include "kernels.h"
 
 namespace deltastore {

@@ -12,7 +12,7 @@ import {dist, root} from "../support/paths.js";
 
 t.setTimeout(180_000);
 
-const {buildOnce} = await import(dist("build-once.js")) as typeof import("../../dist/build-once.js");
+const {buildOnce} = await import(dist("engine/build-once.js")) as typeof import("../../dist/engine/build-once.js");
 const fixture = join(root, "test/fixtures/build-once.mjs");
 
 function places(t: Test) {
@@ -20,7 +20,7 @@ function places(t: Test) {
     const [target, log] = [join(folder, "build", "engine"), join(folder, "log")];
     return {
         target, log,
-        args: (milliseconds: number) => [dist("build-once.js"), target, log, String(milliseconds)],
+        args: (milliseconds: number) => [dist("engine/build-once.js"), target, log, String(milliseconds)],
         builds: () => readFileSync(log, "utf8").split("\n").length - 1
     };
 }
@@ -77,7 +77,7 @@ function copyOfPackage(t: Test, folder: string) {
     cpSync(join(root, "package.json"), join(copy, "package.json"));
     cpSync(join(root, "build/native/Release"), engine, {recursive: true});
     const script = `
-        const {loadNative, loadedLibraries} = await import(${JSON.stringify(pathToFileURL(join(copy, "dist/load-native.js")).href)});
+        const {loadNative, loadedLibraries} = await import(${JSON.stringify(pathToFileURL(join(copy, "dist/engine/load.js")).href)});
         loadedLibraries();
         const {code, message} = await loadNative().catch((error) => error);
         console.log(JSON.stringify({code, message}));`;

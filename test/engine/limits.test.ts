@@ -7,7 +7,7 @@ import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 
 t.setTimeout(120_000);
 
-const {checkRuntime} = await import(dist("runtime.js")) as typeof import("../../dist/runtime.js");
+const {checkRuntime} = await import(dist("runtime/release.js")) as typeof import("../../dist/runtime/release.js");
 const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
 
 async function openModel(policy?: string | PolicyFile) {

@@ -12,7 +12,7 @@ import {moreTokens, nextLogits, sameLogits, settled} from "../support/turns.js";
 
 t.setTimeout(180_000);
 
-const {withContextLock} = await import(dist("context-lock.js")) as typeof import("../../dist/context-lock.js");
+const {withContextLock} = await import(dist("runtime/context-lock.js")) as typeof import("../../dist/runtime/context-lock.js");
 const llama = await openLlama();
 const store = await attach(llama, {policy: {sharing: {scope: "group"}, tiers: {evicting: {format: "k4v2", evict: {keep: 0.6, slack: 128}}}}});
 const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
@@ -280,7 +280,7 @@ t.test("a turn is captured before a disposal that is asked for later, while anot
 });
 
 t.test("what throws at once fails neither its neighbours nor the batch", async (t) => {
-    const {BetweenBatches} = await import(dist("between-batches.js")) as typeof import("../../dist/between-batches.js"), between = new BetweenBatches();
+    const {BetweenBatches} = await import(dist("runtime/between-batches.js")) as typeof import("../../dist/runtime/between-batches.js"), between = new BetweenBatches();
     let letGo!: () => void;
     const locked = async (work: () => Promise<void>) => {
         await new Promise<void>((resolve) => letGo = resolve);

@@ -7,7 +7,7 @@ import {dist} from "../support/paths.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 import {isWell, moreTokens, nextLogits, settled, storeFolder} from "../support/turns.js";
 
-const {commonLength} = await import(dist("prefix-sharing.js")) as typeof import("../../dist/prefix-sharing.js");
+const {commonLength} = await import(dist("context/prefix-sharing.js")) as typeof import("../../dist/context/prefix-sharing.js");
 
 /** DELTASTORE_ROUNDS=1000 for as many as were run once. */
 const rounds = Number(process.env["DELTASTORE_ROUNDS"] ?? 150), seed = Number(process.env["DELTASTORE_SEED"] ?? 1);

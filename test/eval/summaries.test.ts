@@ -1,7 +1,7 @@
 import t from "tap";
 import {cacheFacts} from "../../bench/quality/facts-report.js";
 import {dist} from "../support/paths.js";
-import type {LogitComparison} from "../../dist/native.js";
+import type {LogitComparison} from "../../dist/engine/native.js";
 
 const {estimate, exponentialEstimate, quantile} = await import(dist("eval/statistics.js")) as typeof import("../../dist/eval/statistics.js");
 const {decodeFloats, DivergenceRecorder, encodeFloats, gradeOf, summarizeDivergence} =

@@ -3,7 +3,7 @@ import {join} from "node:path";
 import t from "tap";
 import {tinyGguf} from "../support/gguf.js";
 import {dist} from "../support/paths.js";
-import type {NativeBinding} from "../../dist/native.js";
+import type {NativeBinding} from "../../dist/engine/native.js";
 
 const {f16Weights} = await import(dist("eval/weights.js")) as typeof import("../../dist/eval/weights.js");
 

@@ -4,7 +4,7 @@ import {join} from "node:path";
 import {setTimeout as sleep} from "node:timers/promises";
 import {DeltaStoreError} from "llama-deltastore";
 import t from "tap";
-import type {NativeBinding} from "../../dist/native.js";
+import type {NativeBinding} from "../../dist/engine/native.js";
 import {flipBit, tensorPlaces} from "../support/changed-gguf.js";
 import {codeOf, nativeBinding, openLlama, rejection} from "../support/engine.js";
 import {demoModelPath} from "../support/f16-model.js";

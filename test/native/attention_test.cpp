@@ -1,6 +1,6 @@
 // Cache::attend on random states: against softmax in double precision over the rows as they read back, and the same for any number of threads.
-#include "../../cpp/codec.h"
-#include "../../cpp/state.h"
+#include "kernels/codec.h"
+#include "snapshot/state.h"
 #include "cache_model.h"
 #include "definition.h"
 

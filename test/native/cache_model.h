@@ -7,9 +7,9 @@
 #include <set>
 #include <thread>
 
-#include "../../cpp/cache.h"
-#include "../../cpp/codec.h"
-#include "../../cpp/half.h"
+#include "cache.h"
+#include "kernels/codec.h"
+#include "format/half.h"
 #include "check.h"
 #include "random.h"
 

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <memory>
 
-#include "../../cpp/codebook.h"
-#include "../../cpp/codec.h"
+#include "format/codebook.h"
+#include "kernels/codec.h"
 #include "check.h"
 #include "definition.h"
 #include "random.h"

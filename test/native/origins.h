@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "../../cpp/origin.h"
+#include "snapshot/origin.h"
 
 namespace deltastore {
 

@@ -3,9 +3,9 @@
 #include <cstring>
 #include <limits>
 
-#include "../../cpp/codebook.h"
-#include "../../cpp/codec.h"
-#include "../../cpp/half.h"
+#include "format/codebook.h"
+#include "kernels/codec.h"
+#include "format/half.h"
 #include "check.h"
 #include "random.h"
 

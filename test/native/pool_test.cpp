@@ -8,7 +8,7 @@
 #include <set>
 #include <vector>
 
-#include "../../cpp/page_pool.h"
+#include "pages/page_pool.h"
 #include "check.h"
 #include "random.h"
 

@@ -6,9 +6,9 @@
 #include <numeric>
 #include <set>
 
-#include "../../cpp/eviction/schedule.h"
-#include "../../cpp/eviction/scorer.h"
-#include "../../cpp/watch.h"
+#include "eviction/schedule.h"
+#include "eviction/scorer.h"
+#include "attention/watch.h"
 #include "check.h"
 #include "random.h"
 

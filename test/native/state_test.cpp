@@ -1,6 +1,6 @@
 // Saved sequences: round trips, and every way that a state can be wrong, each of which leaves the cache as it was.
-#include "../../cpp/failure.h"
-#include "../../cpp/state.h"
+#include "failure.h"
+#include "snapshot/state.h"
 #include "cache_model.h"
 #include "next_outputs.h"
 #include "origins.h"

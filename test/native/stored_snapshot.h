@@ -1,8 +1,8 @@
 // Snapshots as a store has them.
 #pragma once
 
-#include "../../cpp/failure.h"
-#include "../../cpp/snapshot.h"
+#include "failure.h"
+#include "snapshot/snapshot.h"
 #include "cache_model.h"
 #include "origins.h"
 

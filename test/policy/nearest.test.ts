@@ -2,7 +2,7 @@ import t from "tap";
 import {dist} from "../support/paths.js";
 
 const {editDistance, nearestName} =
-    await import(dist("policy/nearest.js")) as typeof import("../../dist/policy/nearest.js");
+    await import(dist("nearest.js")) as typeof import("../../dist/nearest.js");
 
 t.test("edit distances", async (t) => {
     const distances: [string, string, number][] = [

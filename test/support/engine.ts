@@ -2,7 +2,7 @@ import {getLlama, LlamaLogLevel, type Llama, type LlamaContext, type LlamaContex
 import {Gaussian} from "./gaussian.js";
 import {dist} from "./paths.js";
 import {bosToken, firstPieceToken, vocabSize} from "./tiny-vocab.js";
-import type {NativeBinding} from "../../dist/native.js";
+import type {NativeBinding} from "../../dist/engine/native.js";
 
 /** Two threads: with more than a machine has cores, ggml's spinning barriers make everything many times slower. */
 export async function openLlama(logger: (level: string, message: string) => void = () => undefined): Promise<Llama> {
@@ -31,7 +31,7 @@ function keepingAll(llama: Llama): Llama {
 }
 
 export async function nativeBinding(): Promise<NativeBinding> {
-    const {loadNative} = await import(dist("load-native.js")) as typeof import("../../dist/load-native.js");
+    const {loadNative} = await import(dist("engine/load.js")) as typeof import("../../dist/engine/load.js");
     return await loadNative();
 }
 

@@ -1,5 +1,5 @@
 import type {Command} from "commander";
-import type {RuntimeReport} from "../doctor.js";
+import type {RuntimeReport} from "../store/doctor.js";
 import {DeltaStoreError} from "../errors.js";
 import {verifyGguf} from "../models/fetch.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
@@ -35,7 +35,7 @@ export function addDoctorCommand(program: Command): void {
 }
 
 async function doctor({model: modelPath, json}: DoctorOptions): Promise<void> {
-    const {runtimeReport} = await import("../doctor.js");
+    const {runtimeReport} = await import("../store/doctor.js");
     const runtime = await runtimeReport();
     const policy = examinePolicy(policyFromEnvironment(process.env));
     const model = modelPath === undefined ? null : await examineModel(modelPath, runtime.engineLoads);
@@ -57,7 +57,7 @@ function examinePolicy(source: string | undefined): PolicyReport | null {
 
 /** Any failure with a code is the model's report, not the command's end. */
 async function examineModel(path: string, engineLoads: boolean): Promise<ModelReport> {
-    const {describeModel} = await import("../doctor.js");
+    const {describeModel} = await import("../store/doctor.js");
     try {
         await verifyGguf(path);
         if (!engineLoads) return {path, supported: null, reason: "the engine isn't usable", code: null};

@@ -2,7 +2,7 @@ import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {Command} from "commander";
 import type {Llama, LlamaModel} from "node-llama-cpp";
-import {packageRoot} from "../engine-files.js";
+import {packageRoot} from "../engine/files.js";
 import {DeltaStoreError} from "../errors.js";
 import {defaultCacheNames, resolveCaches, stockCacheNames, withWindowlessTiers, type EvalCache} from "../eval/caches.js";
 import {Journal} from "../eval/journal.js";
@@ -79,7 +79,7 @@ async function evaluateCaches({model, policy = policyFromEnvironment(process.env
 }
 
 async function openJournal({modelPath}: Runtime, content: string, out: string | undefined): Promise<Journal> {
-    const {loadNative} = await import("../load-native.js");
+    const {loadNative} = await import("../engine/load.js");
     return new Journal(out === undefined ? null : `${out}${journalSuffix}`, evalSetup(await loadNative(), modelPath, content));
 }
 
@@ -92,7 +92,7 @@ interface Measuring {
 }
 
 async function measure({model, modelPath, store, threads}: Runtime, {content, ...plan}: Measuring, journal: Journal): Promise<EvalReport> {
-    const {loadNative} = await import("../load-native.js");
+    const {loadNative} = await import("../engine/load.js");
     const {EvalText} = await import("../eval/text.js");
     const {evaluate} = await import("../eval/run.js");
     const progress = showSteps();
@@ -114,7 +114,7 @@ function readText(file: string): string {
 }
 
 async function withF16Weights(llama: Llama, store: DeltaStore, modelPath: string, note: (text: string) => void): Promise<string> {
-    const {loadNative} = await import("../load-native.js");
+    const {loadNative} = await import("../engine/load.js");
     return await f16Weights(await loadNative(), modelPath, async (target) => {
         const model = await llama.loadModel({modelPath, gpuLayers: 0});
         await ensureServed(store, model);
@@ -125,7 +125,7 @@ async function withF16Weights(llama: Llama, store: DeltaStore, modelPath: string
 
 /** @throws DeltaStoreError MODEL_UNSUPPORTED and the like */
 async function ensureServed(store: DeltaStore, model: LlamaModel): Promise<void> {
-    const {describeModel} = await import("../doctor.js");
+    const {describeModel} = await import("../store/doctor.js");
     const {supported, code, reason} = await describeModel(store, model);
     if (!supported) throw new DeltaStoreError(code ?? "MODEL_UNSUPPORTED", reason ?? "The model can't have a packed cache");
 }

@@ -1,5 +1,5 @@
 import {InvalidArgumentError} from "commander";
-import {didYouMean, quoteList} from "../policy/nearest.js";
+import {didYouMean, quoteList} from "../nearest.js";
 
 /** A commander parser for whole numbers from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {

@@ -1,8 +1,8 @@
 import type {LlamaContext} from "node-llama-cpp";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import type {LogitScores, NativeBinding} from "../native.js";
-import {contextInternals, type AddonContext} from "../runtime-internals.js";
-import type {DeltaStore} from "../store.js";
+import type {LogitScores, NativeBinding} from "../engine/native.js";
+import {contextInternals, type AddonContext} from "../runtime/internals.js";
+import type {DeltaStore} from "../store/store.js";
 import type {EvalCache} from "./caches.js";
 
 /** Tokens of one evaluation at most; node-llama-cpp's default. */

@@ -1,4 +1,4 @@
-import type {LogitComparison} from "../native.js";
+import type {LogitComparison} from "../engine/native.js";
 import {estimate, exponentialEstimate, quantile} from "./statistics.js";
 
 /** How a cache's distributions of the next token differ from the reference's at the scored positions of one chunk. */

@@ -1,6 +1,6 @@
 import {appendFileSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync} from "node:fs";
 import {DeltaStoreError} from "../errors.js";
-import {quoteList} from "../policy/nearest.js";
+import {quoteList} from "../nearest.js";
 
 /** What all results of a journal have in common. */
 export type JournalSetup = Readonly<Record<string, string>>;

@@ -1,6 +1,6 @@
 import type {LlamaModel} from "node-llama-cpp";
-import type {NativeBinding} from "../native.js";
-import type {DeltaStore} from "../store.js";
+import type {NativeBinding} from "../engine/native.js";
+import type {DeltaStore} from "../store/store.js";
 import {reference, windowless, type EvalCache} from "./caches.js";
 import {batchSize, EvalContext} from "./context.js";
 import {generationSuite, summarizeGeneration} from "./generation.js";

@@ -1,8 +1,8 @@
 import {createHash} from "node:crypto";
 import {readFileSync, statSync} from "node:fs";
 import path from "node:path";
-import {binaryFolder, engineFile} from "../engine-files.js";
-import type {NativeBinding} from "../native.js";
+import {binaryFolder, engineFile} from "../engine/files.js";
+import type {NativeBinding} from "../engine/native.js";
 import type {JournalSetup} from "./journal.js";
 
 /** Whatever decides on all results: the model, the text, the engine and its kernels. */

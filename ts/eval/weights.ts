@@ -3,7 +3,7 @@ import {existsSync} from "node:fs";
 import {open, rename, rm} from "node:fs/promises";
 import {toDeltaStoreError} from "../errors.js";
 import {readTensors} from "../models/gguf-header.js";
-import type {NativeBinding} from "../native.js";
+import type {NativeBinding} from "../engine/native.js";
 
 /** F32 and F16 in `enum ggml_type`. */
 const exactTypes = [0, 1];

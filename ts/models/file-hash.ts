@@ -1,6 +1,6 @@
 import {realpath, stat} from "node:fs/promises";
 import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
-import type {NativeBinding} from "../native.js";
+import type {NativeBinding} from "../engine/native.js";
 
 /** Times of files come from a clock that ticks every few milliseconds, so a file that was written just now may change without another time. */
 const settledAfterMs = 1000;

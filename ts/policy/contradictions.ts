@@ -1,5 +1,5 @@
 import {parseBytes} from "./bytes.js";
-import {didYouMean, quoteList} from "./nearest.js";
+import {didYouMean, quoteList} from "../nearest.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {pointerTo, problem} from "./problems.js";
 import {builtInTiers, hasCoarseValues, stockCacheName} from "./tiers.js";

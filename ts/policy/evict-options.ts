@@ -1,7 +1,7 @@
 import {inspect} from "node:util";
 import {DeltaStoreError} from "../errors.js";
-import type {Eviction, EvictionSchedule, EvictionScorer} from "../native.js";
-import {didYouMean, quoteList} from "./nearest.js";
+import type {Eviction, EvictionSchedule, EvictionScorer} from "../engine/native.js";
+import {didYouMean, quoteList} from "../nearest.js";
 import {defaultEviction, type Tier} from "./tiers.js";
 
 export const schedules: readonly EvictionSchedule[] = ["retrieval", "shared", "uniform", "preserveEarly", "adaptive"];

@@ -1,6 +1,6 @@
 import type {ErrorObject} from "ajv";
 import {byteUnits} from "./bytes.js";
-import {didYouMean, quoteList} from "./nearest.js";
+import {didYouMean, quoteList} from "../nearest.js";
 import {builtInTiers} from "./tiers.js";
 
 const sizeRule = "a whole number of bytes from 1 on, or a size such as " +

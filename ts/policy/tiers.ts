@@ -1,7 +1,7 @@
 import {inspect} from "node:util";
 import {DeltaStoreError} from "../errors.js";
-import type {Eviction, PageFormat, RowFormat, WindowFormat} from "../native.js";
-import {didYouMean, quoteList} from "./nearest.js";
+import type {Eviction, PageFormat, RowFormat, WindowFormat} from "../engine/native.js";
+import {didYouMean, quoteList} from "../nearest.js";
 
 /** How the rows of one sequence are stored. */
 export interface Tier {

@@ -1,4 +1,4 @@
-import {tiersBeside} from "../sequence-tiers.js";
+import {tiersBeside} from "../context/sequence-tiers.js";
 import {formatBytes} from "./bytes.js";
 import {problem} from "./problems.js";
 import {bitsOf, type Policy, type Rule, type Tier} from "./tiers.js";

@@ -1,14 +1,14 @@
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
-import {withSequenceLock} from "../context-lock.js";
+import {withSequenceLock} from "../runtime/context-lock.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../native.js";
-import {packedOf} from "../packed.js";
-import {packedLife} from "../packed-sequence.js";
-import {endEvaluations} from "../patch-runtime.js";
+import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../engine/native.js";
+import {packedOf} from "../context/packed.js";
+import {packedLife} from "../context/packed-sequence.js";
+import {endEvaluations} from "../context/patch-runtime.js";
 import type {Tier} from "../policy/tiers.js";
-import {contextInternals, sequenceInternals} from "../runtime-internals.js";
-import type {SequenceLife} from "../sequence-life.js";
-import {underItsLock, wake} from "./wake.js";
+import {contextInternals, sequenceInternals} from "../runtime/internals.js";
+import type {SequenceLife} from "../context/sequence-life.js";
+import {underItsLock, wake} from "../context/wake.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {

@@ -2,7 +2,7 @@ import {inspect, isDeepStrictEqual} from "node:util";
 import {LlamaChatSession, type ChatHistoryItem} from "node-llama-cpp";
 import {EventRelay} from "lifecycle-utils";
 import {DeltaStoreError} from "../errors.js";
-import {chatSessionInternals} from "../runtime-internals.js";
+import {chatSessionInternals} from "../runtime/internals.js";
 import type {Restored, Turn, Turns} from "./turns.js";
 
 /**

@@ -1,11 +1,11 @@
 import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
-import {warnOfEarlierVersion} from "../earlier-versions.js";
+import {warnOfEarlierVersion} from "../engine/earlier-versions.js";
 import {DeltaStoreError} from "../errors.js";
 import {given, invalid, requireNumber, requireOptions} from "../options.js";
-import {packedOf} from "../packed.js";
-import {packedLife, requireSequence} from "../packed-sequence.js";
-import {contextInternals} from "../runtime-internals.js";
+import {packedOf} from "../context/packed.js";
+import {packedLife, requireSequence} from "../context/packed-sequence.js";
+import {contextInternals} from "../runtime/internals.js";
 import {Archive, isLost, notFound, unlessLost} from "./archive.js";
 import {isParked} from "./parked-name.js";
 import {objectsOf, type Conversation, type TurnEntry} from "./record.js";

@@ -2,7 +2,7 @@ import {randomUUID} from "node:crypto";
 import {inspect} from "node:util";
 import {DeltaStoreError} from "../../errors.js";
 import {invalid, requireOptions} from "../../options.js";
-import {quoteList} from "../../policy/nearest.js";
+import {quoteList} from "../../nearest.js";
 import type {ObjectInfo} from "./cells.js";
 import {checkName, checkNames} from "./names.js";
 import {RedisConnection, type Reply} from "./redis-connection.js";

@@ -1,0 +1,234 @@
+#include "codec.h"
+
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "format/codebook.h"
+#include "format/half.h"
+
+namespace deltastore {
+
+static void read_half_rows(const uint8_t* source, int dim, int first, int count, float* target) {
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(source) + size_t(first) * dim;
+    for (int i = 0; i < count * dim; i++) target[i] = half_to_float(halves[i]);
+}
+
+static int code_point4(const uint8_t* codes, int row, int d) {
+    const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
+    return kKeyCodes4.at[d % 8 < 4 ? byte & 15 : byte >> 4];
+}
+
+static int code_point3(const uint8_t* codes, int row, int d) {
+    const auto byte = [&](int j) { return codes[((d / 32 * 3 + j) * kPageRows + row) * 4 + d % 4]; };
+    const int nibble = d % 8 < 4 ? 0 : 4;
+    if (d % 32 < 24) return kKeyCodes3.at[byte(d % 32 / 8) >> nibble & 7];
+    int code = 0;
+    for (int j = 0; j < 3; j++) code |= (byte(j) >> (nibble + 3) & 1) << j;
+    return kKeyCodes3.at[code];
+}
+
+static void read_coded_keys(KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, const float* centre,
+                            int first, int count, float* keys) {
+    for (int r = 0; r < count; r++) {
+        const int row = first + r;
+        float scale = 0;
+        for (int d = 0; d < dim; d++) {
+            if (d % kGroup == 0) scale = half_to_float(scales[d / kGroup * page_rows + row]) * kKeyStep;
+            const int point = coding == KeyCoding::linear8  ? codes[(d / 4 * page_rows + row) * 4 + d % 4] - kKeyOffset
+                              : coding == KeyCoding::lloyd3 ? code_point3(codes, row, d)
+                                                            : code_point4(codes, row, d);
+            keys[r * dim + d] = point * scale + (centre ? centre[d] : 0.0f);
+        }
+    }
+}
+
+// A row's trellis, of which a byte and the next are `abreast` apart.
+static void read_trellis(const uint8_t* codes, int abreast, float scale, float* target) {
+    int state = 0;
+    for (int t = 0; t < kGroup; t++) {
+        const int symbol = codes[t / 4 * abreast] >> (6 - 2 * (t % 4)) & 3;
+        target[t / 4 + 16 * (t % 4)] = kValueCodes2.at[4 * state + symbol] * kValueStep2 * scale;
+        state = symbol;
+    }
+}
+
+static void read_coded_values(ValueCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, int first, int count,
+                              float* values) {
+    for (int r = 0; r < count; r++) {
+        const int row = first + r;
+        for (int g = 0; g < dim / kGroup; g++) {
+            float* target = values + r * dim + g * kGroup;
+            const float scale = half_to_float(scales[g * page_rows + row]);
+            if (coding == ValueCoding::linear7) {
+                const uint8_t* group = codes + (g * page_rows + row / 4 * 4) * kGroup + row % 4;
+                for (int d = 0; d < kGroup; d++) target[d] = int8_t(group[4 * d]) * scale;
+            } else if (coding == ValueCoding::lloyd4) {
+                const uint8_t* group = codes + g * kPageRows * 32 + row / 4 * 128 + row % 4;
+                for (int j = 0; j < 32; j++) {
+                    target[j] = kValueCodes4.at[group[4 * j] & 15] * kValueStep4 * scale;
+                    target[j + 32] = kValueCodes4.at[group[4 * j] >> 4] * kValueStep4 * scale;
+                }
+            } else {
+                read_trellis(codes + g * kPageRows * 16 + row / 4 * 64 + row % 4, 4, scale, target);
+            }
+        }
+    }
+}
+
+static constexpr int kRefinedBytes = kGroup / 4;  // of a group
+
+// Where a refined row's codes of a group begin, and how far its bytes are apart.
+static std::pair<size_t, int> refined_codes(const PageLayout& layout, int group, int index) {
+    const size_t begin = layout.refined_values + size_t(group) * layout.refined * kRefinedBytes + index / 4 * 4 * kRefinedBytes + index % 4;
+    return {begin, index < layout.refined - 2 ? 4 : 2};
+}
+
+static size_t refined_scale(const PageLayout& layout, int group, int index) {
+    return layout.refined_scales + (size_t(group) * layout.refined + index) * sizeof(uint16_t);
+}
+
+static void add_refined(const uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first, int count, float* values) {
+    for (int i = 0; i < layout.refined; i++) {
+        const int row = page[layout.refined_rows + i] - 1 - first;
+        if (row < 0 || row >= count) continue;
+        for (int g = 0; g < shape.value_groups(); g++) {
+            float difference[kGroup];
+            const auto [codes, abreast] = refined_codes(layout, g, i);
+            const float scale = half_to_float(*reinterpret_cast<const uint16_t*>(page + refined_scale(layout, g, i)));
+            read_trellis(page + codes, abreast, scale, difference);
+            for (int d = 0; d < kGroup; d++) values[row * shape.value_dim + g * kGroup + d] += difference[d];
+        }
+    }
+}
+
+void read_rows(const uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const float* centre, int first,
+               int count, float* keys, float* values) {
+    const FormatInfo& info = format_info(format);
+    if (!info.coded) {
+        if (keys) read_half_rows(page + layout.keys, shape.key_dim, first, count, keys);
+        if (values) read_half_rows(page + layout.values, shape.value_dim, first, count, values);
+        return;
+    }
+    const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(page + offset); };
+    if (keys) read_coded_keys(info.keys, page + layout.keys, scales(layout.key_scales), layout.rows, shape.key_dim, centre, first, count, keys);
+    if (values == nullptr) return;
+    read_coded_values(info.values, page + layout.values, scales(layout.value_scales), layout.rows, shape.value_dim, first, count, values);
+    add_refined(page, layout, shape, first, count, values);
+}
+
+void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
+                const float* centre, int first, int count, const float* keys) {
+    uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.keys);
+    if (!format_info(format).coded) kernels.store_half(keys, halves + size_t(first) * shape.key_dim, count * shape.key_dim);
+    else
+        kernels.pack_keys(format_info(format).keys, keys, count, shape.key_dim, centre, first, layout.rows, page + layout.keys,
+                          reinterpret_cast<uint16_t*>(page + layout.key_scales));
+}
+
+void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
+                  int count, const float* values) {
+    uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.values);
+    if (!format_info(format).coded) kernels.store_half(values, halves + size_t(first) * shape.value_dim, count * shape.value_dim);
+    else
+        kernels.pack_values(format_info(format).values, values, count, shape.value_dim, first, layout.rows, page + layout.values,
+                            reinterpret_cast<uint16_t*>(page + layout.value_scales));
+}
+
+int refined_rows(const uint8_t* page, const PageLayout& layout) {
+    int count = 0;
+    while (count < layout.refined && page[layout.refined_rows + count] != 0) count++;
+    return count;
+}
+
+void refine_rows(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const int* rows,
+                 int count, const float* values, int first) {
+    const int used = refined_rows(page, layout), dim = shape.value_dim;
+    float differences[kMostRefined * kMostDim];
+    for (int i = 0; i < count; i++) {
+        float* difference = differences + i * dim;
+        read_rows(page, layout, format, shape, nullptr, rows[i], 1, nullptr, difference);
+        for (int d = 0; d < dim; d++) difference[d] = values[size_t(rows[i] - first) * dim + d] - difference[d];
+        page[layout.refined_rows + used + i] = uint8_t(rows[i] + 1);
+    }
+    kernels.pack_values(format_info(format).values, differences, count, dim, used, layout.refined, page + layout.refined_values,
+                        reinterpret_cast<uint16_t*>(page + layout.refined_scales));
+}
+
+// A refined row's codes, scales and row number; the target may be the same page.
+static void copy_refined(const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int from, uint8_t* target,
+                         const PageLayout& target_layout, int to, int target_row) {
+    for (int g = 0; g < shape.value_groups(); g++) {
+        const auto [read, read_abreast] = refined_codes(source_layout, g, from);
+        const auto [write, write_abreast] = refined_codes(target_layout, g, to);
+        for (int j = 0; j < kRefinedBytes; j++) target[write + j * write_abreast] = source[read + j * read_abreast];
+        std::memcpy(target + refined_scale(target_layout, g, to), source + refined_scale(source_layout, g, from), sizeof(uint16_t));
+    }
+    target[target_layout.refined_rows + to] = uint8_t(target_row + 1);
+}
+
+void unrefine_rows(uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first) {
+    const int used = refined_rows(page, layout);
+    int kept = 0;
+    for (int i = 0; i < used; i++) {
+        const int row = page[layout.refined_rows + i] - 1;
+        if (row >= first) continue;
+        if (kept < i) copy_refined(shape, page, layout, i, page, layout, kept, row);
+        kept++;
+    }
+    std::memset(page + layout.refined_rows + kept, 0, used - kept);
+}
+
+void copy_row(Format format, const HeadShape& shape, const uint8_t* source, const PageLayout& source_layout, int source_row, uint8_t* target,
+              const PageLayout& target_layout, int target_row) {
+    const auto copy = [&](size_t source_offset, size_t target_offset, size_t bytes) {
+        std::memcpy(target + target_offset, source + source_offset, bytes);
+    };
+    const FormatInfo& info = format_info(format);
+    if (!info.coded) {
+        const size_t key_row = shape.key_dim * sizeof(uint16_t), value_row = shape.value_dim * sizeof(uint16_t);
+        copy(source_layout.keys + source_row * key_row, target_layout.keys + target_row * key_row, key_row);
+        copy(source_layout.values + source_row * value_row, target_layout.values + target_row * value_row, value_row);
+        return;
+    }
+    const size_t key_words = (source_layout.key_scales - source_layout.keys) / (4 * source_layout.rows);
+    for (size_t i = 0; i < key_words; i++)
+        copy(source_layout.keys + (i * source_layout.rows + source_row) * 4, target_layout.keys + (i * target_layout.rows + target_row) * 4, 4);
+    const size_t value_bytes = size_t(kGroup) * info.value_bits / 8;  // of a group
+    const auto value = [&](const PageLayout& layout, int group, int row) {
+        return layout.values + group * layout.rows * value_bytes + row / 4 * 4 * value_bytes + row % 4;
+    };
+    for (int g = 0; g < shape.value_groups(); g++) {
+        const uint8_t* from = source + value(source_layout, g, source_row);
+        uint8_t* to = target + value(target_layout, g, target_row);
+        for (size_t j = 0; j < value_bytes; j++) to[4 * j] = from[4 * j];
+    }
+    const auto copy_scales = [&](size_t source_scales, size_t target_scales, int groups) {
+        for (int g = 0; g < groups; g++)
+            copy(source_scales + (g * source_layout.rows + source_row) * 2, target_scales + (g * target_layout.rows + target_row) * 2, 2);
+    };
+    copy_scales(source_layout.key_scales, target_layout.key_scales, shape.key_groups());
+    copy_scales(source_layout.value_scales, target_layout.value_scales, shape.value_groups());
+    const int used = refined_rows(target, target_layout);
+    for (int i = 0; i < source_layout.refined && used < target_layout.refined; i++)
+        if (source[source_layout.refined_rows + i] == source_row + 1)
+            copy_refined(shape, source, source_layout, i, target, target_layout, used, target_row);
+}
+
+float value_norm(Format format, const HeadShape& shape, const uint8_t* page, const PageLayout& layout, int row) {
+    float sum = 0;
+    const auto add = [&](const uint16_t* half) {
+        const float x = half_to_float(*half);
+        sum += x * x;
+    };
+    if (format_info(format).coded) {
+        const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.value_scales);
+        for (int g = 0; g < shape.value_groups(); g++) add(scales + g * layout.rows + row);
+    } else {
+        const uint16_t* values = reinterpret_cast<const uint16_t*>(page + layout.values) + size_t(row) * shape.value_dim;
+        for (int d = 0; d < shape.value_dim; d++) add(values + d);
+    }
+    return std::sqrt(sum);
+}
+
+}  // namespace deltastore

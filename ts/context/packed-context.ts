@@ -1,0 +1,264 @@
+import type {LlamaModel} from "node-llama-cpp";
+import {BetweenBatches} from "../runtime/between-batches.js";
+import {currentCreation, type Creation} from "./creation.js";
+import {warnOfEarlierVersion} from "../engine/earlier-versions.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import type {CacheEvent} from "../events.js";
+import type {NativeBinding, NativeTier} from "../engine/native.js";
+import {Origin} from "./origin.js";
+import {pageFormatOf, type Policy, type Tier} from "../policy/tiers.js";
+import {packedOf, setPacked, type Packed} from "./packed.js";
+import {PoolPressure} from "./pool-pressure.js";
+import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
+import type {AddonContext, AddonContextClass, AddonContextParams, AddonLora} from "../runtime/internals.js";
+import {SequenceLives} from "./sequence-life.js";
+import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
+import {isUnsupported, type DeltaStore} from "../store/store.js";
+import {checkStateFile, writeStateFile} from "../engine/state-file.js";
+import {Parking} from "../turns/parking.js";
+
+function nativeTier(tier: Tier): NativeTier {
+    const {name, window, windowFormat, sinks, eviction} = tier;
+    return {name, format: pageFormatOf(tier), window, windowFormat, sinks, eviction};
+}
+
+/** @throws DeltaStoreError MODEL_UNSUPPORTED */
+function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
+              store: DeltaStore, model: LlamaModel): Packed {
+    const emit = (event: CacheEvent) => store.emit(context, event), origin = new Origin(context, native, model);
+    let sharing: PrefixSharing | null = null;
+    const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
+    if (policy.sharing.automatic)
+        sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
+    const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
+    const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
+        turns: store.policyTurns.bind(store), tier: (sequenceId) => tiers.of(sequenceId), native, origin, pressure, sharing, emit
+    });
+    pressure.parking = parking;
+    return {
+        native, lives: new SequenceLives(), origin, tiers, sharing, pressure, between: new BetweenBatches(), parking, saving: new Set(), emit
+    };
+}
+
+/** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
+export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
+    return class PackedContext extends Stock {
+        readonly #params: AddonContextParams;
+        readonly #creation: Creation | undefined;
+        readonly #handle: {dispose(): void} | undefined;
+        #initialising: Promise<boolean> | undefined;
+        #admitted = 0;
+        /** Sequences of the batch whose next token is wanted: their prompts end here. */
+        readonly #generating = new Set<number>();
+        readonly #added: {sequenceId: number; first: number; tokens: Uint32Array}[] = [];
+        #disposed = false;
+
+        constructor(model: object, params: AddonContextParams) {
+            const creation = currentCreation.getStore();
+            if (creation?.failure !== undefined) throw creation.failure;
+            super(model, params);
+            this.#params = params;
+            this.#creation = creation;
+            this.#handle = creation?.handles.at(-1);
+        }
+
+        get #sharing(): PrefixSharing | null {
+            return this.#disposed ? null : packedOf(this)?.sharing ?? null;
+        }
+
+        get #packed(): boolean {
+            return packedOf(this) !== undefined;
+        }
+
+        override async init(): Promise<boolean> {
+            this.#initialising = this.#init();
+            return await this.#initialising;
+        }
+
+        // The model or the Llama instance may be disposed, and this with it, while the memory is being replaced on another thread.
+        override async dispose(): Promise<void> {
+            this.#disposed = true;
+            const packed = packedOf(this);
+            packed?.parking?.dispose();
+            await this.#initialising?.catch(() => undefined);
+            await super.dispose();
+            if (packed !== undefined) await Promise.allSettled(packed.saving);
+        }
+
+        async #init(): Promise<boolean> {
+            const tier = this.#creation?.tier;
+            if (this.#creation === undefined || tier === null || tier === undefined || this.#params.embeddings || this.#params.ranking)
+                return await super.init();
+            const {store, model} = this.#creation;
+            native.prepareContext(this);
+            if (!await super.init()) return false;
+            const cells = this.#params.contextSize ?? 4096, {sharing} = store.policy;
+            try {
+                await native.adoptContext(this, {
+                    tier: nativeTier(tier), others: tiersBeside(tier, store.policy).map(nativeTier),
+                    poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
+                    contextCells: cells, batchSize: this.#params.batchSize ?? 512
+                });
+                setPacked(this, pack(this, native, store.policy, tier, this.#params, store, model));
+                return true;
+            } catch (error) {
+                const typed = toDeltaStoreError(error);
+                if (store.fallsBackToStock(typed, this.#creation.flashAttentionOff)) {
+                    this.#creation.tier = null;  // for node-llama-cpp's further contexts of this call, so that one warning is all
+                    native.restoreContext(this, cells);
+                    return await super.init();
+                }
+                if (isUnsupported(typed)) this.#creation.failure = typed;  // a smaller context could not be served either
+                await super.dispose();
+                this.#handle?.dispose();
+                throw typed;
+            }
+        }
+
+        override initBatch(size: number): void {
+            super.initBatch(size);
+            this.#admitted = 0;
+            this.#generating.clear();
+            this.#added.length = 0;
+            if (this.#packed) native.beginAdmission(this);
+        }
+
+        // node-llama-cpp rejects only this sequence's evaluation when this throws, and the whole batch when decodeBatch does.
+        override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
+            if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
+            this.#admitted++;
+            this.#added.push({sequenceId, first, tokens});
+            if (logitIndexes.length > 0) this.#generating.add(sequenceId);
+            return super.addToBatch(sequenceId, first, tokens, logitIndexes);
+        }
+
+        override async decodeBatch(): Promise<void> {
+            const packed = packedOf(this);
+            if (packed === undefined) return await super.decodeBatch();
+            try {
+                if (this.#admitted > 0) await this.#decode(packed);
+            } finally {
+                await packed.between.drain();
+            }
+        }
+
+        async #decode({tiers, pressure}: Packed): Promise<void> {
+            try {
+                await this.#coded(super.decodeBatch());
+            } catch (error) {
+                // What a shift has to copy is not admitted before; the next try has all the room there is.
+                if ((error as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
+                throw error;
+            }
+            for (const {sequenceId, first, tokens} of this.#added) this.#sharing?.appended(sequenceId, first, tokens);
+            for (const sequenceId of this.#generating) await tiers.evictIfDue(sequenceId);
+            await pressure.relieve();
+        }
+
+        override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {
+            // Answering false makes node-llama-cpp evaluate the rest again, where positions can't be shifted.
+            if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
+            if (start <= 0 && end < 0)
+                return this.#emptying(sequenceId, () => super.removeTokenCellsFromSequence(sequenceId, start, end));
+            this.#changing(sequenceId, start);
+            return super.removeTokenCellsFromSequence(sequenceId, start, end);
+        }
+
+        override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
+            this.#changing(sequenceId, start);
+            super.shiftSequenceTokenCells(sequenceId, start, end, delta);
+        }
+
+        override disposeSequence(sequenceId: number): void {
+            this.#emptying(sequenceId, () => super.disposeSequence(sequenceId));
+        }
+
+        /** Rows from `start` on are about to go, or to move. */
+        #changing(sequenceId: number, start: number): void {
+            const packed = packedOf(this), life = packed?.lives.at(sequenceId);
+            this.#sharing?.truncated(sequenceId, start);
+            if (life !== undefined) packed?.parking?.changing(life);
+        }
+
+        #emptying<T>(sequenceId: number, empty: () => T): T {
+            const packed = packedOf(this), life = packed?.lives.at(sequenceId);
+            this.#sharing?.ending(sequenceId);
+            const result = empty();
+            this.#sharing?.trim();
+            if (!this.#disposed) packed?.tiers.emptied(sequenceId);
+            if (life === undefined) return result;
+            packed?.pressure.emptied(life);
+            packed?.parking?.forget(life);
+            return result;
+        }
+
+        override setLoras(loras: AddonLora[], scales: number[]): void {
+            this.#sharing?.forgetAll();
+            packedOf(this)?.origin.setAdapters(loras, scales);
+            super.setLoras(loras, scales);
+        }
+
+        override async saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number> {
+            if (!this.#packed) return await super.saveSequenceStateToFile(path, sequenceId, tokens);
+            const what = `The state file ${path} can't be written: `, {lives, origin, parking} = packedOf(this)!, life = lives.at(sequenceId);
+            await origin.known();
+            if (life !== undefined) await parking?.comeBack(life);
+            return await writeStateFile(path, (file) => this.#coded(super.saveSequenceStateToFile(file, sequenceId, tokens), "STATE_WRITE_FAILED", what));
+        }
+
+        override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
+            if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
+            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
+            const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
+            const what = `The state file ${path} can't be loaded: `;
+            const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
+            await origin.known();
+            const load = async (): Promise<Uint32Array> => {
+                try {
+                    return await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
+                } catch (error) {
+                    if ((error as DeltaStoreError).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw error;
+                    return await load();
+                }
+            };
+            const tokens = await load();
+            if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, path, "position settings, nor adapters (LoRA)");
+            if (life !== undefined) pressure.touched(life);
+            const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
+            if (held > tokens.length) {  // rows of token predictions that were not used
+                this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
+                return tokens;
+            }
+            if (held === tokens.length) return tokens;
+            this.disposeSequence(sequenceId);
+            throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
+        }
+
+        #admit(sequenceId: number, first: number, tokens: number): boolean {
+            try {
+                while (!native.admit(this, sequenceId, first, tokens))
+                    if (!this.#sharing?.dropOldest()) return false;
+                native.takeFailure(this);
+                return true;
+            } catch (error) {
+                throw toDeltaStoreError(error);
+            }
+        }
+
+        /** @param what the beginning of the message */
+        #failure(fallback: ErrorCode, what = "", cause?: unknown): DeltaStoreError {
+            const failure = native.takeFailure(this);
+            if (failure !== null) return new DeltaStoreError(failure.code as ErrorCode, what + failure.message, {cause});
+            if (cause === undefined) return new DeltaStoreError(fallback, `${what}The engine refused the request`);
+            return new DeltaStoreError(fallback, what + (cause instanceof Error ? cause.message : String(cause)), {cause});
+        }
+
+        async #coded<T>(result: Promise<T>, fallback: ErrorCode = "NATIVE_FAILURE", what = ""): Promise<T> {
+            try {
+                return await result;
+            } catch (error) {
+                throw this.#failure(fallback, what, error);
+            }
+        }
+    };
+}

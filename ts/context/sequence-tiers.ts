@@ -1,0 +1,251 @@
+import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
+import type {CacheEvent} from "../events.js";
+import type {AddonContextHandle, Eviction, NativeBinding} from "../engine/native.js";
+import {bitsOf, ruledTier, unknownTier, type Policy, type Rule, type Tier} from "../policy/tiers.js";
+
+interface Sequence {
+    /** What getSequence was given. */
+    name: string | undefined;
+    /** By the app; no rule and no pressure changes it. */
+    chosen: Tier | undefined;
+    tier: Tier;
+    /** Until it is emptied, what pressure has made of it stays. */
+    pressed: boolean;
+    /** Whether this was done since it was last evaluated: its window is packed, and what its tier drops is gone. */
+    resting: boolean;
+    /** Rows stayed as they were when it got its tier, for want of memory. */
+    unfinished: boolean;
+}
+
+export interface SequenceTiersHooks {
+    emit(event: CacheEvent): void;
+    /** What the sequence holds is no longer what its tier promises to others. */
+    changed(sequenceId: number): void;
+}
+
+/**
+ * The tiers of one context's sequences. What changes rows that are there runs between batches; on failure rows stay as they were, and it
+ * rejects with POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+ */
+export class SequenceTiers {
+    /** Of sequences that neither the app nor a rule gives another. */
+    readonly own: Tier;
+    readonly #context: AddonContextHandle;
+    readonly #native: NativeBinding;
+    readonly #policy: Policy;
+    /** That sequences can have. */
+    readonly #allowed: ReadonlySet<Tier>;
+    readonly #rules: readonly Rule[];
+    readonly #hooks: SequenceTiersHooks;
+    readonly #sequences = new Map<number, Sequence>();
+
+    /** @throws DeltaStoreError MODEL_UNSUPPORTED: a tier that the policy may give to sequences evicts, and the model has ALiBi */
+    constructor(context: AddonContextHandle, native: NativeBinding, policy: Policy, own: Tier, hooks: SequenceTiersHooks) {
+        this.own = own;
+        this.#context = context;
+        this.#native = native;
+        this.#policy = policy;
+        this.#allowed = new Set([own, ...tiersBeside(own, policy)]);
+        this.#rules = policy.rules.filter(({tier}) => this.#allowed.has(tier));
+        this.#hooks = hooks;
+        for (const tier of [...this.#rules.map(({tier}) => tier), ...policy.pressure?.tiers ?? []])
+            if (this.#allowed.has(tier)) this.#set(0, tier);
+        this.#set(0, own);
+    }
+
+    /** Of the tiers that sequences can have. */
+    get names(): string[] {
+        return [...this.#allowed].map(({name}) => name);
+    }
+
+    of(sequenceId: number): Tier {
+        return this.#sequences.get(sequenceId)?.tier ?? this.own;
+    }
+
+    /**
+     * Of a sequence that holds nothing.
+     * @param chosen the name of the tier that the app asks for, if it does
+     * @throws DeltaStoreError TIER_UNKNOWN, OPTION_INVALID, MODEL_UNSUPPORTED
+     */
+    begin(sequenceId: number, name: string | undefined, chosen: string | undefined): void {
+        const asked = chosen === undefined ? undefined : this.#resolve(chosen), tier = this.#first(name, asked);
+        this.#set(sequenceId, tier);
+        this.#sequences.set(sequenceId, {name, chosen: asked, tier, pressed: false, resting: false, unfinished: false});
+    }
+
+    /** A kept prefix has the tier of the sequence that evaluated it. */
+    keep(slot: number, sequenceId: number): void {
+        this.#set(slot, this.of(sequenceId));
+    }
+
+    /** The sequence holds nothing any more, so what rules and pressure made of it is over. */
+    emptied(sequenceId: number): void {
+        if (this.#sequences.has(sequenceId)) this.#renew(sequenceId, 0);
+    }
+
+    /** The tier of a sequence that gets so many tokens in place of what it holds. */
+    fresh(sequenceId: number, tokens: number): Tier {
+        const {name, chosen} = this.#entry(sequenceId);
+        return this.#first(name, chosen, tokens);
+    }
+
+    /** It got them. @param alike whether their rows are as this tier has them; if not, they are brought to it if a rule wants that */
+    async renewed(sequenceId: number, tokens: number, alike: boolean): Promise<void> {
+        const before = this.of(sequenceId), tier = this.#renew(sequenceId, tokens);
+        if (tier === this.fresh(sequenceId, 0)) return;
+        if (tier !== before) this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason: "rule"});
+        this.#entry(sequenceId).unfinished = !alike;
+        await this.#follow(sequenceId).catch(() => undefined);
+    }
+
+    #renew(sequenceId: number, tokens: number): Tier {
+        const entry = this.#entry(sequenceId), tier = this.fresh(sequenceId, tokens);
+        entry.pressed = entry.unfinished = entry.resting = false;
+        if (tier !== entry.tier) this.#set(sequenceId, tier);
+        return tier;
+    }
+
+    /** @throws DeltaStoreError as `begin`, too */
+    async choose(sequenceId: number, name: string): Promise<void> {
+        const tier = this.#resolve(name), entry = this.#entry(sequenceId);
+        this.#assign(sequenceId, tier, "call");
+        entry.chosen = tier;
+        entry.pressed = false;
+        await this.#follow(sequenceId);
+    }
+
+    /** Whether the rules give a sequence that has come to so many tokens another tier. */
+    isDue(sequenceId: number, tokens: number): boolean {
+        return this.#rules.length > 0 && this.#ruled(sequenceId, tokens) !== this.of(sequenceId);
+    }
+
+    /** Gives it that. Without memory for it, rows stay for now. */
+    async heed(sequenceId: number, tokens: number): Promise<void> {
+        this.#assign(sequenceId, this.#ruled(sequenceId, tokens), "rule");
+        await this.#follow(sequenceId).catch(() => undefined);
+    }
+
+    #ruled(sequenceId: number, tokens: number): Tier {
+        const {name, chosen, tier, pressed} = this.#entry(sequenceId);
+        return chosen !== undefined || pressed ? tier : ruledTier(this.#rules, name, tokens) ?? this.own;
+    }
+
+    /** The sequence gets new rows. */
+    woken(sequenceId: number): void {
+        this.#entry(sequenceId).resting = false;
+    }
+
+    /** The tiers that pressure gives the sequence, one after the other. */
+    #next(sequenceId: number): Tier[] {
+        const {chosen, tier} = this.#entry(sequenceId), {tiers} = this.#policy.pressure!;
+        if (chosen !== undefined) return [];
+        return tiers.slice(tiers.indexOf(tier) + 1).filter((other) => this.#allowed.has(other) && bitsOf(other) < bitsOf(tier));
+    }
+
+    /** The part of its memory that pressure can leave of the sequence, about. */
+    least(sequenceId: number): number {
+        const bits = bitsOf(this.of(sequenceId));
+        return Math.min(bits, ...this.#next(sequenceId).map(bitsOf)) / bits;
+    }
+
+    /**
+     * Makes an idle sequence smaller, if the policy has something left for it: packs its window but for what is to stay of it, drops what its tier
+     * drops without waiting for the slack to fill, or gives it the next tier by which memory comes back. False if none did.
+     */
+    async press(sequenceId: number): Promise<boolean> {
+        const entry = this.#entry(sequenceId), {tier, unfinished} = entry, {window} = this.#policy.pressure!;
+        if (entry.chosen !== undefined) return false;
+        const steps = [...unfinished ? [tier] : [], ...this.#next(sequenceId)];
+        if (entry.resting && steps.length === 0) return false;
+        const held = () => this.#native.residentBytes(this.#context), before = held();
+        if (!entry.resting) {
+            entry.resting = true;
+            if (window < tier.window) await this.#native.repack(this.#context, sequenceId, window).catch(() => undefined);
+            if (tier.eviction !== null) await this.evict(sequenceId, tier.eviction).catch(() => undefined);
+        }
+        for (const next of steps) {
+            if (held() < before) return true;
+            entry.pressed = true;
+            this.#assign(sequenceId, next, "pressure");
+            await this.#follow(sequenceId).catch(() => undefined);
+        }
+        return held() < before;
+    }
+
+    /** Drops rows, and tells the listeners if some went. */
+    async evict(sequenceId: number, eviction: Eviction): Promise<void> {
+        const held = () => this.#native.stats(this.#context).sequences.find(({id}) => id === sequenceId);  // undefined for a kept prefix
+        const before = held();
+        try {
+            await this.#native.evict(this.#context, sequenceId, eviction);
+        } catch (error) {
+            throw toDeltaStoreError(error);
+        } finally {
+            const after = held();
+            if (after !== undefined && after.kept !== before?.kept)
+                this.#hooks.emit({type: "evict", sequenceId, tokens: after.tokens, kept: after.kept});
+        }
+    }
+
+    /** As the sequence's tier says. Without memory for it, rows stay for now. */
+    async evictIfDue(sequenceId: number): Promise<void> {
+        const {eviction} = this.of(sequenceId);
+        if (eviction !== null && this.#native.evictionDue(this.#context, sequenceId)) await this.evict(sequenceId, eviction).catch(() => undefined);
+    }
+
+    /** For the rows to come. */
+    #assign(sequenceId: number, tier: Tier, reason: (CacheEvent & {type: "tier"})["reason"]): void {
+        const before = this.of(sequenceId);
+        if (tier === before) return;
+        this.#set(sequenceId, tier);
+        this.#entry(sequenceId).unfinished = true;
+        this.#hooks.changed(sequenceId);
+        this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason});
+    }
+
+    /** Brings the rows that are there to the sequence's tier, if they are not. */
+    async #follow(sequenceId: number): Promise<void> {
+        const entry = this.#entry(sequenceId), {tier} = entry;
+        if (!entry.unfinished) return;
+        try {
+            await this.#native.repack(this.#context, sequenceId, tier.window);
+        } catch (error) {
+            throw toDeltaStoreError(error);
+        } finally {
+            if (tier.eviction !== null) await this.evict(sequenceId, tier.eviction);
+        }
+        entry.unfinished = false;
+    }
+
+    #first(name: string | undefined, chosen: Tier | undefined, tokens = 0): Tier {
+        return chosen ?? ruledTier(this.#rules, name, tokens) ?? this.own;
+    }
+
+    #resolve(name: string): Tier {
+        const tier = this.#policy.tiers.get(name);
+        if (tier === undefined) throw unknownTier(name, [...this.#policy.tiers.keys()]);
+        if (this.#allowed.has(tier)) return tier;
+        throw new DeltaStoreError("OPTION_INVALID", `The sequence's tier is "${name}", but the context's, "${this.own.name}", keeps rows as they come, which ` +
+            "can't be packed later. Create the context with a tier that packs, and give sequences this one where it is wanted");
+    }
+
+    #set(sequenceId: number, tier: Tier): void {
+        try {
+            this.#native.setTier(this.#context, sequenceId, tier.name);
+        } catch (error) {
+            throw toDeltaStoreError(error);
+        }
+        this.#entry(sequenceId).tier = tier;
+    }
+
+    #entry(sequenceId: number): Sequence {
+        let entry = this.#sequences.get(sequenceId);
+        if (entry === undefined) this.#sequences.set(sequenceId, entry = {name: undefined, chosen: undefined, tier: this.own, pressed: false, resting: false, unfinished: false});
+        return entry;
+    }
+}
+
+/** The tiers that a context's sequences can have besides its own: rows are rotated in all or in none. */
+export function tiersBeside(own: Tier, policy: Policy): Tier[] {
+    return [...policy.tiers.values()].filter((other) => other !== own && (own.format !== "f16" || other.format === "f16"));
+}

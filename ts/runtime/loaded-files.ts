@@ -1,0 +1,67 @@
+import path from "node:path";
+import {Llama, LlamaModel} from "node-llama-cpp";
+import {fileHash, stampOf, type FileStamp} from "../models/file-hash.js";
+import {partsOf} from "./model-files.js";
+import type {NativeBinding} from "../engine/native.js";
+import type {AddonLora, ModelInternals} from "./internals.js";
+
+/** A file whose contents were loaded. Once they are hashed, nothing that becomes of the file matters. */
+export class LoadedFile {
+    readonly path: string;
+    readonly bytes: number;
+    readonly #stamp: FileStamp;
+    #hash: Promise<Uint8Array> | undefined;
+
+    constructor(stamp: FileStamp) {
+        this.path = stamp.path;
+        this.bytes = stamp.bytes;
+        this.#stamp = stamp;
+    }
+
+    /** @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_CHANGED: it is not as it was when it was loaded */
+    async hash(native: NativeBinding): Promise<Uint8Array> {
+        this.#hash ??= fileHash(native, this.#stamp);
+        try {
+            return await this.#hash;
+        } catch (error) {
+            this.#hash = undefined;
+            throw error;
+        }
+    }
+}
+
+const load = async (file: string): Promise<LoadedFile> => new LoadedFile(await stampOf(file));
+const loadParts = (modelPath: string): Promise<LoadedFile[]> => Promise.all(partsOf(path.resolve(modelPath)).map(load));
+
+const models = new WeakMap<LlamaModel, Promise<LoadedFile[]>>();
+const adapters = new WeakMap<AddonLora, Promise<LoadedFile>>();
+
+/** What is wrong with a file is told when its hash is asked for. */
+function remember<Key extends object, Value>(map: WeakMap<Key, Promise<Value>>, key: Key, files: Promise<Value>): Promise<Value> {
+    files.catch(() => undefined);
+    map.set(key, files);
+    return files;
+}
+
+/** A model's files, all parts in order. For one that was loaded before this package was, they are taken to be as they are now. */
+export const filesOf = (model: LlamaModel, {_modelPath}: ModelInternals): Promise<LoadedFile[]> => models.get(model) ?? remember(models, model, loadParts(_modelPath));
+
+/** The same of an adapter (LoRA). */
+export const fileOf = (lora: AddonLora): Promise<LoadedFile> => adapters.get(lora) ?? remember(adapters, lora, load(lora.filePath));
+
+// Files are looked at before they are loaded, so that a change meanwhile is one, too. From the package's import on: what is loaded before `attach` counts.
+const loadModel = Llama.prototype.loadModel;
+Llama.prototype.loadModel = async function (options) {
+    const modelPath: unknown = options?.modelPath;
+    const files = typeof modelPath === "string" ? await loadParts(modelPath).catch(() => null) : null;
+    const model = await loadModel.call(this, options);
+    if (files !== null) remember(models, model, Promise.resolve(files));
+    return model;
+};
+
+const modelPrototype = LlamaModel.prototype as unknown as ModelInternals, loadLora = modelPrototype._getOrLoadLora;
+modelPrototype._getOrLoadLora = async function (filePath) {
+    const file = await load(path.resolve(filePath)).catch(() => null), lora = await loadLora.call(this, filePath);
+    if (file !== null && !adapters.has(lora)) remember(adapters, lora, Promise.resolve(file));  // else it was loaded earlier
+    return lora;
+};

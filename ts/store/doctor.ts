@@ -1,0 +1,71 @@
+import {getLlama, getModuleVersion, type LlamaModel} from "node-llama-cpp";
+import {attach} from "./attach.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import {binaryFolder, loadedLibraries, loadNative} from "../engine/load.js";
+import {checkRuntime, supportedRuntimes} from "../runtime/release.js";
+import type {DeltaStore} from "./store.js";
+
+export interface RuntimeReport {
+    nodeLlamaCppVersion: string;
+    llamaCppRelease: string;
+    /** Whether the platform and these releases are among those that this build was tested with. */
+    supported: boolean;
+    /** Whether the engine loads and can be attached; false, too, where nothing is supported and it wasn't tried. */
+    engineLoads: boolean;
+    /** Why not, if one of them is false. */
+    problem: {code: ErrorCode; message: string} | null;
+    supportedVersions: readonly {nodeLlamaCpp: string; llamaCpp: string}[];
+    /** Folder of the engine's binary. */
+    binary: string | null;
+    /** Kernels that this processor runs, best first, and the one in use ("" if DELTASTORE_KERNEL names none of them). */
+    kernels: {available: string[]; selected: string} | null;
+    libraries: string[];
+}
+
+/** What is installed and loaded here. Loads llama.cpp and the engine. */
+export async function runtimeReport(): Promise<RuntimeReport> {
+    const llama = await getLlama({gpu: false});
+    try {
+        let supported = false;
+        let problem: RuntimeReport["problem"] = null;
+        let kernels: RuntimeReport["kernels"] = null;
+        try {
+            await checkRuntime(llama);
+            supported = true;
+            kernels = (await loadNative()).kernels();
+            (await attach(llama)).dispose();
+        } catch (error) {
+            const typed = toDeltaStoreError(error);
+            if (!(typed instanceof DeltaStoreError)) throw error;
+            problem = {code: typed.code, message: typed.message};
+        }
+        return {
+            nodeLlamaCppVersion: await getModuleVersion(),
+            llamaCppRelease: llama.llamaCppRelease.release,
+            supported,
+            engineLoads: problem === null,
+            problem,
+            supportedVersions: supportedRuntimes,
+            binary: binaryFolder(),
+            kernels,
+            libraries: loadedLibraries()
+        };
+    } finally {
+        await llama.dispose();
+    }
+}
+
+/** Whether a loaded model can have a packed cache, tried with a small context. */
+export async function describeModel(store: DeltaStore, model: LlamaModel): Promise<{supported: boolean; reason: string | null; code: ErrorCode | null}> {
+    try {
+        const context = await model.createContext({contextSize: 256, kvCache: store.policy.defaultTier, failedCreationRemedy: false});
+        const packed = store.isPacked(context);
+        await context.dispose();
+        return packed
+            ? {supported: true, reason: null, code: null}
+            : {supported: false, reason: "the policy's onUnsupported: \"stock\" gave it the stock cache", code: "MODEL_UNSUPPORTED"};
+    } catch (error) {
+        if (error instanceof DeltaStoreError) return {supported: false, reason: error.message, code: error.code};
+        throw error;
+    }
+}

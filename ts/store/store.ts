@@ -1,0 +1,279 @@
+import {inspect} from "node:util";
+import {EventRelay} from "lifecycle-utils";
+import {LlamaContext, LlamaDecisionContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import type {CacheEvent, StoreEvent} from "../events.js";
+import {forkSequence} from "../context/fork.js";
+import {checkModelFiles} from "../runtime/model-files.js";
+import type {NativeBinding, NativeSequenceStats} from "../engine/native.js";
+import {packedContextClass} from "../context/packed-context.js";
+import {packedOf} from "../context/packed.js";
+import {packedLife, requireSequence} from "../context/packed-sequence.js";
+import {patchRuntime} from "../context/patch-runtime.js";
+import type {SharingStats} from "../context/prefix-sharing.js";
+import {evictionOf, type EvictOptions} from "../policy/evict-options.js";
+import {invalid, requireOptions} from "../options.js";
+import {requireTierName, stockCacheName, type Policy} from "../policy/tiers.js";
+import {contextInternals, decisionContextInternals, llamaInternals, type AddonContext, type AddonContextClass} from "../runtime/internals.js";
+import {openTurns, type TurnsOptions} from "../turns/open.js";
+import type {Turns} from "../turns/turns.js";
+import {wake} from "../context/wake.js";
+
+/** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
+export interface CacheStats {
+    /** Tokens of all sequences. */
+    tokens: number;
+    residentBytes: number;
+    /** The most that residentBytes has been. */
+    peakResidentBytes: number;
+    /** What stock's F16 cache would hold for these tokens. */
+    stockBytes: number;
+    pages: number;
+    /** Of `residentBytes` and `pages`, `keptBytes` are no sequence's. Null if the policy has automatic sharing off. */
+    sharing: SharingStats | null;
+    sequences: NativeSequenceStats[];
+}
+
+export interface ForkOptions {
+    /** Tokens of the source that the target gets, from the first on. All if absent. */
+    upTo?: number;
+}
+
+/** Errors that mean "this model, or this machine, can't be served" rather than "this request failed". */
+const unsupportedCodes: readonly ErrorCode[] = [
+    "MODEL_UNSUPPORTED", "GPU_LAYERS_UNSUPPORTED", "FLASH_ATTENTION_REQUIRED", "PLATFORM_UNSUPPORTED", "RUNTIME_UNSUPPORTED", "BINARY_MISSING"
+];
+
+/** Errors that the app's own options for the stock cache lead to. */
+const choiceCodes: readonly ErrorCode[] = ["KV_CACHE_TYPE_CONFLICT", "FLASH_ATTENTION_REQUIRED"];
+
+export const isUnsupported = (error: unknown): error is DeltaStoreError =>
+    error instanceof DeltaStoreError && unsupportedCodes.includes(error.code);
+
+/** The newest store of each, also after its disposal. */
+const stores = new WeakMap<Llama, DeltaStore>();
+
+/** Of native contexts with a packed cache; the value leads back to its key. */
+const contexts = new WeakMap<object, WeakRef<LlamaContext>>();
+
+/** The packed caches of one Llama instance. Made by `attach`. */
+export class DeltaStore {
+    readonly policy: Policy;
+    /** @internal The app's code knows nothing of the store, see register.ts: what it asks of the stock cache is its choice. */
+    registered = false;
+    /** Prefixes attached, kept and dropped, evictions, changes of tiers, and requests refused for want of memory, as they happen. */
+    readonly onEvent = new EventRelay<StoreEvent>();
+    readonly #llama: Llama;
+    readonly #native: NativeBinding | null;
+    readonly #stockClass: AddonContextClass | null;
+    readonly #packedClass: AddonContextClass | null;
+    readonly #failure: DeltaStoreError | null;
+    readonly #leaveModelFiles: (() => void) | null;
+    /** Code and message of the errors that were warned of. */
+    readonly #warned = new Set<string>();
+    #turns: Promise<Turns> | undefined;
+    #disposed = false;
+
+    /** @internal `native` is null where the stock cache serves instead, or, with `failure`, no cache but stock's can be had. */
+    constructor(llama: Llama, policy: Policy, native: NativeBinding | null, failure: DeltaStoreError | null = null) {
+        this.policy = policy;
+        this.#llama = llama;
+        this.#native = native;
+        this.#stockClass = native === null ? null : llamaInternals(llama)._bindings.AddonContext;
+        this.#packedClass = native === null ? null : packedContextClass(this.#stockClass!, native);
+        this.#failure = failure;
+        if (this.#packedClass !== null) llamaInternals(llama)._bindings.AddonContext = this.#packedClass;
+        this.#leaveModelFiles = native === null ? null : checkModelFiles(llama);
+        if (native !== null) patchRuntime();
+        stores.set(llama, this);
+    }
+
+    /** Whether contexts get packed caches; false after `onUnsupported: "stock"` took effect for the whole Llama instance. */
+    get active(): boolean {
+        return this.#native !== null && !this.#disposed;
+    }
+
+    /** Whether `dispose` was called, or another store has taken this one's place. */
+    get disposed(): boolean {
+        return this.#disposed;
+    }
+
+    /** The names that `kvCache` takes. */
+    get tiers(): string[] {
+        return [...this.policy.tiers.keys(), stockCacheName];
+    }
+
+    /**
+     * Whether the context's cache is a packed one; false if it is node-llama-cpp's own: by `kvCache: "stock"`, by
+     * `onUnsupported: "stock"`, or because it was created before `attach` or after `dispose`.
+     * @throws DeltaStoreError OPTION_INVALID if it is neither a LlamaContext nor a LlamaDecisionContext
+     */
+    isPacked(context: LlamaContext | LlamaDecisionContext): boolean {
+        return packedOf(addonContextOf(context)) !== undefined;
+    }
+
+    /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache (see `isPacked`) */
+    stats(context: LlamaContext | LlamaDecisionContext): CacheStats {
+        const addonContext = addonContextOf(context);
+        if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
+        const packed = packedOf(addonContext);
+        if (packed === undefined)
+            throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache, of which there are no stats; isPacked(context) tells");
+        try {
+            const {keptBytes, ...stats} = packed.native.stats(addonContext), {sharing} = packed;
+            return {...stats, sharing: sharing === null ? null : {...sharing.stats, keptBytes}};
+        } catch (error) {
+            throw toDeltaStoreError(error);
+        }
+    }
+
+    /**
+     * Drops rows of a sequence now, whether or not its tier would. Sinks and the window stay. What is left out of the options
+     * is as in the sequence's tier. Waits for a batch under way, and does its work off the event loop.
+     * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in either, or a scorer that needs attention
+     *     to be watched in a tier that does not; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into,
+     *     so that some stayed; DISPOSED
+     */
+    async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
+        requireSequence(sequence);
+        const {packed: {tiers, sharing, parking}, life} = packedLife(sequence), {sequenceId} = life;
+        evictionOf(tiers.of(sequenceId), options);  // to throw at once
+        await wake(sequence);
+        await life.between(async () => {
+            await parking?.comeBack(life);
+            const eviction = evictionOf(tiers.of(sequenceId), options);
+            sharing?.truncated(sequenceId, 0);  // not what the tier promises to others
+            await tiers.evict(sequenceId, eviction);
+        });
+    }
+
+    /**
+     * The name of the tier that rows of this sequence get from now on.
+     * @throws DeltaStoreError OPTION_INVALID if it is not a sequence of a packed context; DISPOSED
+     */
+    tierOf(sequence: LlamaContextSequence): string {
+        requireSequence(sequence);
+        const {packed: {tiers}, life} = packedLife(sequence);
+        return tiers.of(life.sequenceId).name;
+    }
+
+    /**
+     * Gives a sequence another tier. Rows to come are kept by it at once; older ones are packed and dropped by it where that makes them
+     * smaller, and never get back what they have lost. What others share stays as it is. Waits for a batch under way, and does its work off the
+     * event loop.
+     * @throws DeltaStoreError TIER_UNKNOWN; OPTION_INVALID: not a sequence of a packed context, or one whose tier keeps rows F16;
+     *     MODEL_UNSUPPORTED: a tier that evicts, and a model with ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into, so that
+     *     some stayed as they were; DISPOSED
+     */
+    async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
+        requireSequence(sequence);
+        const {packed: {tiers, parking}, life} = packedLife(sequence);
+        requireTierName("The tier", name, tiers.names);
+        await wake(sequence);
+        await life.between(async () => {
+            await parking?.comeBack(life);
+            await tiers.choose(life.sequenceId, name);
+        });
+    }
+
+    /**
+     * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
+     * the time to copy a table of pages, whatever the length. Waits for a batch under way; an `evaluate` of the target that is asked for more
+     * afterwards ends with OPTION_INVALID. The target keeps its tier for the rows to come. On failure the target is as it was.
+     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
+     *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write; DISPOSED
+     */
+    async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
+        for (const sequence of [source, target]) requireSequence(sequence);
+        requireOptions("fork", options, ["upTo"]);
+        if (packedOf(addonContextOf(source.context)) === undefined || source.context !== target.context)
+            throw invalid("fork needs two sequences of one context with a packed cache; isPacked(context) tells");
+        await forkSequence(source, target, () => {
+            const {upTo = source.nextTokenIndex} = options;
+            if (!Number.isSafeInteger(upTo) || upTo < 0 || upTo > source.nextTokenIndex)
+                throw invalid(`upTo is ${inspect(upTo)}; allowed are 0 to ${source.nextTokenIndex}, the tokens of the source`);
+            if (source === target && upTo < source.nextTokenIndex) throw invalid("The source is the target; erase its tokens instead");
+            return upTo;
+        });
+    }
+
+    /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
+    dispose(): void {
+        if (this.#disposed) return;
+        this.#disposed = true;
+        this.#leaveModelFiles?.();
+        const bindings = llamaInternals(this.#llama)._bindings;
+        if (this.#stockClass !== null && bindings.AddonContext === this.#packedClass) bindings.AddonContext = this.#stockClass;
+    }
+
+    [Symbol.dispose](): void {
+        this.dispose();
+    }
+
+    /** @internal @throws the error that attaching ended with, where it could not be thrown */
+    ensureServing(): void {
+        if (this.#failure !== null) throw this.#failure;
+    }
+
+    /**
+     * Opens the conversations of the policy's `turns.store`, or of another place. Close them when no more is to be saved.
+     * @throws DeltaStoreError OPTION_INVALID: no place, or an option that is not allowed; STORE_FAILED; STORE_KEY_WRONG
+     */
+    async openTurns(options: TurnsOptions = {}): Promise<Turns> {
+        return await openTurns(options, this.policy.turns);
+    }
+
+    /** @internal Those that parked sequences go to. */
+    policyTurns(): Promise<Turns> {
+        this.#turns ??= this.openTurns();
+        this.#turns.catch(() => this.#turns = undefined);  // the next call tries again
+        return this.#turns;
+    }
+
+    /** @internal */
+    emit(addonContext: object, event: CacheEvent): void {
+        const context = contexts.get(addonContext)?.deref();
+        if (context !== undefined) this.onEvent.dispatchEvent({...event, context});
+    }
+
+    /**
+     * @internal Warns, of each cause once, and returns true if the stock cache is to serve after this error: the policy says so, or the app, which knows
+     * nothing of the store, chose what only that cache has.
+     * @param chosen whether the app asked for that and for no tier
+     */
+    fallsBackToStock(error: unknown, chosen: boolean): boolean {
+        if (!(error instanceof DeltaStoreError)) return false;
+        const choice = chosen && choiceCodes.includes(error.code);
+        if (!(this.policy.onUnsupported === "stock" ? choice || isUnsupported(error) : choice && this.registered)) return false;
+        if (this.#native === null && this.#failure === null) return true;  // attach has warned
+        const cause = `${error.code}: ${error.message}`;
+        if (this.#warned.has(cause)) return true;
+        this.#warned.add(cause);
+        process.emitWarning(`llama-deltastore uses the stock cache: ${error.message}`, {code: `DELTASTORE_${error.code}`});
+        return true;
+    }
+}
+
+/**
+ * The store that serves this Llama instance's contexts: what the last `attach` for it returned, also that of
+ * `--import llama-deltastore/register`. Undefined if there was none, or if it is disposed.
+ */
+export function storeOf(llama: Llama): DeltaStore | undefined {
+    const store = stores.get(llama);
+    return store?.disposed ? undefined : store;
+}
+
+/** Whether this Llama instance has, or had, a store. */
+export const hadStore = (llama: Llama): boolean => stores.has(llama);
+
+/** For the events of its native context. */
+export function rememberContext(context: LlamaContext): void {
+    contexts.set(addonContextOf(context), new WeakRef(context));
+}
+
+export function addonContextOf(context: LlamaContext | LlamaDecisionContext): AddonContext {
+    if (context instanceof LlamaDecisionContext) return addonContextOf(decisionContextInternals(context)._llamaContext);
+    if (!(context instanceof LlamaContext))
+        throw new DeltaStoreError("OPTION_INVALID", `A LlamaContext is needed; given was ${inspect(context, {depth: -1})}`);
+    return contextInternals(context)._ctx;
+}
