@@ -52,6 +52,14 @@ export class DeltaStoreError extends Error {
     }
 }
 
+const unsupportedCodes: readonly ErrorCode[] = [
+    "MODEL_UNSUPPORTED", "GPU_LAYERS_UNSUPPORTED", "FLASH_ATTENTION_REQUIRED", "PLATFORM_UNSUPPORTED", "RUNTIME_UNSUPPORTED", "BINARY_MISSING"
+];
+
+/** Whether the package can't serve this model or this machine. Else only a request failed. */
+export const isUnsupported = (error: unknown): error is DeltaStoreError =>
+    error instanceof DeltaStoreError && unsupportedCodes.includes(error.code);
+
 /** Turns an error that carries one of our codes (thrown by the addon) into a DeltaStoreError. */
 export function toDeltaStoreError(error: unknown): unknown {
     if (error instanceof DeltaStoreError) return error;

@@ -1,7 +1,7 @@
 import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
 import type {AddonContextHandle, Eviction, NativeBinding} from "../engine/native.js";
-import {bitsOf, ruledTier, unknownTier, type Policy, type Rule, type Tier} from "../policy/tiers.js";
+import {bitsOf, ruledTier, tiersBeside, unknownTier, type Policy, type Rule, type Tier} from "../policy/tiers.js";
 
 interface Sequence {
     /** What getSequence was given. */
@@ -243,9 +243,4 @@ export class SequenceTiers {
         if (entry === undefined) this.#sequences.set(sequenceId, entry = {name: undefined, chosen: undefined, tier: this.own, pressed: false, resting: false, unfinished: false});
         return entry;
     }
-}
-
-/** The tiers that a context's sequences can have besides its own: rows are rotated in all or in none. */
-export function tiersBeside(own: Tier, policy: Policy): Tier[] {
-    return [...policy.tiers.values()].filter((other) => other !== own && (own.format !== "f16" || other.format === "f16"));
 }

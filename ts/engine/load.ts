@@ -7,8 +7,6 @@ import {binaryFolder, builtFolder, engineFile, findDamage, loaderFile, packageRo
 import {DeltaStoreError} from "../errors.js";
 import type {NativeBinding} from "./native.js";
 
-export {binaryFolder} from "./files.js";
-
 const require = createRequire(import.meta.url);
 
 let binding: NativeBinding | undefined;

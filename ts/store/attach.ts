@@ -4,17 +4,17 @@ import {fileURLToPath} from "node:url";
 import {inspect} from "node:util";
 import {Llama, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type LlamaDecisionContext, type LlamaDecisionContextOptions} from "node-llama-cpp";
 import "./create-context.js";
-import {packageRoot} from "../engine/files.js";
-import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
-import {binaryFolder, loadNative} from "../engine/load.js";
+import {binaryFolder, packageRoot} from "../engine/files.js";
+import {DeltaStoreError, isUnsupported, toDeltaStoreError} from "../errors.js";
+import {loadNative} from "../engine/load.js";
 import type {NativeBinding} from "../engine/native.js";
-import {isRecord} from "../policy/contradictions.js";
+import {invalid, isRecord} from "../options.js";
 import {loadPolicy} from "../policy/load.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import type {PolicyFile} from "../policy/policy-file.js";
 import {builtInTiers} from "../policy/tiers.js";
 import {checkRuntime} from "../runtime/release.js";
-import {DeltaStore, isUnsupported, storeOf} from "./store.js";
+import {DeltaStore, storeOf} from "./store.js";
 
 declare module "node-llama-cpp" {
     interface LlamaModel {
@@ -109,7 +109,6 @@ const optionNames = ["policy", "onUnsupported"] as const satisfies (keyof Attach
 const onUnsupportedValues = ["error", "stock"];
 
 function checkArguments(llama: unknown, options: unknown): asserts options is AttachOptions {
-    const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);
     // Not by its class: that of an unsupported node-llama-cpp, or of another copy, has codes of its own.
     if (typeof (llama as Partial<Llama> | null | undefined)?.llamaCppRelease?.release !== "string")
         throw invalid(`attach needs what getLlama() resolves to; given was ${inspect(llama, {depth: -1})}` +

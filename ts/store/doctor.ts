@@ -1,7 +1,8 @@
 import {getLlama, getModuleVersion, type LlamaModel} from "node-llama-cpp";
 import {attach} from "./attach.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import {binaryFolder, loadedLibraries, loadNative} from "../engine/load.js";
+import {binaryFolder} from "../engine/files.js";
+import {loadedLibraries, loadNative} from "../engine/load.js";
 import {checkRuntime, supportedRuntimes} from "../runtime/release.js";
 import type {DeltaStore} from "./store.js";
 

@@ -1,7 +1,7 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
 import {LlamaContext, LlamaDecisionContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
-import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import {DeltaStoreError, isUnsupported, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {CacheEvent, StoreEvent} from "../events.js";
 import {forkSequence} from "../context/fork.js";
 import {checkModelFiles} from "../runtime/model-files.js";
@@ -39,16 +39,8 @@ export interface ForkOptions {
     upTo?: number;
 }
 
-/** Errors that mean "this model, or this machine, can't be served" rather than "this request failed". */
-const unsupportedCodes: readonly ErrorCode[] = [
-    "MODEL_UNSUPPORTED", "GPU_LAYERS_UNSUPPORTED", "FLASH_ATTENTION_REQUIRED", "PLATFORM_UNSUPPORTED", "RUNTIME_UNSUPPORTED", "BINARY_MISSING"
-];
-
 /** Errors that the app's own options for the stock cache lead to. */
 const choiceCodes: readonly ErrorCode[] = ["KV_CACHE_TYPE_CONFLICT", "FLASH_ATTENTION_REQUIRED"];
-
-export const isUnsupported = (error: unknown): error is DeltaStoreError =>
-    error instanceof DeltaStoreError && unsupportedCodes.includes(error.code);
 
 /** The newest store of each, also after its disposal. */
 const stores = new WeakMap<Llama, DeltaStore>();
