@@ -4,7 +4,7 @@ import type {LlamaModel} from "node-llama-cpp";
 import {toDeltaStoreError} from "../errors.js";
 import {fileOf, filesOf, type LoadedFile} from "../runtime/loaded-files.js";
 import type {NativeBinding} from "../engine/native.js";
-import {modelInternals, type AddonContext, type AddonLora} from "../runtime/internals.js";
+import type {AddonContext, AddonLora} from "../runtime/addon.js";
 
 interface Adapter {
     readonly file: Promise<LoadedFile>;
@@ -23,7 +23,7 @@ export class Origin {
     constructor(context: AddonContext, native: NativeBinding, model: LlamaModel) {
         this.#context = context;
         this.#native = native;
-        this.#files = filesOf(model, modelInternals(model));
+        this.#files = filesOf(model);
         this.#metadata = scalarsOf(model.fileInfo.metadata).sort();
     }
 

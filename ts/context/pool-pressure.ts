@@ -1,9 +1,9 @@
 import type {NativeBinding} from "../engine/native.js";
 import {bitsOf, type Policy} from "../policy/tiers.js";
-import type {AddonContext} from "../runtime/internals.js";
+import type {AddonContext} from "../runtime/addon.js";
 import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
-import type {Parking} from "../turns/parking.js";
+import type {Parking} from "./parking.js";
 
 /** Seconds that an app may take from one token of an answer to the next. */
 const betweenTokens = 0.1;

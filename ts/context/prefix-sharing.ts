@@ -1,7 +1,8 @@
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding} from "../engine/native.js";
 import type {Sharing} from "../policy/tiers.js";
-import {partOf, type AddonContext, type DecodeRequest} from "../runtime/internals.js";
+import type {AddonContext} from "../runtime/addon.js";
+import {partOf, type DecodeRequest} from "../runtime/decode-request.js";
 import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 

@@ -1,7 +1,8 @@
 import type {LlamaContext} from "node-llama-cpp";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {LogitScores, NativeBinding} from "../engine/native.js";
-import {contextInternals, type AddonContext} from "../runtime/internals.js";
+import type {AddonContext} from "../runtime/addon.js";
+import {addonContextOf} from "../runtime/contexts.js";
 import type {DeltaStore} from "../store/store.js";
 import type {EvalCache} from "./caches.js";
 
@@ -14,7 +15,7 @@ export class EvalContext {
     readonly #evaluated = new Map<number, number[]>();
 
     constructor(readonly cache: EvalCache, readonly context: LlamaContext, readonly store: DeltaStore, readonly native: NativeBinding) {
-        this.#handle = contextInternals(context)._ctx;
+        this.#handle = addonContextOf(context);
     }
 
     /**

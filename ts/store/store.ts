@@ -1,9 +1,11 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
-import {LlamaContext, LlamaDecisionContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
+import type {Llama, LlamaContext, LlamaContextSequence, LlamaDecisionContext} from "node-llama-cpp";
 import {DeltaStoreError, isUnsupported, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {CacheEvent, StoreEvent} from "../events.js";
 import {forkSequence} from "../context/fork.js";
+import type {ContextOwner, ParkingParts} from "../context/owner.js";
+import type {Parking} from "../context/parking.js";
 import {checkModelFiles} from "../runtime/model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "../engine/native.js";
 import {packedContextClass} from "../context/packed-context.js";
@@ -14,8 +16,11 @@ import type {SharingStats} from "../context/prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "../policy/evict-options.js";
 import {invalid, requireOptions} from "../options.js";
 import {requireTierName, stockCacheName, type Policy} from "../policy/tiers.js";
-import {contextInternals, decisionContextInternals, llamaInternals, type AddonContext, type AddonContextClass} from "../runtime/internals.js";
+import type {AddonContext, AddonContextClass} from "../runtime/addon.js";
+import {addonContextOf, requireAddonContext} from "../runtime/contexts.js";
+import {contextClassOf, setContextClass} from "../runtime/llamas.js";
 import {openTurns, type TurnsOptions} from "../turns/open.js";
+import {TurnsParking} from "../turns/parking.js";
 import type {Turns} from "../turns/turns.js";
 import {wake} from "../context/wake.js";
 
@@ -39,17 +44,17 @@ export interface ForkOptions {
     upTo?: number;
 }
 
-/** Errors that the app's own options for the stock cache lead to. */
+/** Codes of errors that come of the app's own options for the stock cache. */
 const choiceCodes: readonly ErrorCode[] = ["KV_CACHE_TYPE_CONFLICT", "FLASH_ATTENTION_REQUIRED"];
 
-/** The newest store of each, also after its disposal. */
+/** The newest store of each Llama instance. It stays here when it is disposed. */
 const stores = new WeakMap<Llama, DeltaStore>();
 
-/** Of native contexts with a packed cache; the value leads back to its key. */
+/** For native contexts with a packed cache: whose they are. Weak, as a context leads back to its native one. */
 const contexts = new WeakMap<object, WeakRef<LlamaContext>>();
 
 /** The packed caches of one Llama instance. Made by `attach`. */
-export class DeltaStore {
+export class DeltaStore implements ContextOwner {
     readonly policy: Policy;
     /** @internal The app's code knows nothing of the store, see register.ts: what it asks of the stock cache is its choice. */
     registered = false;
@@ -71,10 +76,10 @@ export class DeltaStore {
         this.policy = policy;
         this.#llama = llama;
         this.#native = native;
-        this.#stockClass = native === null ? null : llamaInternals(llama)._bindings.AddonContext;
+        this.#stockClass = native === null ? null : contextClassOf(llama);
         this.#packedClass = native === null ? null : packedContextClass(this.#stockClass!, native);
         this.#failure = failure;
-        if (this.#packedClass !== null) llamaInternals(llama)._bindings.AddonContext = this.#packedClass;
+        if (this.#packedClass !== null) setContextClass(llama, this.#packedClass);
         this.#leaveModelFiles = native === null ? null : checkModelFiles(llama);
         if (native !== null) patchRuntime();
         stores.set(llama, this);
@@ -101,12 +106,12 @@ export class DeltaStore {
      * @throws DeltaStoreError OPTION_INVALID if it is neither a LlamaContext nor a LlamaDecisionContext
      */
     isPacked(context: LlamaContext | LlamaDecisionContext): boolean {
-        return packedOf(addonContextOf(context)) !== undefined;
+        return packedOf(requireAddonContext(context)) !== undefined;
     }
 
     /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache (see `isPacked`) */
     stats(context: LlamaContext | LlamaDecisionContext): CacheStats {
-        const addonContext = addonContextOf(context);
+        const addonContext = requireAddonContext(context);
         if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
         const packed = packedOf(addonContext);
         if (packed === undefined)
@@ -194,8 +199,7 @@ export class DeltaStore {
         if (this.#disposed) return;
         this.#disposed = true;
         this.#leaveModelFiles?.();
-        const bindings = llamaInternals(this.#llama)._bindings;
-        if (this.#stockClass !== null && bindings.AddonContext === this.#packedClass) bindings.AddonContext = this.#stockClass;
+        if (this.#stockClass !== null && contextClassOf(this.#llama) === this.#packedClass) setContextClass(this.#llama, this.#stockClass);
     }
 
     [Symbol.dispose](): void {
@@ -215,23 +219,28 @@ export class DeltaStore {
         return await openTurns(options, this.policy.turns);
     }
 
-    /** @internal Those that parked sequences go to. */
-    policyTurns(): Promise<Turns> {
+    /** @internal */
+    newParking(context: AddonContext, seconds: number, parts: ParkingParts): Parking {
+        return new TurnsParking(context, seconds, () => this.#policyTurns(), parts);
+    }
+
+    /** The turns that parked sequences go to. */
+    #policyTurns(): Promise<Turns> {
         this.#turns ??= this.openTurns();
         this.#turns.catch(() => this.#turns = undefined);  // the next call tries again
         return this.#turns;
     }
 
     /** @internal */
-    emit(addonContext: object, event: CacheEvent): void {
+    emit(addonContext: AddonContext, event: CacheEvent): void {
         const context = contexts.get(addonContext)?.deref();
         if (context !== undefined) this.onEvent.dispatchEvent({...event, context});
     }
 
     /**
-     * @internal Warns, of each cause once, and returns true if the stock cache is to serve after this error: the policy says so, or the app, which knows
-     * nothing of the store, chose what only that cache has.
-     * @param chosen whether the app asked for that and for no tier
+     * @internal Whether the stock cache is to serve after this error. So it is if the policy says so, or if an app that knows nothing of the store chose
+     * what only that cache has. Then it warns, of each cause once.
+     * @param chosen whether the app asked for what only that cache has, and for no tier
      */
     fallsBackToStock(error: unknown, chosen: boolean): boolean {
         if (!(error instanceof DeltaStoreError)) return false;
@@ -258,14 +267,7 @@ export function storeOf(llama: Llama): DeltaStore | undefined {
 /** Whether this Llama instance has, or had, a store. */
 export const hadStore = (llama: Llama): boolean => stores.has(llama);
 
-/** For the events of its native context. */
+/** Remembers whose native context it is, for the events. */
 export function rememberContext(context: LlamaContext): void {
     contexts.set(addonContextOf(context), new WeakRef(context));
-}
-
-export function addonContextOf(context: LlamaContext | LlamaDecisionContext): AddonContext {
-    if (context instanceof LlamaDecisionContext) return addonContextOf(decisionContextInternals(context)._llamaContext);
-    if (!(context instanceof LlamaContext))
-        throw new DeltaStoreError("OPTION_INVALID", `A LlamaContext is needed; given was ${inspect(context, {depth: -1})}`);
-    return contextInternals(context)._ctx;
 }

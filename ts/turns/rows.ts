@@ -1,14 +1,16 @@
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
-import {withSequenceLock} from "../runtime/context-lock.js";
-import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../engine/native.js";
 import {packedOf} from "../context/packed.js";
 import {packedLife} from "../context/packed-sequence.js";
-import {endEvaluations} from "../context/patch-runtime.js";
-import type {Tier} from "../policy/tiers.js";
-import {contextInternals, sequenceInternals} from "../runtime/internals.js";
+import {endEvaluations} from "../context/replacements.js";
 import type {SequenceLife} from "../context/sequence-life.js";
-import {underItsLock, wake} from "../context/wake.js";
+import {wake} from "../context/wake.js";
+import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../engine/native.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import {invalid} from "../options.js";
+import type {Tier} from "../policy/tiers.js";
+import {underItsLock, withSequenceLock} from "../runtime/context-lock.js";
+import {addonContextOf} from "../runtime/contexts.js";
+import {forgetPredictions, setHeldTokens} from "../runtime/sequences.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
@@ -40,10 +42,10 @@ export async function capture(sequence: LlamaContextSequence): Promise<Capture> 
 
 /** The same between two batches. */
 export async function captureLocked(life: SequenceLife): Promise<Capture> {
-    const {sequenceId} = life, sequence = life.sequence!, {_ctx: handle} = contextInternals(sequence.context), packed = packedOf(handle)!;
+    const {sequenceId} = life, sequence = life.sequence!, handle = addonContextOf(sequence.context), packed = packedOf(handle)!;
     const {native, tiers, sharing} = packed, held = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1;
     const tokens = Uint32Array.from(sequence.contextTokens.slice(0, held));
-    if (tokens.length === 0) throw new DeltaStoreError("OPTION_INVALID", "The sequence holds no tokens, so there is nothing to save");
+    if (tokens.length === 0) throw invalid("The sequence holds no tokens, so there is nothing to save");
     await packed.origin.known();
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
     return {
@@ -95,8 +97,8 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
  * @param what begins an error's message
  */
 export async function bringBackLocked(life: SequenceLife, stored: StoredRows, tier: Tier, what: string): Promise<number> {
-    const {sequenceId} = life, sequence = life.sequence!, {_ctx: handle} = contextInternals(sequence.context), packed = packedOf(handle)!;
-    const {native, origin, sharing, pressure} = packed, internals = sequenceInternals(sequence);
+    const {sequenceId} = life, sequence = life.sequence!, handle = addonContextOf(sequence.context), packed = packedOf(handle)!;
+    const {native, origin, sharing, pressure} = packed;
     await origin.known();
     const {describedAdapters} = stored, own = describedAdapters === null ? null : await origin.describeAdapters();
     if (describedAdapters !== own) throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${describedAdapters}; the context has ${own}`);
@@ -115,9 +117,8 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
         held = stored.tokens.length;
         handle.removeTokenCellsFromSequence(sequenceId, held, -1);
     }
-    internals._contextTokens = [...stored.tokens.subarray(0, held)] as Token[];
-    internals._nextTokenIndex = held;
-    internals._loadedTokenPredictions = [];
+    setHeldTokens(sequence, [...stored.tokens.subarray(0, held)]);
+    forgetPredictions(sequence);
     sharing?.truncated(sequenceId, 0);
     if (stored.shareable && stored.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, stored.tokens.subarray(0, held));
     pressure.touched(life);

@@ -1,9 +1,10 @@
 import {inspect, isDeepStrictEqual} from "node:util";
-import {LlamaChatSession, type ChatHistoryItem} from "node-llama-cpp";
+import {LlamaChatSession, type ChatHistoryItem, type LlamaContextSequence} from "node-llama-cpp";
 import {EventRelay} from "lifecycle-utils";
 import {DeltaStoreError} from "../errors.js";
-import {chatSessionInternals} from "../runtime/internals.js";
-import type {Restored, Turn, Turns} from "./turns.js";
+import {invalid} from "../options.js";
+import {chatWindowOf, setChatWindow, type ChatWindow} from "../runtime/chat-sessions.js";
+import type {Restored, SaveOptions, Turn} from "./turn.js";
 
 /**
  * A chat whose turns are saved by themselves. A prompt resolves once its turn can't be lost by what the app does next; `saved`, `Turns.close` and
@@ -28,30 +29,37 @@ export interface KeptSession {
     end(): Promise<void>;
 }
 
+/** What keeping a session asks of `Turns`. */
+export interface SavingTurns {
+    restore(conversation: string, sequence: LlamaContextSequence): Promise<Restored>;
+    /** `captured` settles once nothing that becomes of the sequence changes the turn. */
+    beginSave(conversation: string, sequence: LlamaContextSequence, options: SaveOptions): {captured: Promise<unknown>; saved: Promise<Turn>};
+    /** Remembers why a turn could not be saved. What it gives forgets it, once somebody was told. */
+    rememberFailure(error: unknown): () => void;
+}
+
 const kept = new WeakSet<LlamaChatSession>();
 
 /** What is kept with each turn. */
 interface ChatData {
     history: ChatHistoryItem[];
-    /** What the context has of the history, where a context shift has cut some. */
-    shifted?: {window: ChatHistoryItem[]; metadata: unknown} | undefined;
+    /** The part of the history that is in the context, where a context shift has cut some. */
+    shifted?: ChatWindow | undefined;
 }
 
 function chatDataOf(session: LlamaChatSession): ChatData {
-    const history = session.getChatHistory(), {contextWindow: window, contextShiftMetadata: metadata} = chatSessionInternals(session)._lastEvaluation ?? {};
-    return {history, shifted: window === undefined || isDeepStrictEqual(window, history) ? undefined : {window, metadata}};
+    const history = session.getChatHistory(), shifted = chatWindowOf(session);
+    return {history, shifted: shifted === undefined || isDeepStrictEqual(shifted.window, history) ? undefined : shifted};
 }
 
-/** Whoever saves turns by himself may have kept something else with them. */
+/** Apps that save turns themselves may keep something else with them. */
 const isHistory = (value: unknown): value is ChatHistoryItem[] => Array.isArray(value) && value.every((item) => typeof (item as {type?: unknown} | null)?.type === "string");
 
 function continueChat(session: LlamaChatSession, data: unknown): void {
-    const {history, shifted} = (data ?? {}) as Partial<ChatData>, internals = chatSessionInternals(session);
+    const {history, shifted} = (data ?? {}) as Partial<ChatData>;
     if (!isHistory(history)) return;
     session.setChatHistory(history);
-    if (shifted === undefined || !isHistory(shifted.window)) return;
-    internals._lastEvaluation = {cleanHistory: session.getChatHistory(), contextWindow: shifted.window, contextShiftMetadata: shifted.metadata};
-    internals._canUseContextWindowForCompletion = true;
+    if (shifted !== undefined && isHistory(shifted.window)) setChatWindow(session, shifted);
 }
 
 /**
@@ -59,11 +67,11 @@ function continueChat(session: LlamaChatSession, data: unknown): void {
  * The newest turn that can be restored is continued; its chat history takes the place of the session's.
  * @throws DeltaStoreError as `Turns.restore`, but for TURN_NOT_FOUND; OPTION_INVALID if the session is kept already
  */
-export async function keep(turns: Turns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {
+export async function keep(turns: SavingTurns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {
     if (!(session instanceof LlamaChatSession))
-        throw new DeltaStoreError("OPTION_INVALID", `keep needs a LlamaChatSession; given was ${inspect(session, {depth: -1})}`);
+        throw invalid(`keep needs a LlamaChatSession; given was ${inspect(session, {depth: -1})}`);
     if (session.disposed) throw new DeltaStoreError("DISPOSED", "The session is disposed");
-    if (kept.has(session)) throw new DeltaStoreError("OPTION_INVALID", "The session's turns are kept already");
+    if (kept.has(session)) throw invalid("The session's turns are kept already");
     kept.add(session);
     const relays = {onSave: new EventRelay<Turn>(), onError: new EventRelay<Error>()};
     let restored: Restored | null = null;

@@ -1,40 +1,19 @@
 import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
+import {packedOf} from "../context/packed.js";
+import {packedLife, requireSequence} from "../context/packed-sequence.js";
 import {warnOfEarlierVersion} from "../engine/earlier-versions.js";
 import {DeltaStoreError} from "../errors.js";
 import {given, invalid, requireNumber, requireOptions} from "../options.js";
-import {packedOf} from "../context/packed.js";
-import {packedLife, requireSequence} from "../context/packed-sequence.js";
-import {contextInternals} from "../runtime/internals.js";
+import {addonContextOf} from "../runtime/contexts.js";
 import {Archive, isLost, notFound, unlessLost} from "./archive.js";
 import {isParked} from "./parked-name.js";
 import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
 import {bringBack, capture, type Capture, type StoredRows} from "./rows.js";
 import {saveTurn} from "./save.js";
 import {keep, type KeptSession} from "./session.js";
+import type {Restored, RestoreOptions, SaveOptions, Turn} from "./turn.js";
 import {collect, dropAbandoned, recount, sizeOf, summarize, sweepUnheld, verify, type ConversationSummary} from "./upkeep.js";
-
-/** A turn that a conversation can go back to. */
-export type Turn = TurnEntry;
-
-export interface SaveOptions {
-    /** Kept with the turn and given back by `restore`: anything that JSON can say. */
-    data?: unknown;
-}
-
-export interface RestoreOptions {
-    /** The id of the turn to go back to; the newest whole one if absent. */
-    turn?: string;
-}
-
-export interface Restored {
-    readonly turn: Turn;
-    readonly data: unknown;
-    /** Tokens that had to be evaluated again. */
-    readonly evaluated: number;
-    /** Newer turns that could not be restored, the newest first, and why; and this one, if its newest rows had to be evaluated again. */
-    readonly damaged: readonly {readonly turn: string; readonly error: DeltaStoreError}[];
-}
 
 /** What makes room in the store. */
 export interface Limits {
@@ -149,7 +128,7 @@ export class Turns {
         requireName(conversation);
         requireOptions("restore", options, ["turn"]);
         requireSequence(sequence);
-        packedOf(contextInternals(sequence.context)._ctx)?.origin.begin();
+        packedOf(addonContextOf(sequence.context))?.origin.begin();
         for (;;) {
             const found = await this.#archive.find(conversation), damaged: {turn: string; error: DeltaStoreError}[] = [];
             const choices = options.turn === undefined ? [...found.turns].reverse() : [turnOf(found, options.turn)];
