@@ -16,7 +16,7 @@ export const errorCodes = {
     GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, which has no backend yet. Load it with `gpuLayers: 0`.",
     FLASH_ATTENTION_REQUIRED: "The packed cache lives inside flash attention. Don't turn `flashAttention` off for this context.",
     KV_CACHE_TYPE_CONFLICT: "The tier and the cache types that `createContext` or `loadModel` was given exclude each other. Set `kvCache: \"stock\"` for a cache of those types, or do as the message says.",
-    POOL_LIMIT_REACHED: "The request needs more pages than the policy's pool limit allows. The sequences keep what they had. Dispose others, or raise the limit.",
+    POOL_LIMIT_REACHED: "The request needs more pages than the policy's pool limit allows. The sequences keep what they had. Dispose others, or raise the limit. A limit without room for a single token is told when the context is created.",
     CONTEXT_FULL: "The batch doesn't fit in what is left of the context.",
     OUT_OF_MEMORY: "The system gave no memory for pages. The sequences keep what they had.",
     SHIFT_UNSUPPORTED: "This model's positions can't be shifted. Evaluate the tokens again instead.",

@@ -1,7 +1,8 @@
 import type {LlamaModel} from "node-llama-cpp";
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding, NativeTier} from "../engine/native.js";
-import {pageFormatOf, tiersBeside, type Tier} from "../policy/tiers.js";
+import {DeltaStoreError} from "../errors.js";
+import {pageFormatOf, tiersBeside, type Policy, type Tier} from "../policy/tiers.js";
 import type {AddonContext, AddonContextParams} from "../runtime/addon.js";
 import {BetweenBatches} from "../runtime/between-batches.js";
 import {Origin} from "./origin.js";
@@ -19,7 +20,8 @@ export const cellsOf = ({contextSize = defaultCells}: AddonContextParams): numbe
 
 /**
  * Replaces the memory of a native context by a packed cache.
- * @throws DeltaStoreError, or the engine's error with such a code: MODEL_UNSUPPORTED, FLASH_ATTENTION_REQUIRED and others of `adoptContext`
+ * @throws errors of the engine: MODEL_UNSUPPORTED, FLASH_ATTENTION_REQUIRED and others; DeltaStoreError POOL_LIMIT_REACHED: no tier of the policy has
+ *     room for one token
  */
 export async function adopt(context: AddonContext, native: NativeBinding, {policy}: ContextOwner, own: Tier, params: AddonContextParams): Promise<void> {
     await native.adoptContext(context, {
@@ -27,6 +29,39 @@ export async function adopt(context: AddonContext, native: NativeBinding, {polic
         poolLimitBytes: policy.poolLimitBytes, keptPrefixes: policy.sharing.automatic ? keptPrefixSlots : 0,
         contextCells: cellsOf(params), batchSize: params.batchSize ?? defaultBatchSize
     });
+    requireRoom(context, native, policy, own);
+}
+
+/** @throws DeltaStoreError POOL_LIMIT_REACHED: a sequence can't hold one token, whichever tier it has */
+function requireRoom(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier): void {
+    const {poolLimitBytes: limit} = policy, missing = missingForOneToken(context, native);
+    if (missing === 0) return;
+    const fits = tiersBeside(own, policy).some(({name}) => takes(context, native, name) && missingForOneToken(context, native) === 0);
+    native.setTier(context, 0, own.name);
+    if (!fits)
+        throw new DeltaStoreError("POOL_LIMIT_REACHED", `The pool's limit of ${limit} bytes (policy: pool.limit) has no room for a single token. This context's tier ` +
+            `${JSON.stringify(own.name)} needs at least ${limit + missing} bytes`);
+}
+
+/** The bytes that the pool's limit lacks for one token of the first sequence, which is empty; 0 if it has room. */
+function missingForOneToken(context: AddonContext, native: NativeBinding): number {
+    native.beginAdmission(context);
+    const fits = native.admit(context, 0, 0, 1);
+    native.beginAdmission(context);  // forgets the token, which is not evaluated
+    if (fits) return 0;
+    const {message} = native.takeFailure(context)!, [, missing] = /needs at least (\d+) bytes more/.exec(message) ?? [];  // only the message has the figure
+    if (missing === undefined) throw new DeltaStoreError("POOL_LIMIT_REACHED", message);
+    return Number(missing);
+}
+
+/** Whether the first sequence can have this tier. Then it does. A model with ALiBi has none that evicts. */
+function takes(context: AddonContext, native: NativeBinding, tier: string): boolean {
+    try {
+        native.setTier(context, 0, tier);
+        return true;
+    } catch {
+        return false;
+    }
 }
 
 function nativeTier(tier: Tier): NativeTier {

@@ -71,7 +71,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
                     native.restoreContext(this, cellsOf(params));
                     return await super.init();
                 }
-                if (isUnsupported(typed)) this.#creation.failure = typed;  // a smaller context could not be served either
+                // A smaller context could not be served either.
+                if (isUnsupported(typed) || (typed as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") this.#creation.failure = typed;
                 await super.dispose();
                 this.#handle?.dispose();
                 throw typed;

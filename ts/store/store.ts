@@ -24,23 +24,23 @@ import {TurnsParking} from "../turns/parking.js";
 import type {Turns} from "../turns/turns.js";
 import {wake} from "../context/wake.js";
 
-/** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
+/** What a context's cache holds. Bytes are what the system gave the process for it, slack and bookkeeping counted. */
 export interface CacheStats {
     /** Tokens of all sequences. */
     tokens: number;
     residentBytes: number;
-    /** The most that residentBytes has been. */
+    /** The largest residentBytes so far. */
     peakResidentBytes: number;
-    /** What stock's F16 cache would hold for these tokens. */
+    /** Bytes of stock's F16 cache for these tokens. */
     stockBytes: number;
     pages: number;
-    /** Of `residentBytes` and `pages`, `keptBytes` are no sequence's. Null if the policy has automatic sharing off. */
+    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off. */
     sharing: SharingStats | null;
     sequences: NativeSequenceStats[];
 }
 
 export interface ForkOptions {
-    /** Tokens of the source that the target gets, from the first on. All if absent. */
+    /** So many of the source's first tokens go to the target. All if absent. */
     upTo?: number;
 }
 
@@ -56,9 +56,9 @@ const contexts = new WeakMap<object, WeakRef<LlamaContext>>();
 /** The packed caches of one Llama instance. Made by `attach`. */
 export class DeltaStore implements ContextOwner {
     readonly policy: Policy;
-    /** @internal The app's code knows nothing of the store, see register.ts: what it asks of the stock cache is its choice. */
+    /** @internal The app's code knows nothing of the store, see register.ts. Then what it asks of the stock cache is a choice to respect. */
     registered = false;
-    /** Prefixes attached, kept and dropped, evictions, changes of tiers, and requests refused for want of memory, as they happen. */
+    /** All events of contexts, as they happen: prefixes attached, kept and dropped, evictions, changes of tiers, parking, and requests refused for want of memory. */
     readonly onEvent = new EventRelay<StoreEvent>();
     readonly #llama: Llama;
     readonly #native: NativeBinding | null;
@@ -66,12 +66,15 @@ export class DeltaStore implements ContextOwner {
     readonly #packedClass: AddonContextClass | null;
     readonly #failure: DeltaStoreError | null;
     readonly #leaveModelFiles: (() => void) | null;
-    /** Code and message of the errors that were warned of. */
+    /** Code and message of the errors that a warning told of. */
     readonly #warned = new Set<string>();
     #turns: Promise<Turns> | undefined;
     #disposed = false;
 
-    /** @internal `native` is null where the stock cache serves instead, or, with `failure`, no cache but stock's can be had. */
+    /**
+     * @internal
+     * @param native null if the stock cache serves instead; with `failure`, a context that asks for another is refused
+     */
     constructor(llama: Llama, policy: Policy, native: NativeBinding | null, failure: DeltaStoreError | null = null) {
         this.policy = policy;
         this.#llama = llama;
@@ -85,12 +88,12 @@ export class DeltaStore implements ContextOwner {
         stores.set(llama, this);
     }
 
-    /** Whether contexts get packed caches; false after `onUnsupported: "stock"` took effect for the whole Llama instance. */
+    /** Whether contexts get packed caches. False if the whole Llama instance fell back to the stock cache (`onUnsupported: "stock"`), or after `dispose`. */
     get active(): boolean {
         return this.#native !== null && !this.#disposed;
     }
 
-    /** Whether `dispose` was called, or another store has taken this one's place. */
+    /** Whether `dispose` was called, or another store took this one's place. */
     get disposed(): boolean {
         return this.#disposed;
     }
@@ -101,8 +104,8 @@ export class DeltaStore implements ContextOwner {
     }
 
     /**
-     * Whether the context's cache is a packed one; false if it is node-llama-cpp's own: by `kvCache: "stock"`, by
-     * `onUnsupported: "stock"`, or because it was created before `attach` or after `dispose`.
+     * Whether the context has a packed cache. It has node-llama-cpp's own with `kvCache: "stock"`, where `onUnsupported: "stock"` took effect, and if
+     * it was created before `attach` or after `dispose`.
      * @throws DeltaStoreError OPTION_INVALID if it is neither a LlamaContext nor a LlamaDecisionContext
      */
     isPacked(context: LlamaContext | LlamaDecisionContext): boolean {
@@ -125,11 +128,11 @@ export class DeltaStore implements ContextOwner {
     }
 
     /**
-     * Drops rows of a sequence now, whether or not its tier would. Sinks and the window stay. What is left out of the options
-     * is as in the sequence's tier. Waits for a batch under way, and does its work off the event loop.
-     * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in either, or a scorer that needs attention
-     *     to be watched in a tier that does not; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into,
-     *     so that some stayed; DISPOSED
+     * Drops rows of a sequence now, whether or not its tier would. Sinks and the window stay. Options that are left out are as in
+     * the sequence's tier. Waits for the batch under way, and does its work off the event loop.
+     * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in options or tier, or a scorer that needs
+     *     watched attention in a tier that watches none; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: there was no page to
+     *     move rows into, so some stayed; DISPOSED
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
         requireSequence(sequence);
@@ -139,7 +142,7 @@ export class DeltaStore implements ContextOwner {
         await life.between(async () => {
             await parking?.comeBack(life);
             const eviction = evictionOf(tiers.of(sequenceId), options);
-            sharing?.truncated(sequenceId, 0);  // not what the tier promises to others
+            sharing?.truncated(sequenceId, 0);  // others expect rows as the tier has them
             await tiers.evict(sequenceId, eviction);
         });
     }
@@ -155,11 +158,11 @@ export class DeltaStore implements ContextOwner {
     }
 
     /**
-     * Gives a sequence another tier. Rows to come are kept by it at once; older ones are packed and dropped by it where that makes them
-     * smaller, and never get back what they have lost. What others share stays as it is. Waits for a batch under way, and does its work off the
-     * event loop.
+     * Gives a sequence another tier. Rows to come are stored by it at once. Older rows are packed and dropped by it where that makes them
+     * smaller. They never get back what they lost. Pages that others share stay as they are. Waits for the batch under way, and does its work
+     * off the event loop.
      * @throws DeltaStoreError TIER_UNKNOWN; OPTION_INVALID: not a sequence of a packed context, or one whose tier keeps rows F16;
-     *     MODEL_UNSUPPORTED: a tier that evicts, and a model with ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into, so that
+     *     MODEL_UNSUPPORTED: the tier evicts, and the model has ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: there was no page to move rows into, so
      *     some stayed as they were; DISPOSED
      */
     async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
@@ -174,11 +177,11 @@ export class DeltaStore implements ContextOwner {
     }
 
     /**
-     * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
-     * the time to copy a table of pages, whatever the length. Waits for a batch under way; an `evaluate` of the target that is asked for more
-     * afterwards ends with OPTION_INVALID. The target keeps its tier for the rows to come. On failure the target is as it was.
-     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
-     *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write; DISPOSED
+     * Makes `target` a continuation of what `source` holds, in place of what it had. They share the pages, and each goes on by itself. A fork copies
+     * only a table of pages, whatever the length. It waits for the batch under way. An `evaluate` of the target that is under way ends with
+     * OPTION_INVALID when it is asked for more. The target keeps its tier for the rows to come. On failure the target is as it was.
+     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or the source has no `upTo` tokens; POOL_LIMIT_REACHED or
+     *     OUT_OF_MEMORY: there is no page for the rows that both go on to write; DISPOSED
      */
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
@@ -194,7 +197,7 @@ export class DeltaStore implements ContextOwner {
         });
     }
 
-    /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
+    /** Contexts that are created from now on are stock's, and so are errors of `loadModel`. Contexts that exist go on. Idempotent. */
     dispose(): void {
         if (this.#disposed) return;
         this.#disposed = true;
@@ -206,13 +209,13 @@ export class DeltaStore implements ContextOwner {
         this.dispose();
     }
 
-    /** @internal @throws the error that attaching ended with, where it could not be thrown */
+    /** @internal @throws the error of an attach that could not throw it, see attach-everywhere.ts */
     ensureServing(): void {
         if (this.#failure !== null) throw this.#failure;
     }
 
     /**
-     * Opens the conversations of the policy's `turns.store`, or of another place. Close them when no more is to be saved.
+     * Opens the conversations of the policy's `turns.store`, or of another place. Close them when nothing more is to be saved.
      * @throws DeltaStoreError OPTION_INVALID: no place, or an option that is not allowed; STORE_FAILED; STORE_KEY_WRONG
      */
     async openTurns(options: TurnsOptions = {}): Promise<Turns> {
@@ -256,8 +259,8 @@ export class DeltaStore implements ContextOwner {
 }
 
 /**
- * The store that serves this Llama instance's contexts: what the last `attach` for it returned, also that of
- * `--import llama-deltastore/register`. Undefined if there was none, or if it is disposed.
+ * The store that serves this Llama instance's contexts: the one of the last `attach`, also of `--import llama-deltastore/register`.
+ * Undefined if there was none, or if it is disposed.
  */
 export function storeOf(llama: Llama): DeltaStore | undefined {
     const store = stores.get(llama);

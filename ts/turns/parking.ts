@@ -40,7 +40,7 @@ export class TurnsParking implements Parking {
     readonly #parts: ParkingParts;
     readonly #timer: NodeJS.Timeout;
     readonly #leftovers: Leftovers;
-    /** The names that the store has for parked sequences. */
+    /** The parked sequences, and their names in the store. */
     readonly #parked = new Map<SequenceLife, string>();
     /** Sequences that are being stored. */
     readonly #leaving = new Map<SequenceLife, Leaving>();
@@ -134,7 +134,7 @@ export class TurnsParking implements Parking {
         } finally {
             if (this.#leaving.get(life) === leaving) this.#leaving.delete(life);
             if (begun && !parked) void this.#leftovers.remove(name);
-            // The last one to end does it: an attempt that gave way may still be storing.
+            // The last attempt to end sweeps: one that gave way may still be storing.
             if (!this.#leaving.has(life) && (!parked || before !== undefined)) void this.#leftovers.sweep(leaving.stored);
         }
         return parked;

@@ -7,25 +7,25 @@ import {chatWindowOf, setChatWindow, type ChatWindow} from "../runtime/chat-sess
 import type {Restored, SaveOptions, Turn} from "./turn.js";
 
 /**
- * A chat whose turns are saved by themselves. A prompt resolves once its turn can't be lost by what the app does next; `saved`, `Turns.close` and
- * the disposal of the context, the model or the Llama instance wait until it is stored.
+ * A chat whose turns are saved by themselves. A prompt resolves once nothing that the app does next can change its turn. `saved`, `Turns.close` and
+ * the disposal of the context, the model or the Llama instance wait until the turn is stored.
  */
 export interface KeptSession {
-    /** What it began with; null if the conversation is new. */
+    /** The turn that the session continues; null if the conversation is new. */
     readonly restored: Restored | null;
-    /** A turn is stored, after each prompt. */
+    /** A turn was stored. Once a prompt. */
     readonly onSave: EventRelay<Turn>;
     /**
-     * A turn could not be saved: the chat goes on, and what was saved before stays. If nobody listens, it is printed as a warning, and the next
-     * `saved` throws it, or else `Turns.close`.
+     * A turn could not be saved. The chat goes on, and the turns before stay. If nobody listens, the error is printed as a warning, and the next `saved`
+     * throws it, or else `Turns.close`.
      */
     readonly onError: EventRelay<Error>;
     /**
-     * Waits for what is being saved.
-     * @throws why a turn could not be saved, if `onError` had no listener
+     * Waits until all turns so far are saved.
+     * @throws the error of a turn that could not be saved, if `onError` had no listener
      */
     saved(): Promise<void>;
-    /** Saves no more, and waits for what is being saved, whether or not it can be. Idempotent. */
+    /** Saves no more turns. Waits for those that are being saved, and throws none of their errors. Idempotent. */
     end(): Promise<void>;
 }
 
@@ -85,7 +85,7 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
         }
     }
     let saving: Promise<unknown> = Promise.resolve(), ended = false;
-    /** What `saved` is to throw, and what makes the turns forget it. */
+    /** Errors that `saved` is to throw. `told` makes the turns forget one. */
     const untold: {error: unknown; told: () => void}[] = [];
     const fail = (error: unknown): void => {
         if (relays.onError.listenerCount > 0) return relays.onError.dispatchEvent(error as Error);
@@ -93,7 +93,7 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
         process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`, {code: "DELTASTORE_TURN_NOT_SAVED"});
     };
     const prompt = session.promptWithMeta, {sequence} = session;
-    /** Resolves once the turn is captured: whatever the app does next, it is saved as it is now. */
+    /** Resolves once the turn is captured. The app may go on then: the turn is saved as it is now. */
     const save = async (): Promise<void> => {
         try {
             const {captured, saved} = turns.beginSave(conversation, sequence, {data: chatDataOf(session)});

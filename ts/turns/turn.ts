@@ -5,12 +5,12 @@ import type {TurnEntry} from "./record.js";
 export type Turn = TurnEntry;
 
 export interface SaveOptions {
-    /** Kept with the turn and given back by `restore`: anything that JSON can say. */
+    /** Anything that JSON can say. It is kept with the turn, and `restore` gives it back. */
     data?: unknown;
 }
 
 export interface RestoreOptions {
-    /** The id of the turn to go back to; the newest whole one if absent. */
+    /** The id of the turn to go back to. If absent, it is the newest turn that is whole. */
     turn?: string;
 }
 
@@ -19,6 +19,6 @@ export interface Restored {
     readonly data: unknown;
     /** Tokens that had to be evaluated again. */
     readonly evaluated: number;
-    /** Newer turns that could not be restored, the newest first, and why; and this one, if its newest rows had to be evaluated again. */
+    /** Newer turns that could not be restored, and why, the newest first. This turn is among them if its newest rows were lost and had to be evaluated again. */
     readonly damaged: readonly {readonly turn: string; readonly error: DeltaStoreError}[];
 }
