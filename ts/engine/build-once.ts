@@ -10,8 +10,8 @@ import {setTimeout as sleep} from "node:timers/promises";
 const retryMs = 100;
 
 /**
- * Has `build` make the folder `target` unless `isWhole()`. One process or worker thread of this machine builds, in a folder beside
- * it; the others wait and then find it whole. `target` appears by a rename, so nobody sees a part of it.
+ * Has `build` make the folder `target` unless `isWhole()`. One process or worker thread of this machine builds, in a folder beside it. The
+ * others wait, and then find it whole. `target` appears by a rename, so nobody sees a part of it.
  * @param build makes the contents in a folder inside the given one, and returns that folder
  * @throws what `build` throws, and errors of the file system
  */
@@ -21,9 +21,9 @@ export async function buildOnce(target: string, isWhole: () => boolean, build: (
     const lock = await acquireLock(target);
     try {
         if (isWhole()) return;
-        // With the host's name, as the lock reaches no further: containers may share the folder.
+        // The host's name is in it because the lock holds on one machine only, and containers may share the folder.
         const prefix = `${path.basename(target)}.building-${hostname()}-`;
-        for (const name of await readdir(parent))  // left by those that were killed
+        for (const name of await readdir(parent))  // of builds that were killed
             if (name.startsWith(prefix)) await remove(path.join(parent, name)).catch(() => undefined);
         const work = await mkdtemp(path.join(parent, prefix));
         try {
@@ -40,7 +40,7 @@ export async function buildOnce(target: string, isWhole: () => boolean, build: (
 
 const remove = (folder: string) => rm(folder, {recursive: true, force: true, maxRetries: 3});
 
-/** A socket in Linux's abstract namespace: the kernel frees its name when its owner ends, in whatever way. */
+/** The lock is a socket in Linux's abstract namespace. The kernel frees its name when its owner ends, in whatever way. */
 async function acquireLock(target: string): Promise<Server> {
     const place = path.join(realpathSync(path.dirname(target)), path.basename(target));
     const name = `\0llama-deltastore-${createHash("sha256").update(place).digest("hex")}`;

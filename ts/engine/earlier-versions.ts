@@ -1,11 +1,11 @@
-/** Files, and stores of turns. */
+/** State files and stores of turns that a warning was given for. */
 const told = new Set<string>();
 
 /**
- * Warns once that what was restored says less of what its rows were made with than it would if it was saved now.
+ * Warns that something of an earlier version was restored: it can't tell all models and adapters apart that today's files tell apart.
  * @param what was restored
- * @param place of which nothing more is said
- * @param less what it can't tell apart
+ * @param place warned of once
+ * @param less what it can't tell apart besides
  */
 export function warnOfEarlierVersion(what: string, place: string, less: string): void {
     if (told.has(place)) return;

@@ -1,15 +1,15 @@
 /**
- * The addon's whole surface, one to one with `plugin/addon.cc`. Plain values and handles; policy and ergonomics live in
- * TypeScript. Every function throws (or rejects with) an Error whose `code` is one of `ts/errors.ts`.
+ * The addon's whole surface, one to one with `plugin/addon.cc`: plain values and handles. What a user sees is made of it in the other folders.
+ * Every function throws, or rejects with, an Error whose `code` is one of `ts/errors.ts`.
  */
 
 /** How rows are stored once they leave the window. Codes live on Hadamard-rotated vectors. */
 export type RowFormat = "f16" | "k4v4" | "k4v2" | "k3v2";
 
-/** The same, with how many of a page's 64 rows can have their values coded a second time. */
+/** A row format, and how many of a page's 64 rows can have their values coded a second time. */
 export type PageFormat = RowFormat | `${"k4v2" | "k3v2"}r${6 | 14}`;
 
-/** How rows are stored until then: as they are, or at 8 bits. */
+/** How rows are stored while they are in the window: as they are, or at 8 bits. */
 export type WindowFormat = "f16" | "k8v8";
 
 /** How many rows each layer and KV head may keep, see `cpp/eviction/schedule.h`. */
@@ -19,7 +19,7 @@ export type EvictionSchedule = "retrieval" | "shared" | "uniform" | "preserveEar
 export type EvictionScorer = "attention" | "h2o" | "snapkv" | "recency";
 
 export interface Eviction {
-    /** Share of a sequence's rows that stays; of what, the schedule says. 0 to 1. */
+    /** Share of the rows that stay, 0 to 1. The schedule says of which rows. */
     readonly keep: number;
     readonly schedule: EvictionSchedule;
     readonly scorer: EvictionScorer;
@@ -30,7 +30,7 @@ export interface Eviction {
 export interface NativeTier {
     name: string;
     format: PageFormat;
-    /** Newest tokens of a sequence that aren't packed yet, at least. */
+    /** At least so many of a sequence's newest tokens are not packed yet. */
     window: number;
     windowFormat: WindowFormat;
     /** First tokens of a sequence that stay F16. */
@@ -39,17 +39,17 @@ export interface NativeTier {
 }
 
 export interface NativeCacheConfig {
-    /** Of sequences that are given no other. */
+    /** The tier of sequences that are given no other. */
     tier: NativeTier;
-    /** That sequences may be given. */
+    /** Further tiers that sequences may be given. */
     others: NativeTier[];
-    /** Sequences behind the context's own, for prefixes that others take over. */
+    /** Sequences after the context's own, which hold kept prefixes. */
     keptPrefixes: number;
-    /** Most bytes that the page pool may hold; 0 is no limit. */
+    /** Most bytes that the page pool may hold. 0 is no limit. */
     poolLimitBytes: number;
-    /** Cells of the whole context (contextSize x sequences), as node-llama-cpp asked for them. */
+    /** Cells of the whole context (contextSize times sequences), as node-llama-cpp asked for them. */
     contextCells: number;
-    /** Tokens of one llama_decode call at most. */
+    /** Most tokens of one llama_decode call. */
     batchSize: number;
 }
 
@@ -57,23 +57,23 @@ export interface NativeSequenceStats {
     id: number;
     tier: string;
     tokens: number;
-    /** Share of the tokens' rows that were not evicted, over all layers and heads. */
+    /** Share of the tokens' rows that were not evicted, over all layers and KV heads. */
     kept: number;
-    /** A page that other sequences hold too counts in parts. */
+    /** A page that other sequences hold, too, counts in parts. */
     residentBytes: number;
-    /** Of all pages that other sequences hold too. */
+    /** Bytes of all its pages that other sequences hold, too. */
     sharedBytes: number;
 }
 
 export interface NativeStats {
     tokens: number;
-    /** Bytes the pool holds from the system, slack and bookkeeping counted. */
+    /** Bytes that the system gave the pool, slack and bookkeeping counted. */
     residentBytes: number;
-    /** What a stock F16 cache would hold for the same tokens. */
+    /** Bytes of a stock F16 cache for the same tokens. */
     stockBytes: number;
     pages: number;
     peakResidentBytes: number;
-    /** Of residentBytes, what kept prefixes hold. */
+    /** The part of residentBytes that kept prefixes hold. */
     keptBytes: number;
     sequences: NativeSequenceStats[];
 }
@@ -83,113 +83,113 @@ export interface NativeFailure {
     message: string;
 }
 
-/** What rows of logits say of one token each. */
+/** For each row of logits: its most likely token, and the loss of one given token. */
 export interface LogitScores {
-    /** The token with a row's largest logit, the first of equals. */
+    /** The token with the row's largest logit. The first of equals. */
     top: Uint32Array;
     /** Minus the natural logarithm of the given token's probability. */
     logLoss: Float64Array;
 }
 
 export interface LogitComparison {
-    /** Kullback-Leibler divergence of the second distribution from the first, in nats. NaN or infinite where the logits make it so. */
+    /** KL divergence of the second distribution from the first, in nats. NaN or infinite where the logits make it so. */
     kld: Float64Array;
     base: LogitScores;
     other: LogitScores;
 }
 
-/** Node-llama-cpp's own `AddonContext` instance (`context._ctx`); opaque here. */
+/** node-llama-cpp's native context, see `runtime/addon.ts`. Nothing is known of it here. */
 export type AddonContextHandle = object;
 
-/** A sequence's rows in parts, see `cpp/snapshot.h`. */
+/** A sequence's rows in parts, see `cpp/snapshot/snapshot.h`. */
 export interface SnapshotParts {
     readonly head: Uint8Array;
     readonly centres: readonly Uint8Array[];
     readonly blocks: readonly Uint8Array[];
-    /** What blocks don't hold yet; without it a sequence gets what they hold. */
+    /** The newest rows, which no block holds yet. Without it a sequence gets the blocks' rows. */
     readonly tail: Uint8Array | null;
 }
 
-/** Holds blocks as they are, until `endSnapshot`. */
+/** A snapshot keeps its blocks as they are until `endSnapshot`. */
 export interface NativeSnapshot {
     readonly handle: object;
     readonly head: Uint8Array;
     readonly tail: Uint8Array;
     readonly centres: Uint8Array[];
-    /** How many there are. */
+    /** The number of blocks. */
     readonly blocks: number;
-    /** As many bytes of each block: blocks of one context that have the same ones have the same bytes. */
+    /** An equal part for each block. Blocks of one context with the same identity have the same bytes. */
     readonly identities: Uint8Array;
 }
 
 export interface NativeBinding {
-    /** Kernels that this processor can run, best first, and the one in use (`DELTASTORE_KERNEL` overrides). */
+    /** The kernels that this processor can run, best first, and the one in use. `DELTASTORE_KERNEL` overrides that. */
     kernels(): {available: string[]; selected: string};
     /** The llama.cpp release that the engine was built against. */
     readonly llamaCppRelease: string;
-    /** Registers the buffer type with the loaded ggml CPU backend. Once a process; later calls do nothing. */
+    /** Registers the buffer type with the loaded ggml CPU backend. Only the first call of a process does something. */
     install(): {llamaLibrary: string; cpuLibrary: string};
-    /** Before `init()`: makes llama.cpp allocate next to nothing for its own cache. */
+    /** To be called before `init()`: llama.cpp then allocates next to nothing for its own cache. */
     prepareContext(context: AddonContextHandle): void;
-    /** Undoes `prepareContext` and frees what `init()` made; `init()` then makes a stock context of `contextCells` cells. */
+    /** Undoes `prepareContext`, and frees what `init()` made. The next `init()` makes a stock context of `contextCells` cells. */
     restoreContext(context: AddonContextHandle, contextCells: number): void;
-    /** After `init()`: checks that the model can be served and replaces the context's memory. Off the event loop. */
+    /** To be called after `init()`: checks that the model can be served, and replaces the context's memory. Off the event loop. */
     adoptContext(context: AddonContextHandle, config: NativeCacheConfig): Promise<void>;
-    /** Forgets what `admit` has counted. */
+    /** Forgets the tokens that `admit` has counted. */
     beginAdmission(context: AddonContextHandle): void;
-    /** Whether the pool has room for these tokens besides those admitted before them; if not, `takeFailure` says why. */
+    /** Whether the pool has room for these tokens, besides those that were admitted before. If not, `takeFailure` says why. */
     admit(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: number): boolean;
-    /** For a sequence's rows to come. Throws OPTION_INVALID, MODEL_UNSUPPORTED. */
+    /** Gives a sequence's rows to come this tier. Throws OPTION_INVALID, MODEL_UNSUPPORTED. */
     setTier(context: AddonContextHandle, sequenceId: number, name: string): void;
     /**
-     * Rows but the newest `window` (at most the tier's) take the tier's format where that makes them smaller. Between batches. Rejects with
-     * POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+     * Gives rows the tier's format where that makes them smaller. The newest `window` rows stay, at most the tier's window. Between batches. Rejects
+     * with POOL_LIMIT_REACHED or OUT_OF_MEMORY.
      */
     repack(context: AddonContextHandle, sequenceId: number, window: number): Promise<void>;
     /** Whether the sequence has grown by the slack of its tier's eviction since it was last evicted from. */
     evictionDue(context: AddonContextHandle, sequenceId: number): boolean;
     /** Drops rows. Off the event loop, between batches; the context must not be disposed meanwhile. Rejects if some had to stay. */
     evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;
-    /** How much of the sequence's first `end` positions another one can take over, see `Cache::prefix_end`. */
+    /** So many of the sequence's first `end` positions can be taken over by another one, see `Cache::prefix_end`. */
     prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
-    /** Gives `target` the first `end` positions of `source` in place of its own rows. Between batches. Without memory nothing is done, and it says why. */
+    /** Replaces `target`'s rows by the first `end` positions of `source`. Between batches. Without memory it does nothing, and says why. */
     forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): NativeFailure | null;
-    /** 16 bytes that every byte of the file tells in. Off the event loop, on several threads. Rejects with MODEL_NOT_FOUND, MODEL_CHANGED. */
+    /** A hash of 16 bytes over the whole file. Off the event loop, on several threads. Rejects with MODEL_NOT_FOUND, MODEL_CHANGED. */
     hashFile(path: string): Promise<Uint8Array>;
     /**
-     * What rows of the context are made with: hashes of 8 bytes of the model and, or zeros, of its adapters. Without it nothing is saved or restored
-     * (NATIVE_FAILURE).
+     * Says what rows of the context are made with: a hash of 8 bytes of the model, and one of its adapters, zeros for none. Until then nothing can be
+     * saved or restored (NATIVE_FAILURE).
      */
     setOrigin(context: AddonContextHandle, model: Uint8Array, adapters: Uint8Array): void;
-    /** Takes hold of what a sequence has. Between batches; the snapshot may outlive the context. */
+    /** Makes a snapshot of a sequence. Between batches. The snapshot may outlive the context. */
     beginSnapshot(context: AddonContextHandle, sequenceId: number): Promise<NativeSnapshot>;
     /** The blocks [begin, end) of a snapshot, off the event loop and at any time. */
     snapshotBlocks(handle: object, begin: number, end: number): Promise<Uint8Array[]>;
     endSnapshot(handle: object): void;
     /**
-     * Replaces what a sequence holds and its tier, between batches, and gives the number of its tokens and the blocks' identities; the bytes must not change
-     * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY, and the sequence is as it was.
+     * Replaces a sequence's rows and its tier, between batches. Gives the number of its tokens, and the blocks' identities. The bytes must not change
+     * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY: the sequence is as it was.
      */
     restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<{tokens: number; identities: Uint8Array}>;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
-    /** The reason for the last failed decode, save or load of this context, taken (so a second call gives null). */
+    /** Why the context's last admission, decode, save or load failed. Taken: a second call gives null. */
     takeFailure(context: AddonContextHandle): NativeFailure | null;
-    /** Of `stats`, at the cost of the page tables' sizes only. */
+    /** The figure of `stats`. It costs no more than a look at the page tables' sizes. */
     residentBytes(context: AddonContextHandle): number;
     stats(context: AddonContextHandle): NativeStats;
     /**
-     * Evaluates tokens and returns the logits of those from `firstLogit` on, row by row (rows x vocabulary size); none if it is the
-     * number of tokens.
-     * For the quality harness; serves stock contexts too. Evicts afterwards if that is due and the last token's logits were wanted.
+     * Evaluates tokens, and gives the logits of those from `firstLogit` on, row by row (rows times vocabulary size). If `firstLogit` is the
+     * number of tokens, it gives none. Evicts afterwards if that is due and the last token's logits were wanted. For the quality harness. It serves
+     * stock contexts, too. The caller has the context's lock.
      */
     evaluateLogits(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: Uint32Array,
                    firstLogit: number): Promise<Float32Array>;
-    /** Drops a sequence's rows, for the harness. */
+    /** Drops a sequence's rows. */
     clearSequence(context: AddonContextHandle, sequenceId: number): void;
-    /** Scores rows of logits by the token that each is given, off the event loop; the array must not change meanwhile. */
+    /** Scores each row of logits by its token. Off the event loop. The array must not change meanwhile. */
     scoreLogits(logits: Float32Array, tokens: Uint32Array): Promise<LogitScores>;
-    /** Compares two arrays of as many rows of logits, off the event loop; the arrays must not change meanwhile. */
+    /** Compares two arrays of equally many rows of logits. Off the event loop. The arrays must not change meanwhile. */
     compareLogits(base: Float32Array, other: Float32Array, tokens: Uint32Array): Promise<LogitComparison>;
     /** Re-encodes a GGUF file's weights as F16 (`llama_model_quantize` with allow_requantize). */
     convertWeightsToF16(source: string, target: string): Promise<void>;

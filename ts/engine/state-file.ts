@@ -5,11 +5,11 @@ import {getSystemErrorMap} from "node:util";
 import {DeltaStoreError} from "../errors.js";
 
 /**
- * A sequence state file is llama.cpp's: magic, version, token count, tokens, then the memory's own bytes, which have a checksum of
- * their own. Ours end in a seal, which llama.cpp doesn't read: a magic and a hash of what comes before the memory's bytes.
+ * A sequence state file has llama.cpp's form: magic, version, token count, tokens, then the memory's bytes, which have a checksum of their
+ * own. Our files end in a seal, which llama.cpp doesn't read: a magic, and a hash of all that comes before the memory's bytes.
  */
 const llamaMagic = Buffer.from("qsgg", "latin1");  // "ggsq", little-endian
-const memoryMagic = 0x53545344;  // "DSTS", see cpp/state.cpp
+const memoryMagic = 0x53545344;  // "DSTS", see cpp/snapshot/state.cpp
 const version = 6;  // of the memory's bytes
 const sealMagic = 0x45545344;  // "DSTE"
 const headerBytes = 12;
@@ -19,8 +19,8 @@ const sealBytes = 4 + hashBytes;
 const probeBytes = 65536;
 
 /**
- * Seals what llama.cpp writes, beside the file of this name, and puts it in that one's place once it is whole. A failure leaves what was there;
- * a process that is killed leaves a `.deltastore-*.tmp`, too.
+ * Has llama.cpp write beside the file of this name, seals that, and moves it to the name once it is whole. A failure leaves what had the name. A
+ * process that is killed leaves a `.deltastore-*.tmp`, too.
  * @param write makes llama.cpp write a file of the given path, and gives its size
  * @returns the file's size
  * @throws DeltaStoreError STATE_WRITE_FAILED, or what `write` throws with another code
@@ -47,7 +47,7 @@ export async function writeStateFile(path: string, write: (path: string) => Prom
     }
 }
 
-/** Where the file is, links followed, and who may do what with it, if it is there. */
+/** The path of the file behind links, and its mode if it is there. */
 async function placeOf(path: string): Promise<{target: string; mode: number | null}> {
     const target = await realpath(path).catch(() => path), before = await stat(target).catch(() => null);
     if (before === null) return {target, mode: null};
@@ -57,8 +57,8 @@ async function placeOf(path: string): Promise<{target: string; mode: number | nu
 }
 
 /**
- * The size of what llama.cpp has written. It tells no cause of a failure, and none at all where closing the file fails, so the cause is looked for
- * by writing on.
+ * The size of the file that llama.cpp wrote. llama.cpp tells no cause of a failure, and does not notice when closing the file fails. So this writes
+ * on, to learn the cause from the system.
  */
 async function written(file: FileHandle, writing: Promise<number>): Promise<number> {
     const writeOn = async (bytes: number) => await writeAll(file, Buffer.alloc(bytes), (await file.stat()).size);
@@ -87,13 +87,14 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
         done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
 }
 
-/** Without the path, which is not always the one that was given. */
+/** The system's message without its path, which may be the one beside. */
 function whatSystemSaid(error: unknown): string {
     const {errno, message} = error as NodeJS.ErrnoException, [code, text] = getSystemErrorMap().get(errno ?? 0) ?? [];
     return code === undefined ? message : `${text} (${code})`;
 }
 
 /**
+ * Checks a state file's form, seal and length.
  * @returns whether it is of an earlier version
  * @throws DeltaStoreError STATE_NOT_FOUND, STATE_FOREIGN, STATE_DAMAGED, STATE_TOO_LARGE
  */
