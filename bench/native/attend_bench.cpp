@@ -25,7 +25,10 @@ struct Aligned {
         std::memset(memory.get(), 0, count * sizeof(T));
     }
     T* get() { return reinterpret_cast<T*>(memory.get()); }
-    std::unique_ptr<uint8_t[], FreeDelete> memory;
+    struct Free {
+        void operator()(uint8_t* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<uint8_t[], Free> memory;
 };
 
 int main(int argc, char** argv) {

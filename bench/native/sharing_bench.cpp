@@ -1,5 +1,5 @@
 // What 100 sequences of 4,096 tokens hold that share a part, before and after their windows are packed but for 16 tokens, as `pool.pressure` does
-// with idle ones: `npm run bench:sharing`. Rows are random; where they lie is the engine's own doing. Attention is not computed, so evicting
+// with idle ones: `npm run bench:sharing`. ChatRows are random; where they lie is the engine's own doing. Attention is not computed, so evicting
 // tiers keep their share by position.
 #include <cstdio>
 #include <cstring>
@@ -12,12 +12,12 @@ using namespace deltastore;
 
 static constexpr int kSequences = 100, kTokens = 4096, kUbatch = 512;
 
-struct Rows {
+struct ChatRows {
     Random random{1};
     std::vector<float> rows = random.gaussians(size_t(kUbatch) * 3 * 64);
 };
 
-static void append(Cache& cache, int sequence, int count, const Rows& rows) {
+static void append(Cache& cache, int sequence, int count, const ChatRows& rows) {
     for (int done = 0; done < count; done += kUbatch) {
         std::vector<Token> tokens;
         const int32_t first = cache.last_position(sequence) + 1;
@@ -35,7 +35,7 @@ static void append(Cache& cache, int sequence, int count, const Rows& rows) {
 }
 
 int main() {
-    const Rows rows;
+    const ChatRows rows;
     std::printf("[");
     bool first = true;
     for (const char* tier : {"conservative", "recommended"})

@@ -20,10 +20,10 @@ inline constexpr int kPartRows = 16;
 
 // Sequences read so far, whose pages are given back to the pool unless they reach their sequence.
 struct Staging {
-    // Rows of a page that may get more of them. None if there is no page.
+    // A page that may get more rows; none if the reference has no rows.
     struct Arriving {
         PageRef reference;
-        bool in_scratch = false;  // as there may be a page already that is the same
+        bool in_scratch = false;  // without a page of its own, as there may be one already that is the same
         std::vector<uint8_t> scratch;
     };
 
@@ -65,9 +65,10 @@ struct CentreNumbers {
 // Whose equal page a reference may take instead of its own.
 enum class Twins { none, all };
 
-// Of a reference behind those that were read before it: it has a page, or goes on with the last one's where the rows of one page come in parts. Its bytes
+// Of a reference behind those that were read before it: it has a page, or goes on with the last one's where the rows of one page come in parts. Its fields
 // are yet to be read. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
 PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader, Twins twins);
+void read_field(Staging& staged, int table, const Field& field, Reader& reader);
 // Once they are there. Throws CodedError: as above.
 void finish_reference(Staging& staged, int table);
 // Once there are no more. Throws CodedError: as above.
