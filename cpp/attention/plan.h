@@ -1,4 +1,4 @@
-// The current ubatch as the two operations need it: where rows go, and how the attention is cut into items of work.
+// A ubatch as the graph's two operations need it: where rows are written, and how the attention is cut into items of work.
 #pragma once
 
 #include <atomic>
@@ -10,8 +10,8 @@
 
 namespace deltastore {
 
-// A query's pages are summed in runs of this many, and the runs in order, whoever computes them: so the result does not
-// depend on the number of threads.
+// A query's pages are summed in runs of this many, and then the runs in order, whoever computes them. So the result does not depend on the
+// number of threads.
 inline constexpr int kRunPages = 8;
 inline constexpr int kBlockQueries = 64;  // that share the unpacking of a page, about
 
@@ -27,8 +27,8 @@ struct Span {
     int count;
 };
 
-// A ubatch's part in a sequence: its rows start at position `begin`, and those before `end` are written once it is computed. The newest
-// `window` of these are not packed, nor, if `spares_shared`, what other sequences hold too.
+// A ubatch's part in a sequence. Its rows start at position `begin`; once it is computed, all rows before `end` are written. The newest `window`
+// of them are not packed. With `spares_shared`, pages that other sequences hold are not either.
 struct Written {
     int sequence;
     int32_t begin;

@@ -13,7 +13,7 @@ namespace deltastore {
 
 enum class Failure { none, pool_limit, out_of_memory };
 
-// Two pages of the same version have the same bytes, in all pools of the process, as long as changed() tells of what changes.
+// Pages of the same version have the same bytes, in all pools of the process, provided that changed() is told of every change.
 struct PageVersion {
     uint64_t slab;
     uint32_t changes;
@@ -37,7 +37,7 @@ public:
     // The largest page a slab can hold.
     static constexpr size_t max_page_bytes() { return kSlabBytes; }
 
-    // What the holders hold now, and what they may come to need. Pages allocated after set_held() are charged with kReferenceBytes each.
+    // What the pages' holders take now, and what they may come to need. Pages allocated after set_held() are charged with kReferenceBytes each.
     void set_held(size_t bytes) {
         held_ = bytes;
         counted_pages_ = pages_;
@@ -49,11 +49,11 @@ public:
 
     // A page with one reference, contents undefined. kNoPage when the limit would be passed or there is no memory; refusal() tells which.
     Page allocate(size_t page_bytes);
-    // Moves a page into a slab that is fuller, if there is one, so that the others empty, and tells where it is. Its holder must be the only one.
+    // Moves a page into a fuller slab, if there is one, so that others empty; returns where it is now. The page must have one holder.
     Page settle(Page page);
     // Bytes of freed pages in slabs that hold others, which the system has not got back.
     size_t loose_bytes() const;
-    // Whether pages of these (bytes, count) would all be had within the limit.
+    // Whether the limit has room for pages of these (bytes, count), all of them.
     using Demand = std::vector<std::pair<size_t, size_t>>;
     bool fits(const Demand& demand) const;
     void retain(Page page) { state_of(page).references++; }

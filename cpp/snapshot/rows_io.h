@@ -42,7 +42,7 @@ struct Staging {
 // reference's centre by.
 void write_head(const PageRef& reference, uint8_t centre, Writer& writer);
 
-// Whether all of the reference's page is written: if it is coded or has gaps. Otherwise f16 keys and values of the rows in use are.
+// Whether the reference's whole page is written, which it is if it is coded or has gaps. Else the f16 keys and values of the rows in use are.
 bool is_whole(const PageRef& reference);
 
 // What is written of a reference's page.
@@ -56,7 +56,7 @@ Fields fields_of(const SequenceTable& sequences, int table, const PageRef& refer
 // The head and all fields.
 void write_reference(const SequenceTable& sequences, int table, const PageRef& reference, uint8_t centre, Writer& writer);
 
-// What a read reference's centre is called in the cache; the numbers of the bytes if there are none.
+// The cache's number for each centre that references name. Without `numbers` these are the same.
 struct CentreNumbers {
     size_t count;
     const uint8_t* numbers = nullptr;
@@ -65,11 +65,11 @@ struct CentreNumbers {
 // Whose equal page a reference may take instead of its own.
 enum class Twins { none, all };
 
-// Of a reference behind those that were read before it: it has a page, or goes on with the last one's where the rows of one page come in parts. Its fields
-// are yet to be read. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+// Reads the head of the next reference and finds its page: a new one, or the last reference's where the rows of one page come in parts. Its fields
+// are read next. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
 PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader, Twins twins);
 void read_field(Staging& staged, int table, const Field& field, Reader& reader);
-// Once they are there. Throws CodedError: as above.
+// Once its fields are read. Throws CodedError: as above.
 void finish_reference(Staging& staged, int table);
 // Once there are no more. Throws CodedError: as above.
 void finish_tables(Staging& staged);
