@@ -1,7 +1,7 @@
 import type {DecodeTimes} from "./cases/decode.js";
 import {prefillTokens} from "./cases/prefill.js";
 import {reference} from "./caches.js";
-import {count, mib, spread, table} from "./support/format.js";
+import {count, mib, spread, table, threadCount} from "./support/format.js";
 import type {ModelShape} from "./support/runtime.js";
 import {median} from "./support/statistics.js";
 
@@ -60,7 +60,18 @@ export class SpeedFigures {
         return bytes / this.report.readSpeed * 1000;
     }
 
-    /** Tables by the name of their place in README. */
+    /** Of stock F16's time, round by round: how many times as fast a cache decodes. */
+    toReference(point: Point): number {
+        return median(ratios(this.base(point).decode.undisturbed, point.decode.undisturbed));
+    }
+
+    /** A sentence on what was measured, and with what. */
+    get setting(): string {
+        const {model, processor, threads, runtime, date} = this.report;
+        return `${model.file}, ${processor}, ${threadCount(threads)}, ${runtime}, ${date}.`;
+    }
+
+    /** By the name of their place in docs/speed.md. */
     readonly tables = {
         speed: () => table(
             ["depth", "cache", `prefill of ${prefillTokens}, tokens/s`, "to stock F16", "decode, tokens/s", "to stock F16", "memory"],

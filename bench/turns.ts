@@ -10,11 +10,11 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import type {DeltaStore, Turns} from "../ts/index.js";
 import {dist, root} from "./support/package.js";
 import {batchSize, Runtime} from "./support/runtime.js";
-import {turnsTables, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
+import {turnsTables, turnTokens, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
 
 const {values} = parseArgs({options: {
     tokens: {type: "string", default: "4000"}, turns: {type: "string", default: "40"}, rounds: {type: "string", default: "5"},
-    threads: {type: "string", default: "1"}, out: {type: "string"}
+    threads: {type: "string", default: "1"}, out: {type: "string", default: path.join(root, "bench/results/turns.json")}
 }});
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads);
 const tiers = ["exact", "high", "conservative"];
@@ -172,7 +172,7 @@ async function parkedOnce(store: DeltaStore, sequence: LlamaContextSequence): Pr
     clearInterval(alive);
 }
 
-/** Turns of 50 tokens on a context of `tokens`; the later half of them saved beside another sequence's generation. */
+/** Short turns behind `tokens`. The later half of them is saved beside another sequence's generation. */
 async function measureTurn(tier: string): Promise<TurnReport> {
     const context = await createContext(tier, 2), [sequence, busy] = [context.getSequence(), context.getSequence()];
     await sequence.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens - 64));
@@ -180,7 +180,7 @@ async function measureTurn(tier: string): Promise<TurnReport> {
     await turns.save("conversation", sequence);
     const report: TurnReport = {tier, atRest: await turns.bytes(), bytes: [], idle: [], beside: []};
     const save = async () => report.bytes.push((await turns.save("conversation", sequence)).bytes);
-    const evaluate = () => sequence.evaluateWithoutGeneratingNewTokens(text.slice(sequence.nextTokenIndex, sequence.nextTokenIndex + 50));
+    const evaluate = () => sequence.evaluateWithoutGeneratingNewTokens(text.slice(sequence.nextTokenIndex, sequence.nextTokenIndex + turnTokens));
     for (let turn = 0; turn < 4; turn++) {
         await evaluate();
         report.idle.push(await timed(save));
@@ -211,7 +211,7 @@ try {
     report.histories.push(await measureHistory(Number(values.turns), Math.floor(tokens / Number(values.turns))), await measureHistory(64, 16));
     for (const tier of tiers) report.waking.push(await measureWaking(tier));
     for (const rendered of Object.values(turnsTables(report))) console.log(`${rendered}\n`);
-    if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(report) + "\n");
+    writeFileSync(values.out, JSON.stringify(report) + "\n");
 } finally {
     rmSync(folder, {recursive: true, force: true});
 }

@@ -59,8 +59,8 @@ int main() {
             const CacheStats stats = cache.stats();
             for (int sequence = 0; sequence < kSequences; sequence++)
                 if (cache.repack(sequence, 16) != Failure::none) return 1;
-            std::printf("%s\n  {\"tier\": \"%s\", \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu, \"idleBytes\": %zu}", first ? "" : ",", tier,
-                        percent, stats.stock_bytes, stats.resident_bytes, cache.resident_bytes());
+            std::printf("%s\n  {\"tier\": \"%s\", \"sequences\": %d, \"tokens\": %d, \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu, \"idleBytes\": %zu}", first ? "" : ",", tier,
+                        kSequences, kTokens, percent, stats.stock_bytes, stats.resident_bytes, cache.resident_bytes());
             std::fflush(stdout);
             first = false;
         }

@@ -14,6 +14,7 @@ import {configurationSets} from "./configurations.js";
 import type {SweepPoint} from "./pareto.js";
 import {SuiteBench} from "./suite-bench.js";
 import {sweepChart} from "./sweep-chart.js";
+import type {SweepReport} from "./sweep-report.js";
 
 const {values} = parseArgs({options: {
     set: {type: "string", default: "papers"}, configurations: {type: "string"},
@@ -53,4 +54,4 @@ const points = caches.map(({name}): SweepPoint => {
     return {name, memoryRatio: memoryRatio!, kld, kldError};
 });
 writeFileSync(out.replace(/(\.json)?$/, ".svg"), sweepChart(points, tokens));
-bench.finish({tokens, points});
+bench.finish({tokens, points} satisfies SweepReport);

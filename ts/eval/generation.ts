@@ -6,8 +6,8 @@ import {estimate, exponentialEstimate} from "./statistics.js";
 import type {Suite} from "./suite.js";
 import type {EvalText} from "./text.js";
 
-/** Tokens of an answer at most. */
-const mostTokens = 64;
+/** Tokens of an answer, at most. */
+export const mostTokens = 64;
 /** Of the longest dialogue: its passage, its questions and its answers. */
 const contextSize = 2048;
 
