@@ -7,7 +7,7 @@ export interface FirstTokenReport {
     tokens: number;
     threads: number;
     caches: {name: string; times: number[]}[];
-    /** Users with the same first tokens, one after the other, and a fork of these. */
+    /** Users with the same first tokens, one after the other, and a fork of these tokens. */
     sharing: {tier: string; shared: number; own: number; users: number[][]; forks: number[]}[];
 }
 

@@ -12,8 +12,9 @@ import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import {dist, root} from "./support/package.js";
 import {batchSize, Runtime} from "./support/runtime.js";
 
+/** Sequences of the context: three users, and the target of a fork. */
 const sharedBy = 4, sharingTier = "conservative";
-/** Tokens of a user's own behind the shared ones. */
+/** Tokens of a user's own, behind the shared ones. */
 const ownTokens = [32, 512];
 
 const {values} = parseArgs({options: {
@@ -49,7 +50,7 @@ async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["ca
     return report;
 }
 
-/** Users of one context, who differ in their last `own` tokens, one after the other. */
+/** Users of one context, one after the other. They differ in their last `own` tokens. */
 async function measureSharing(own: number): Promise<FirstTokenReport["sharing"][number]> {
     await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {sharing: {automatic: true}}});
     const all = runtime.model.tokenize(text), shared = tokens - Math.max(...ownTokens);

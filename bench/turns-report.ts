@@ -1,13 +1,13 @@
 import {count, mib, spread, table, threadCount} from "./support/format.js";
 import {median} from "./support/statistics.js";
 
-/** Bytes after each save of `step` more tokens. */
+/** Bytes after each of `turns` saves, between which `step` tokens are added. */
 export interface HistoryReport {
     turns: number;
     step: number;
-    /** Of stock's state file, each by itself. */
+    /** Of a state file of stock's. */
     stock: number[];
-    /** `full`: of a packed snapshot by itself; `kept`: of all turns so far. */
+    /** `full`: of a packed snapshot by itself. `kept`: of all turns so far. */
     tiers: {tier: string; full: number[]; kept: number[]}[];
 }
 
@@ -21,7 +21,7 @@ export interface WakeReport {
     /** Whether the restored sequences went on alike. */
     same: boolean;
     saving: number[];
-    /** Speed of another sequence's generation while saving, to that before. */
+    /** Speed of another sequence's generation beside saving, to its speed before and after. */
     decoding: number[];
 }
 

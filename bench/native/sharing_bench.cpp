@@ -1,6 +1,6 @@
-// What 100 sequences of 4,096 tokens hold that share a part, before and after their windows are packed but for 16 tokens, as `pool.pressure` does
-// with idle ones: `npm run bench:sharing`. Rows are random; where they lie is the engine's own doing. Attention is not computed, so evicting
-// tiers keep their share by position.
+// What many sequences hold that share a part of their tokens: `npm run bench:sharing`. Then their windows are packed but for 16 tokens, as
+// `pool.pressure` does with idle sequences, and they are counted again. Rows are random, and lie where the engine puts them. Attention is not
+// computed, so a tier that evicts keeps its share of the rows by position.
 #include <cstdio>
 #include <cstring>
 #include <vector>

@@ -13,7 +13,7 @@ export interface FactsReport {
     runtime: string;
     /** The model's file, without its folder. */
     model: string;
-    /** Of the texts. */
+    /** One a text. */
     seeds: number[];
     /** Stock first. */
     caches: CacheFacts[];

@@ -3,7 +3,7 @@ import type {SweepPoint} from "./pareto.js";
 
 /** bench/results/sweep-*.json. */
 export interface SweepReport {
-    /** At which the memory was measured. */
+    /** Tokens of the sequence whose memory was measured. */
     tokens: number;
     points: SweepPoint[];
 }
