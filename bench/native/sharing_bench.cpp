@@ -1,6 +1,6 @@
-// What 100 sequences of 4,096 tokens hold that share a part, before and after their windows are packed but for 16 tokens, as `pool.pressure` does
-// with idle ones: `npm run bench:sharing`. ChatRows are random; where they lie is the engine's own doing. Attention is not computed, so evicting
-// tiers keep their share by position.
+// What many sequences hold that share a part of their tokens: `npm run bench:sharing`. Then their windows are packed but for 16 tokens, as
+// `pool.pressure` does with idle sequences, and they are counted again. Rows are random, and lie where the engine puts them. Attention is not
+// computed, so a tier that evicts keeps its share of the rows by position.
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -59,8 +59,8 @@ int main() {
             const CacheStats stats = cache.stats();
             for (int sequence = 0; sequence < kSequences; sequence++)
                 if (cache.repack(sequence, 16) != Failure::none) return 1;
-            std::printf("%s\n  {\"tier\": \"%s\", \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu, \"idleBytes\": %zu}", first ? "" : ",", tier,
-                        percent, stats.stock_bytes, stats.resident_bytes, cache.resident_bytes());
+            std::printf("%s\n  {\"tier\": \"%s\", \"sequences\": %d, \"tokens\": %d, \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu, \"idleBytes\": %zu}", first ? "" : ",", tier,
+                        kSequences, kTokens, percent, stats.stock_bytes, stats.resident_bytes, cache.resident_bytes());
             std::fflush(stdout);
             first = false;
         }
