@@ -9,8 +9,9 @@ import {parseArgs} from "node:util";
 import type {LlamaContext, LlamaContextSequence, LlamaModel, Token} from "node-llama-cpp";
 import {evictingTiers, reference, tiers, type BenchCache} from "./caches.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
+import {batchSize} from "./support/bench-model.js";
 import {dist, root} from "./support/package.js";
-import {batchSize, Runtime} from "./support/runtime.js";
+import {Runtime} from "./support/runtime.js";
 
 /** Sequences of the context: three users, and the target of a fork. */
 const sharedBy = 4, sharingTier = "conservative";

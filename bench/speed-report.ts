@@ -2,7 +2,7 @@ import type {DecodeTimes} from "./cases/decode.js";
 import {prefillTokens} from "./cases/prefill.js";
 import {reference} from "./caches.js";
 import {count, mib, spread, table, threadCount} from "./support/format.js";
-import type {ModelShape} from "./support/runtime.js";
+import type {ModelShape} from "./support/bench-model.js";
 import {median} from "./support/statistics.js";
 
 /** One cache at one depth with so many sequences. Times are milliseconds, one figure a round. */

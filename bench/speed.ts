@@ -39,7 +39,7 @@ const out = path.resolve(values.out === undefined ? root : ".", option("out"));
 
 const {resolveDemoModel} = await dist("models/fetch.js");
 await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: resolveDemoModel});
-const filling = new Filling();
+const filling = new Filling(runtime);
 for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => {
         console.error(`${signal}: ${out} has what was finished`);

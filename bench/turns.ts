@@ -9,7 +9,8 @@ import {parseArgs} from "node:util";
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import type {DeltaStore, Turns} from "../ts/index.js";
 import {dist, root} from "./support/package.js";
-import {batchSize, Runtime} from "./support/runtime.js";
+import {batchSize} from "./support/bench-model.js";
+import {Runtime} from "./support/runtime.js";
 import {turnsTables, turnTokens, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
 
 const {values} = parseArgs({options: {

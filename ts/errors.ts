@@ -16,7 +16,7 @@ export const errorCodes = {
     GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, which has no backend yet. Load it with `gpuLayers: 0`.",
     FLASH_ATTENTION_REQUIRED: "The packed cache lives inside flash attention. Don't turn `flashAttention` off for this context.",
     KV_CACHE_TYPE_CONFLICT: "The tier and the cache types that `createContext` or `loadModel` was given exclude each other. Set `kvCache: \"stock\"` for a cache of those types, or do as the message says.",
-    POOL_LIMIT_REACHED: "The request needs more pages than the policy's pool limit allows. The sequences keep what they had. Dispose others, or raise the limit.",
+    POOL_LIMIT_REACHED: "The request needs more pages than the policy's pool limit allows. The sequences keep what they had. Dispose others, or raise the limit. A limit without room for a single token is told when the context is created.",
     CONTEXT_FULL: "The batch doesn't fit in what is left of the context.",
     OUT_OF_MEMORY: "The system gave no memory for pages. The sequences keep what they had.",
     SHIFT_UNSUPPORTED: "This model's positions can't be shifted. Evaluate the tokens again instead.",
@@ -51,6 +51,14 @@ export class DeltaStoreError extends Error {
         this.problems = options.problems ?? [];
     }
 }
+
+const unsupportedCodes: readonly ErrorCode[] = [
+    "MODEL_UNSUPPORTED", "GPU_LAYERS_UNSUPPORTED", "FLASH_ATTENTION_REQUIRED", "PLATFORM_UNSUPPORTED", "RUNTIME_UNSUPPORTED", "BINARY_MISSING"
+];
+
+/** Whether the package can't serve this model or this machine. Else only a request failed. */
+export const isUnsupported = (error: unknown): error is DeltaStoreError =>
+    error instanceof DeltaStoreError && unsupportedCodes.includes(error.code);
 
 /** Turns an error that carries one of our codes (thrown by the addon) into a DeltaStoreError. */
 export function toDeltaStoreError(error: unknown): unknown {

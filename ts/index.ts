@@ -15,5 +15,6 @@ export {LmdbStore} from "./turns/stores/lmdb.js";
 export {MemoryStore} from "./turns/stores/memory.js";
 export {RedisStore} from "./turns/stores/redis.js";
 export type {Held, Refusal, SnapshotStore, Step} from "./turns/stores/snapshot-store.js";
-export type {Restored, RestoreOptions, SaveOptions, Turn, Turns} from "./turns/turns.js";
+export type {Restored, RestoreOptions, SaveOptions, Turn} from "./turns/turn.js";
+export type {Turns} from "./turns/turns.js";
 export type {ConversationSummary} from "./turns/upkeep.js";

@@ -2,6 +2,7 @@ import {existsSync, mkdtempSync, rmSync} from "node:fs";
 import {tmpdir} from "node:os";
 import path from "node:path";
 import type {OpenCache} from "./open-cache.js";
+import type {Runtime} from "./runtime.js";
 import {repeatStockState} from "./stock-state.js";
 
 const sampleTokens = 512;
@@ -10,8 +11,10 @@ const sampleTokens = 512;
 export class Filling {
     readonly #folder = mkdtempSync(path.join(tmpdir(), "deltastore-bench-"));
     readonly #evaluated: {name: string; depth: number; file: string}[] = [];
+    readonly #runtime: Runtime;
 
-    constructor() {
+    constructor(runtime: Runtime) {
+        this.#runtime = runtime;
         process.once("exit", () => rmSync(this.#folder, {recursive: true}));
     }
 
@@ -35,7 +38,7 @@ export class Filling {
     async #repeat(open: OpenCache, depth: number): Promise<string> {
         const file = path.join(this.#folder, `${open.name}.state`), sample = `${file}.sample`;
         if (!existsSync(sample)) {
-            const small = await open.runtime.openCache(open.cache, sampleTokens);
+            const small = await this.#runtime.openCache(open.cache, sampleTokens);
             await small.prefill(0, sampleTokens);
             await small.save(sample, sampleTokens);
             await small.dispose();

@@ -1,7 +1,7 @@
 import type {LlamaContext} from "node-llama-cpp";
-import type {AddonContext} from "../../ts/runtime/internals.js";
+import type {AddonContext} from "../../ts/runtime/addon.js";
 import type {BenchCache} from "../caches.js";
-import {batchSize, type Runtime} from "./runtime.js";
+import {batchSize, type BenchModel} from "./bench-model.js";
 
 type Handle = AddonContext & {setThreads(count: number): void; getMemoryBreakdown(): {cpuRam: number}};
 
@@ -12,9 +12,9 @@ const tokens = (from: number, to: number) => Uint32Array.from({length: to - from
 export class OpenCache {
     readonly handle: Handle;
 
-    constructor(readonly cache: BenchCache, readonly context: LlamaContext, readonly sequences: number, readonly runtime: Runtime) {
+    constructor(readonly cache: BenchCache, readonly context: LlamaContext, readonly sequences: number, readonly model: BenchModel) {
         this.handle = (context as unknown as {_ctx: Handle})._ctx;
-        this.handle.setThreads(runtime.threads);
+        this.handle.setThreads(model.threads);
     }
 
     get name(): string {
@@ -55,8 +55,8 @@ export class OpenCache {
     /** What the cache takes for so many tokens of each sequence: reported by ours, computed for stock's. */
     bytes(count: number): number {
         const {bitsPerValue} = this.cache;
-        if (bitsPerValue === undefined) return this.runtime.store.stats(this.context).residentBytes;
-        const {layers, kvHeads, headSize} = this.runtime.shape;
+        if (bitsPerValue === undefined) return this.model.store.stats(this.context).residentBytes;
+        const {layers, kvHeads, headSize} = this.model.shape;
         return this.sequences * count * 2 * layers * kvHeads * headSize * bitsPerValue / 8;
     }
 

@@ -1,20 +1,12 @@
 import {getLlama, type Llama, type LlamaModel} from "node-llama-cpp";
 import type {DeltaStore} from "../../ts/index.js";
 import type {BenchCache} from "../caches.js";
+import {batchSize, type BenchModel, type ModelShape} from "./bench-model.js";
 import {OpenCache} from "./open-cache.js";
 import {dist} from "./package.js";
 
-/** Of every context here, and of node-llama-cpp by default. */
-export const batchSize = 512;
-
-export interface ModelShape {
-    layers: number;
-    kvHeads: number;
-    headSize: number;
-}
-
 /** A model in a process where contexts may have our caches, on a fixed number of threads. */
-export class Runtime {
+export class Runtime implements BenchModel {
     private constructor(readonly llama: Llama, readonly store: DeltaStore, readonly model: LlamaModel, readonly threads: number) {}
 
     static async open({threads, modelPath, policy}: {threads: number; modelPath: () => Promise<string>; policy?: object}): Promise<Runtime> {

@@ -89,22 +89,38 @@ t.test("a prompt that meets the limit in its middle leaves what was there before
     }
 });
 
-t.test("a limit that no context can live with", async (t) => {
-    const {llama, store, model} = await openModel({pool: {limit: 4096}});
+t.test("a limit without room for a single token is told when the context is created", async (t) => {
+    const {llama, model} = await openModel();
     t.teardown(() => llama.dispose());
-    const context = await createContext(model, undefined);
-    const sequence = context.getSequence();
-    for (const length of [1, 100]) t.equal(await codeOf(generate(sequence, randomTokens(length, 1), 1)), "POOL_LIMIT_REACHED");
-    t.match(store.stats(context), {tokens: 0, pages: 0});
+    const limited = async (limit: number, more: PolicyFile = {}) => await attach(llama, {policy: {...more, pool: {limit}}});
+    const told = (error: Error) => Number(/needs at least (\d+) bytes$/.exec(error.message)?.[1]);
+    for (const kvCache of ["exact", "high"]) {
+        await limited(4096);
+        const error = await rejection(createContext(model, kvCache)), least = told(error);
+        t.match(error, {name: "DeltaStoreError", code: "POOL_LIMIT_REACHED", message: `limit of 4096 bytes (policy: pool.limit)`});
+        t.ok(least > 4096, error.message);
 
-    const {message} = await rejection(generate(sequence, randomTokens(1, 1), 1));
-    const missing = Number(/needs at least (\d+) bytes more/.exec(message)?.[1]);
-    for (const [more, tokens] of [[missing - 1, 0], [missing, 1]] as const) {
-        await attach(llama, {policy: {pool: {limit: 4096 + more}}});
-        const larger = (await createContext(model, undefined)).getSequence();
-        await generate(larger, randomTokens(1, 1), 1).catch(() => undefined);
-        t.equal(larger.nextTokenIndex, tokens, `with ${more} bytes more`);
+        const store = await limited(least), context = await createContext(model, kvCache), sequence = context.getSequence();
+        for (let round = 0; round < 2; round++) t.equal(await codeOf(generate(sequence, randomTokens(100, 1), 1)), "POOL_LIMIT_REACHED");
+        t.match(store.stats(context), {tokens: 0, pages: 0});
+        await generate(sequence, randomTokens(1, 1), 1).catch(() => undefined);
+        t.equal(sequence.nextTokenIndex, 1, "the least that was told holds a token");
+        await context.dispose();
+
+        await limited(least - 1);
+        const refused = await rejection(kvCache === "exact" ? createContext(model, kvCache)
+            : createContext(model, kvCache).then((context) => generate(context.getSequence(), randomTokens(1, 1), 1)));
+        t.match(refused, {code: "POOL_LIMIT_REACHED"}, "a byte less does not, unless a sequence gets a smaller tier");
+        if (kvCache === "exact") t.equal(told(refused), least);
     }
+});
+
+t.test("no other cache takes the place of one whose limit has no room", async (t) => {
+    const {llama, model} = await openModel({pool: {limit: 4096}, onUnsupported: "stock"});
+    t.teardown(() => llama.dispose());
+    for (const options of [{}, {contextSize: "auto"}, {kvCache: "compact"}, {contextSize: {max: 4096}, sequences: 1}])
+        t.equal(await codeOf(createContext(model, undefined, options)), "POOL_LIMIT_REACHED", JSON.stringify(options));
+    await (await createContext(model, "stock")).dispose();
 });
 
 t.test("an error that node-llama-cpp's estimates meet first is logged once", async (t) => {

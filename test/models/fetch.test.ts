@@ -5,7 +5,7 @@ import t, {type Test} from "tap";
 import {serveFile} from "../support/file-server.js";
 import {tinyGguf} from "../support/gguf.js";
 import {dist} from "../support/paths.js";
-import type {ModelFile, ModelProgress, ModelSource} from "../../dist/models/sources.js";
+import type {ModelFile, ModelProgress, ModelSource} from "../../dist/models/model-source.js";
 
 const {resolveModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
 const {demoModel, modelSources} =

@@ -1,7 +1,7 @@
 import type {Command} from "commander";
 import type {RuntimeReport} from "../store/doctor.js";
 import {DeltaStoreError} from "../errors.js";
-import {verifyGguf} from "../models/fetch.js";
+import {verifyGguf} from "../models/gguf.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import {exitCodes, printJson, printLine} from "./output.js";
 

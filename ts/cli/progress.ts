@@ -1,6 +1,6 @@
 import {Presets, SingleBar} from "cli-progress";
 import {formatBytes} from "../policy/bytes.js";
-import type {ModelProgress} from "../models/fetch.js";
+import type {ModelProgress} from "../models/model-source.js";
 import {printNote} from "./output.js";
 
 const lineInterval = 5000;  // milliseconds between lines, where there is no terminal

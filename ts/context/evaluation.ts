@@ -1,49 +1,50 @@
 import {DisposedError, type LlamaContext} from "node-llama-cpp";
 import {DeltaStoreError, type ErrorCode} from "../errors.js";
+import {addonContextOf} from "../runtime/contexts.js";
+import {partOf, type Decode, type DecodeRequest, type MapLogits} from "../runtime/decode-request.js";
+import {heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
 import type {Packed} from "./packed.js";
-import {contextInternals, partOf, sequenceInternals, type ContextInternals, type DecodeRequest} from "../runtime/internals.js";
+import type {Parking} from "./parking.js";
 import type {SequenceLife} from "./sequence-life.js";
-import type {Parking} from "../turns/parking.js";
 
-type Decode = ContextInternals["_decodeTokens"];
-
-/** Tries that come no further than the one before them. */
+/** After so many tries that evaluate no token more than the one before, the request fails. */
 const mostIdleTries = 3;
 
 /**
- * Evaluates a request in a packed cache. What another sequence holds is attached instead; where the pool has no room, some is made, and what
- * is left is evaluated then. On failure the sequence is as it was, or,
- * where it was parked and the store had lost some of it, holds what came back.
+ * Evaluates a request in a packed cache. A prefix that another sequence holds is attached instead of evaluated. Where the pool has no
+ * room, room is made, and the rest of the request is evaluated then. On failure the sequence is as it was. One that was parked, and of
+ * which the store lost some rows, holds those that came back.
  * @param life whose request it is
- * @throws DisposedError if the sequence was disposed meanwhile
+ * @param decode node-llama-cpp's own evaluation
+ * @throws DisposedError: the sequence was disposed meanwhile
  */
-export async function evaluatePacked(context: LlamaContext, packed: Packed, life: SequenceLife, request: DecodeRequest, map: (...of: unknown[]) => unknown,
+export async function evaluatePacked(context: LlamaContext, packed: Packed, life: SequenceLife, request: DecodeRequest, map: MapLogits,
                                      decode: Decode): Promise<unknown[]> {
     try {
         return await evaluateOpen(context, packed, life, request, map, decode);
     } catch (error) {
         if (life.isOpen) throw error;
-        await life.ended;  // whoever has waited for this can have the number
+        await life.ended;  // the number is free once this rejects
         throw new DisposedError();
     }
 }
 
-async function evaluateOpen(context: LlamaContext, packed: Packed, life: SequenceLife, request: DecodeRequest, map: (...of: unknown[]) => unknown,
+async function evaluateOpen(context: LlamaContext, packed: Packed, life: SequenceLife, request: DecodeRequest, map: MapLogits,
                             decode: Decode): Promise<unknown[]> {
     const {firstTokenSequenceIndex: first, tokens} = request, {sharing, pressure, tiers, parking} = packed, {sequenceId} = life;
-    const {_ctx: handle} = contextInternals(context), end = first + tokens.length;
-    // What it was called for must not be asked of it again.
+    const handle = addonContextOf(context), end = first + tokens.length;
+    /** Once a token's logits are mapped, the request can't be tried again: nothing may be mapped twice. */
     let mapped = false;
-    /** Puts a part into the queue at once, so that none comes there after the life was closed. */
+    /** Puts a part into the queue in the step that checks the life. So none gets there after the life is closed. */
     const evaluate = async (part: DecodeRequest) => {
         life.ensureOpen();
-        return await decode.call(contextInternals(context), part, (...of: unknown[]) => {
+        return await decode(part, (...of: unknown[]) => {
             mapped = true;
             return map(...of);
         });
     };
 
-    /** What is left to do after this error; undefined if there is no room to be had. */
+    /** Makes room after this error, and gives the rest of the request. Undefined if there is no room to be had: then its rows are gone. */
     const recover = async (code: ErrorCode | undefined, tried: DecodeRequest): Promise<DecodeRequest | undefined> => await life.between(async () => {
         const next = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1;
         if (code === "POOL_LIMIT_REACHED" && !mapped && next >= tried.firstTokenSequenceIndex && next < end && await pressure.makeRoom(life, next))
@@ -52,16 +53,15 @@ async function evaluateOpen(context: LlamaContext, packed: Packed, life: Sequenc
         return undefined;
     });
 
-    /** Of a parked sequence: what does not come back is evaluated again. */
+    /** Brings a parked sequence back, and evaluates the tokens whose rows the store lost. */
     const comeBack = async (parking: Parking) => {
-        const loaded = await parking.load(life).catch(() => null), lost = await life.between(() => parking.comeBackInPart(life, loaded));
+        const bring = await parking.load(life), lost = await life.between(bring);
         if (lost.length === 0) return;
         const again = {...request, afterBatchAction: undefined, firstTokenSequenceIndex: first - lost.length, tokens: lost, logits: lost.map(() => undefined)};
         await evaluatePacked(context, packed, life, again, () => undefined, decode);
         life.ensureOpen();
-        const internals = sequenceInternals(life.sequence!);
-        internals._contextTokens = internals._contextTokens.concat(lost);
-        internals._nextTokenIndex = first;
+        const sequence = life.sequence!;
+        setHeldTokens(sequence, [...heldTokensOf(sequence), ...lost]);
     };
 
     life.ensureOpen();

@@ -4,14 +4,17 @@ import type {LlamaModel} from "node-llama-cpp";
 import {toDeltaStoreError} from "../errors.js";
 import {fileOf, filesOf, type LoadedFile} from "../runtime/loaded-files.js";
 import type {NativeBinding} from "../engine/native.js";
-import {modelInternals, type AddonContext, type AddonLora} from "../runtime/internals.js";
+import type {AddonContext, AddonLora} from "../runtime/addon.js";
 
 interface Adapter {
     readonly file: Promise<LoadedFile>;
     readonly scale: number;
 }
 
-/** What the rows of one context are made with, as the engine is told it once rows are to be saved or restored: until then nobody pays for hashing a model. */
+/**
+ * The model and the adapters that one context's rows are made with. The engine is told of them once rows are to be saved or restored: until then
+ * nobody pays for hashing a model.
+ */
 export class Origin {
     readonly #context: AddonContext;
     readonly #native: NativeBinding;
@@ -23,18 +26,18 @@ export class Origin {
     constructor(context: AddonContext, native: NativeBinding, model: LlamaModel) {
         this.#context = context;
         this.#native = native;
-        this.#files = filesOf(model, modelInternals(model));
+        this.#files = filesOf(model);
         this.#metadata = scalarsOf(model.fileInfo.metadata).sort();
     }
 
-    /** Of rows to come. */
+    /** The adapters of the rows to come. */
     setAdapters(loras: readonly AddonLora[], scales: readonly number[]): void {
         this.#adapters = loras.map((lora, index) => ({file: fileOf(lora), scale: scales[index]!}));
         this.#known = undefined;
     }
 
     /**
-     * Resolves once the engine knows it. Begin it before you hold the context: files are hashed the first time.
+     * Resolves once the engine knows the origin. The first time it hashes files, so call it before you hold the context.
      * @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_CHANGED: a file is not as it was when it was loaded; DISPOSED
      */
     async known(): Promise<void> {
@@ -47,7 +50,7 @@ export class Origin {
         }
     }
 
-    /** Begins that, for whoever asks later. */
+    /** Begins to tell the engine, so that later calls of `known` wait less. */
     begin(): void {
         this.known().catch(() => undefined);
     }
@@ -65,11 +68,11 @@ export class Origin {
         return hashOf([hashes.map(hexOf), this.#metadata]);
     }
 
-    /** Those that llama.cpp applies: each once, whatever their order, and none that is scaled to nothing. */
+    /** The hash of the adapters that llama.cpp applies: each counts once, their order does not count, and a scale of 0 applies nothing. */
     async #hashOf(adapters: readonly Adapter[]): Promise<Uint8Array> {
         const applied = new Map<LoadedFile, number>();
         for (const {file, scale: given} of adapters) {
-            const loaded = await file, scale = Math.fround(given);  // as the native context has it
+            const loaded = await file, scale = Math.fround(given);  // the native context has 32 bits
             if (scale !== 0 && !applied.has(loaded)) applied.set(loaded, scale);
         }
         if (applied.size === 0) return new Uint8Array(hashBytes);
@@ -77,7 +80,7 @@ export class Origin {
         return hashOf(described.sort());
     }
 
-    /** What turns of version 1 say of adapters, which tells them apart by name, size and scale. */
+    /** Turns of version 1 describe adapters by name, size and scale. This describes the context's so. */
     async describeAdapters(): Promise<string> {
         return JSON.stringify(await Promise.all(this.#adapters.map(async ({file, scale}) => {
             const {path, bytes} = await file;
@@ -92,8 +95,8 @@ const hexOf = (hash: Uint8Array): string => Buffer.from(hash).toString("hex");
 const hashOf = (what: unknown): Uint8Array => createHash("sha256").update(JSON.stringify(what)).digest().subarray(0, hashBytes);
 
 /**
- * A model's metadata as it was loaded, without lists: `metadataOverrides` are among it, and can't change lists. What they can change, the files' hash does not
- * tell.
+ * A model's metadata as it was loaded, without lists. `metadataOverrides` change it, and the files' hash does not tell that. They can't change
+ * lists.
  */
 function scalarsOf(value: unknown, key = ""): string[] {
     if (Array.isArray(value)) return [];

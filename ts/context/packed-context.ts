@@ -1,46 +1,14 @@
-import type {LlamaModel} from "node-llama-cpp";
-import {BetweenBatches} from "../runtime/between-batches.js";
-import {currentCreation, type Creation} from "./creation.js";
 import {warnOfEarlierVersion} from "../engine/earlier-versions.js";
-import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import type {CacheEvent} from "../events.js";
-import type {NativeBinding, NativeTier} from "../engine/native.js";
-import {Origin} from "./origin.js";
-import {pageFormatOf, type Policy, type Tier} from "../policy/tiers.js";
-import {packedOf, setPacked, type Packed} from "./packed.js";
-import {PoolPressure} from "./pool-pressure.js";
-import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
-import type {AddonContext, AddonContextClass, AddonContextParams, AddonLora} from "../runtime/internals.js";
-import {SequenceLives} from "./sequence-life.js";
-import {SequenceTiers, tiersBeside} from "./sequence-tiers.js";
-import {isUnsupported, type DeltaStore} from "../store/store.js";
+import {DeltaStoreError, isUnsupported, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import type {NativeBinding} from "../engine/native.js";
 import {checkStateFile, writeStateFile} from "../engine/state-file.js";
-import {Parking} from "../turns/parking.js";
+import type {AddonContextClass, AddonContextParams, AddonLora} from "../runtime/addon.js";
+import {currentCreation, type Creation} from "./creation.js";
+import {adopt, cellsOf, newPacked} from "./pack.js";
+import {packedOf, setPacked, type Packed} from "./packed.js";
+import type {PrefixSharing} from "./prefix-sharing.js";
 
-function nativeTier(tier: Tier): NativeTier {
-    const {name, window, windowFormat, sinks, eviction} = tier;
-    return {name, format: pageFormatOf(tier), window, windowFormat, sinks, eviction};
-}
-
-/** @throws DeltaStoreError MODEL_UNSUPPORTED */
-function pack(context: AddonContext, native: NativeBinding, policy: Policy, own: Tier, {sequences = 1, batchSize = 512}: AddonContextParams,
-              store: DeltaStore, model: LlamaModel): Packed {
-    const emit = (event: CacheEvent) => store.emit(context, event), origin = new Origin(context, native, model);
-    let sharing: PrefixSharing | null = null;
-    const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
-    if (policy.sharing.automatic)
-        sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
-    const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
-    const seconds = policy.turns?.park ?? null, parking = seconds === null ? null : new Parking(context, seconds, {
-        turns: store.policyTurns.bind(store), tier: (sequenceId) => tiers.of(sequenceId), native, origin, pressure, sharing, emit
-    });
-    pressure.parking = parking;
-    return {
-        native, lives: new SequenceLives(), origin, tiers, sharing, pressure, between: new BetweenBatches(), parking, saving: new Set(), emit
-    };
-}
-
-/** The class that takes the place of node-llama-cpp's native context: the same, but for contexts that are created with a tier. */
+/** The class that takes the place of node-llama-cpp's native context. A context that is created with a tier gets a packed cache; others stay as they are. */
 export function packedContextClass(Stock: AddonContextClass, native: NativeBinding): AddonContextClass {
     return class PackedContext extends Stock {
         readonly #params: AddonContextParams;
@@ -48,7 +16,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         readonly #handle: {dispose(): void} | undefined;
         #initialising: Promise<boolean> | undefined;
         #admitted = 0;
-        /** Sequences of the batch whose next token is wanted: their prompts end here. */
+        /** The sequences whose prompts end in this batch: their next token is wanted. */
         readonly #generating = new Set<number>();
         readonly #added: {sequenceId: number; first: number; tokens: Uint32Array}[] = [];
         #disposed = false;
@@ -75,7 +43,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             return await this.#initialising;
         }
 
-        // The model or the Llama instance may be disposed, and this with it, while the memory is being replaced on another thread.
+        // Disposing the model or the Llama instance disposes this, too. Another thread may be replacing the memory then, so that is awaited.
         override async dispose(): Promise<void> {
             this.#disposed = true;
             const packed = packedOf(this);
@@ -89,26 +57,22 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const tier = this.#creation?.tier;
             if (this.#creation === undefined || tier === null || tier === undefined || this.#params.embeddings || this.#params.ranking)
                 return await super.init();
-            const {store, model} = this.#creation;
+            const {owner, model} = this.#creation, params = this.#params;
             native.prepareContext(this);
             if (!await super.init()) return false;
-            const cells = this.#params.contextSize ?? 4096, {sharing} = store.policy;
             try {
-                await native.adoptContext(this, {
-                    tier: nativeTier(tier), others: tiersBeside(tier, store.policy).map(nativeTier),
-                    poolLimitBytes: store.policy.poolLimitBytes, keptPrefixes: sharing.automatic ? keptPrefixSlots : 0,
-                    contextCells: cells, batchSize: this.#params.batchSize ?? 512
-                });
-                setPacked(this, pack(this, native, store.policy, tier, this.#params, store, model));
+                await adopt(this, native, owner, tier, params);
+                setPacked(this, newPacked(this, native, owner, tier, params, model));
                 return true;
             } catch (error) {
                 const typed = toDeltaStoreError(error);
-                if (store.fallsBackToStock(typed, this.#creation.flashAttentionOff)) {
-                    this.#creation.tier = null;  // for node-llama-cpp's further contexts of this call, so that one warning is all
-                    native.restoreContext(this, cells);
+                if (owner.fallsBackToStock(typed, this.#creation.flashAttentionOff)) {
+                    this.#creation.tier = null;  // also for the further contexts of this call, so that one warning is all
+                    native.restoreContext(this, cellsOf(params));
                     return await super.init();
                 }
-                if (isUnsupported(typed)) this.#creation.failure = typed;  // a smaller context could not be served either
+                // A smaller context could not be served either.
+                if (isUnsupported(typed) || (typed as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") this.#creation.failure = typed;
                 await super.dispose();
                 this.#handle?.dispose();
                 throw typed;
@@ -123,7 +87,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (this.#packed) native.beginAdmission(this);
         }
 
-        // node-llama-cpp rejects only this sequence's evaluation when this throws, and the whole batch when decodeBatch does.
+        // What has no room is refused here. node-llama-cpp then rejects only this sequence's evaluation; for decodeBatch it would reject the whole batch.
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
             if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
             this.#admitted++;
@@ -146,7 +110,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             try {
                 await this.#coded(super.decodeBatch());
             } catch (error) {
-                // What a shift has to copy is not admitted before; the next try has all the room there is.
+                // Admission does not count the rows that a shift copies. So the next try gets all the room there is.
                 if ((error as Partial<DeltaStoreError>).code === "POOL_LIMIT_REACHED") while (this.#sharing?.dropOldest());
                 throw error;
             }
@@ -156,7 +120,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {
-            // Answering false makes node-llama-cpp evaluate the rest again, where positions can't be shifted.
+            // Where positions can't be shifted, false makes node-llama-cpp evaluate the rest again.
             if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
             if (start <= 0 && end < 0)
                 return this.#emptying(sequenceId, () => super.removeTokenCellsFromSequence(sequenceId, start, end));
@@ -208,7 +172,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
             if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
-            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten its tokens already
+            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten the tokens already
             const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
             const what = `The state file ${path} can't be loaded: `;
             const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
@@ -225,7 +189,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, path, "position settings, nor adapters (LoRA)");
             if (life !== undefined) pressure.touched(life);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
-            if (held > tokens.length) {  // rows of token predictions that were not used
+            if (held > tokens.length) {  // the others are of token predictions that were not used
                 this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
                 return tokens;
             }
@@ -245,7 +209,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             }
         }
 
-        /** @param what the beginning of the message */
+        /** @param what begins the message */
         #failure(fallback: ErrorCode, what = "", cause?: unknown): DeltaStoreError {
             const failure = native.takeFailure(this);
             if (failure !== null) return new DeltaStoreError(failure.code as ErrorCode, what + failure.message, {cause});

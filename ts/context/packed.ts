@@ -6,19 +6,19 @@ import type {PoolPressure} from "./pool-pressure.js";
 import type {PrefixSharing} from "./prefix-sharing.js";
 import type {SequenceLives} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
-import type {Parking} from "../turns/parking.js";
+import type {Parking} from "./parking.js";
 
-/** What a native context with a packed cache has besides. */
+/** The parts of a packed cache that live beside its native context. */
 export interface Packed {
     readonly native: NativeBinding;
     readonly lives: SequenceLives;
     readonly origin: Origin;
     readonly tiers: SequenceTiers;
-    /** Null if the policy has it off. */
+    /** Null if the policy turns automatic sharing off. */
     readonly sharing: PrefixSharing | null;
     readonly pressure: PoolPressure;
     readonly between: BetweenBatches;
-    /** Null if the policy has it off. */
+    /** Null if the policy parks no sequences. */
     readonly parking: Parking | null;
     /** Turns that are being saved. The context's disposal waits for them. */
     readonly saving: Set<Promise<unknown>>;
@@ -27,7 +27,7 @@ export interface Packed {
 
 const packedContexts = new WeakMap<object, Packed>();
 
-/** Of any store; undefined for a context with the stock cache. */
+/** The parts of this native context, whichever store it is of; undefined if it has the stock cache. */
 export const packedOf = (context: object): Packed | undefined => packedContexts.get(context);
 
 export function setPacked(context: object, packed: Packed): void {

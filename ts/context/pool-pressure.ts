@@ -1,16 +1,16 @@
 import type {NativeBinding} from "../engine/native.js";
 import {bitsOf, type Policy} from "../policy/tiers.js";
-import type {AddonContext} from "../runtime/internals.js";
+import type {AddonContext} from "../runtime/addon.js";
 import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
-import type {Parking} from "../turns/parking.js";
+import type {Parking} from "./parking.js";
 
-/** Seconds that an app may take from one token of an answer to the next. */
+/** An app may take so long from one token of an answer to the next. Seconds. */
 const betweenTokens = 0.1;
 
 /**
- * What a context gives up as its pool comes to the limit: kept prefixes, and then what idle sequences hold, as the policy says. All that gives
- * up runs between batches.
+ * Decides what a context gives up when its pool comes to the limit. Kept prefixes go first, then rows of idle sequences, as the policy says.
+ * Methods that give something up run between batches.
  */
 export class PoolPressure {
     readonly #context: AddonContext;
@@ -19,16 +19,16 @@ export class PoolPressure {
     readonly #tiers: SequenceTiers;
     readonly #batchSize: number;
     readonly #dropPrefix: () => boolean;
-    /** Where idle sequences go first, as nothing of them is lost there. */
+    /** Idle sequences are parked before they are made smaller: parking loses nothing. */
     parking: Parking | null = null;
-    /** The evaluations under way, and the position that they go to. */
+    /** The sequences that are evaluated: how many evaluations are under way, and the position where the furthest ends. */
     readonly #busy = new Map<SequenceLife, {evaluations: number; end: number}>();
-    /** When the last one ended. Milliseconds. */
+    /** When the last evaluation ended. Milliseconds. */
     #ended = -Infinity;
-    /** When sequences that hold rows were last used, in the order of that. Milliseconds. */
+    /** When each sequence that holds rows was last used, the longest unused first. Milliseconds. */
     readonly #used = new Map<SequenceLife, number>();
 
-    /** @param dropPrefix gives up a kept prefix; false if there is none */
+    /** @param dropPrefix drops a kept prefix; false if there is none */
     constructor(context: AddonContext, native: NativeBinding, policy: Policy, tiers: SequenceTiers, batchSize: number, dropPrefix: () => boolean) {
         this.#context = context;
         this.#native = native;
@@ -38,7 +38,7 @@ export class PoolPressure {
         this.#dropPrefix = dropPrefix;
     }
 
-    /** While `work` evaluates a sequence's tokens before position `end` it is not idle. */
+    /** While `work` evaluates a sequence up to position `end`, the sequence is not idle. */
     async during<R>(life: SequenceLife, end: number, work: () => Promise<R>): Promise<R> {
         const {evaluations, end: before} = this.#busy.get(life) ?? {evaluations: 0, end: 0};
         this.#busy.set(life, {evaluations: evaluations + 1, end: Math.max(end, before)});
@@ -52,18 +52,18 @@ export class PoolPressure {
         }
     }
 
-    /** A sequence holds rows, and has just been used. */
+    /** A sequence that holds rows was used just now. */
     touched(life: SequenceLife): void {
         this.#used.delete(life);
         this.#used.set(life, performance.now());
     }
 
-    /** Whether anything is evaluated, or was just now: between two tokens of an answer nothing is. */
+    /** Whether anything is evaluated, or was just now: an app that generates leaves gaps between two tokens. */
     get busy(): boolean {
         return this.#busy.size > 0 || performance.now() - this.#ended < 1000 * betweenTokens;
     }
 
-    /** When it was; undefined if it holds no rows. */
+    /** When the sequence was last used; undefined if it is evaluated now, or holds no rows. */
     lastUse(life: SequenceLife): number | undefined {
         return this.#busy.has(life) ? undefined : this.#used.get(life);
     }
@@ -78,7 +78,7 @@ export class PoolPressure {
         this.#used.delete(life);
     }
 
-    /** Makes room before it is asked for; not for a request that can't be served. */
+    /** Makes room before a request needs it. Not while a request is under way that could not be served anyway. */
     async relieve(): Promise<void> {
         const {pressure, poolLimitBytes} = this.#policy;
         const full = () => pressure !== null && this.#native.residentBytes(this.#context) > pressure.above * poolLimitBytes;
@@ -86,7 +86,7 @@ export class PoolPressure {
         while (await this.giveUp() && full());
     }
 
-    /** Whether there is room now for the next batch of a sequence that is evaluated, at `position`. */
+    /** Makes room for the next batch of a sequence that is evaluated, at `position`. Whether there is room now. */
     async makeRoom(life: SequenceLife, position: number): Promise<boolean> {
         const tokens = this.#busy.get(life)!.end - position;
         const fits = () => {
@@ -103,7 +103,7 @@ export class PoolPressure {
         }
     }
 
-    /** One step; false if there is nothing left to give up. */
+    /** Gives one thing up; false if nothing is left. */
     async giveUp(): Promise<boolean> {
         if (this.#dropPrefix()) return true;
         for (const life of this.#parkable())
@@ -112,7 +112,10 @@ export class PoolPressure {
         return false;
     }
 
-    /** Whether what one of these sequences evaluates would not fit if all were given up. In doubt, as with what a batch does, it would. */
+    /**
+     * Whether a request of one of these sequences would not fit if all were given up that can be. In doubt it would: so a request of no more than a
+     * batch is never hopeless.
+     */
     #anyHopeless(lives: readonly SequenceLife[]): boolean {
         const wanted = lives.filter(({isOpen}) => isOpen)
             .map((life) => ({id: life.sequenceId, tokens: this.#busy.get(life)!.end - 1 - this.#context.getSequenceKvCacheMaxPosition(life.sequenceId)}))
@@ -125,13 +128,13 @@ export class PoolPressure {
         return wanted.some((one) => least + bytesOf(one) > this.#policy.poolLimitBytes);
     }
 
-    /** Those that are idle for longest first: nothing of them is lost, so that any but those between two tokens of an answer will do. */
+    /** Sequences to park, the longest idle first. Parking loses nothing, so only the gap between two tokens of an answer is not idle enough. */
     #parkable(): SequenceLife[] {
         const {pressure, turns} = this.#policy;
         return this.parking === null ? [] : this.idleFor(Math.min(pressure?.idle ?? betweenTokens, turns!.park!));
     }
 
-    /** Those idle for longest first; none if the policy gives up none. */
+    /** Sequences to make smaller, the longest idle first; none if the policy has no `pool.pressure`. */
     #idle(): SequenceLife[] {
         const {pressure} = this.#policy;
         return pressure === null ? [] : this.idleFor(pressure.idle);

@@ -1,14 +1,15 @@
 import type {CacheEvent} from "../events.js";
 import type {NativeBinding} from "../engine/native.js";
 import type {Sharing} from "../policy/tiers.js";
-import {partOf, type AddonContext, type DecodeRequest} from "../runtime/internals.js";
+import type {AddonContext} from "../runtime/addon.js";
+import {partOf, type DecodeRequest} from "../runtime/decode-request.js";
 import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 
-/** Sequences that hold prefixes besides the context's own. */
+/** Sequences that hold kept prefixes. They come besides the context's own. */
 export const keptPrefixSlots = 16;
 
-/** A shorter prefix is evaluated as fast as it is attached. In tokens. */
+/** A shorter prefix is evaluated as fast as it is attached. Tokens. */
 const shortestPrefix = 64;
 
 export interface SharingStats {
@@ -16,21 +17,21 @@ export interface SharingStats {
     attached: number;
     /** Their tokens. */
     attachedTokens: number;
-    /** Prefixes that no sequence ends with and that are kept for those to come. */
+    /** Prefixes that are kept for sequences to come. */
     keptPrefixes: number;
-    /** What of residentBytes is theirs; a page that sequences hold too counts in parts. */
+    /** Their part of residentBytes. A page that sequences hold too counts in parts. */
     keptBytes: number;
 }
 
-/** What is left to evaluate once a prefix is attached. */
+/** What attaching leaves of a request. */
 interface Attached {
-    /** Tokens of the request that are. */
+    /** Tokens of the request that are attached. */
     taken: number;
-    /** Where a prefix that others may start with ends, counted as `taken` is; 0 for none. */
+    /** Tokens of the request where a prefix ends that others may start with; 0 for none. */
     fork: number;
 }
 
-/** A request that is being evaluated, and who waits until how many of its sequence's tokens are. */
+/** A request under way, and the requests that wait until so many tokens of its sequence are evaluated. */
 interface Pending {
     sequence: number;
     tokens: readonly number[];
@@ -38,8 +39,8 @@ interface Pending {
 }
 
 /**
- * Which tokens' rows the sequences of one context hold, and the prefixes that are kept when theirs are gone. All that changes rows runs
- * under node-llama-cpp's context lock.
+ * Attaches prefixes that another sequence of the context holds, and keeps prefixes whose sequences have ended. For that it knows which
+ * tokens' rows each sequence holds. Methods that change rows run under node-llama-cpp's context lock.
  */
 export class PrefixSharing {
     readonly #context: AddonContext;
@@ -49,15 +50,15 @@ export class PrefixSharing {
     readonly #scope: Sharing["scope"];
     readonly #tiers: SequenceTiers;
     readonly #emit: (event: CacheEvent) => void;
-    /** By sequence, if it has one; of kept prefixes that of the sequence that evaluated them. */
+    /** The group of each sequence that has one. A kept prefix has the group of the sequence that evaluated it. */
     readonly #groups = new Map<number, string>();
-    /** Tokens from position 0 on, by sequence. Kept prefixes among them, those used last at the end. */
+    /** The tokens from position 0 on, by sequence. Kept prefixes are among them, the one used last at the end. */
     readonly #held = new Map<number, number[]>();
     readonly #pending = new Set<Pending>();
     #attached = 0;
     #attachedTokens = 0;
 
-    /** @param sequences of the context; the kept prefixes' have the numbers behind theirs */
+    /** @param sequences of the context; kept prefixes have the numbers after them */
     constructor(context: AddonContext, native: NativeBinding, {keptBytes, scope}: Sharing, sequences: number, tiers: SequenceTiers,
                 emit: (event: CacheEvent) => void) {
         this.#context = context;
@@ -73,7 +74,7 @@ export class PrefixSharing {
         return {attached: this.#attached, attachedTokens: this.#attachedTokens, keptPrefixes: this.#slots().length};
     }
 
-    /** Whom a sequence shares with from now on. */
+    /** From now on the sequence shares with this group only; undefined for none. */
     setGroup(sequence: number, group: string | undefined): void {
         if (group === undefined) this.#groups.delete(sequence);
         else this.#groups.set(sequence, group);
@@ -85,7 +86,7 @@ export class PrefixSharing {
             this.#tiers.of(sequence) === this.#tiers.of(other);
     }
 
-    /** Rows were added to a sequence. Behind a gap, or behind rows that were moved, nobody can use them. */
+    /** Rows were added to a sequence. Nobody can use rows behind a gap, or behind rows that were moved. */
     appended(sequence: number, first: number, tokens: Iterable<number>): void {
         const held = this.#held.get(sequence) ?? [];
         if (held.length > first) held.length = first;
@@ -97,12 +98,12 @@ export class PrefixSharing {
                 for (const {length, resolve} of waiting) if (length <= held.length) resolve();
     }
 
-    /** Whether others may take over what a sequence of so many tokens holds. */
+    /** Whether others may take over all tokens of a sequence of this length. */
     holds(sequence: number, length: number): boolean {
         return (this.#held.get(sequence)?.length ?? 0) >= length;
     }
 
-    /** Of a sequence's rows only those before `length` are still where they were. */
+    /** Only the sequence's rows before `length` are still where they were. */
     truncated(sequence: number, length: number): void {
         const held = this.#held.get(sequence);
         if (held === undefined) return;
@@ -110,20 +111,20 @@ export class PrefixSharing {
         else if (length < held.length) held.length = length;
     }
 
-    /** Rows of another tier are not what the target's promises to others. */
+    /** The target has the source's rows. Others may use them if they are of the target's tier. */
     copied(source: number, target: number, length = Infinity): void {
         const held = this.#held.get(source);
         if (held === undefined || this.#tiers.of(source) !== this.#tiers.of(target)) this.#held.delete(target);
         else this.#held.set(target, held.slice(0, length));
     }
 
-    /** Rows to come are of another adapter than those that are there. */
+    /** The adapter changes: rows to come do not go with those that are there. */
     forgetAll(): void {
         for (const slot of this.#slots()) this.#drop(slot, "adapter");
         this.#held.clear();
     }
 
-    /** Before a sequence's rows go: what no other one holds is kept. */
+    /** A sequence's rows are about to go. They are kept if no other sequence holds them. */
     ending(sequence: number): void {
         const held = this.#held.get(sequence);
         const isHeld = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && commonLength(tokens, held!) === held!.length;
@@ -131,12 +132,12 @@ export class PrefixSharing {
         this.#held.delete(sequence);
     }
 
-    /** After rows went: what they held alone may now be a kept prefix's. */
+    /** Rows went. Pages that kept prefixes shared with them now count for the kept prefixes alone, so the budget is checked. */
     trim(): void {
         while (this.#slots().length > 0 && this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest("budget"));
     }
 
-    /** Makes room, where the pool is at its limit if no other reason is given; false if there is no kept prefix left. */
+    /** Drops the kept prefix that was not used for longest; false if there is none. */
     dropOldest(reason: "budget" | "limit" = "limit"): boolean {
         const [oldest] = this.#slots();
         if (oldest === undefined) return false;
@@ -145,11 +146,11 @@ export class PrefixSharing {
     }
 
     /**
-     * Evaluates a request, less what can be attached.
+     * Evaluates a request. A prefix that can be attached is not evaluated.
      * @param life whose request it is
-     * @param evaluate as the request is; must throw once the life is closed
-     * @throws DeltaStoreError DISPOSED: the sequence was while it waited
-     * @returns what the evaluations of the parts gave
+     * @param evaluate evaluates a part of the request; must throw once the life is closed
+     * @throws DeltaStoreError DISPOSED: the sequence was disposed while it waited
+     * @returns the results of all parts
      */
     async evaluate<T>(life: SequenceLife, request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>): Promise<T[]> {
         const before = [...this.#pending], {sequenceId} = life;
@@ -157,7 +158,7 @@ export class PrefixSharing {
         const pending: Pending = {sequence: sequenceId, tokens, waiting: new Set()};
         this.#pending.add(pending);
         try {
-            // A prefix that is just being evaluated is worth waiting for. Those that wait came later than those that they wait for.
+            // A prefix that another request is just evaluating is worth waiting for. Requests wait only for earlier ones, so there is no deadlock.
             for (const other of before) {
                 if (!this.#mayShare(sequenceId, other.sequence)) continue;
                 const length = commonLength(other.tokens, tokens), gain = length - own.length;
@@ -177,7 +178,7 @@ export class PrefixSharing {
         }
     }
 
-    /** Whether `evaluate` might do better than an evaluation as it is. */
+    /** Whether the request is long enough that `evaluate` may save work. */
     worthwhile(request: DecodeRequest): boolean {
         return request.tokens.length > shortestPrefix && mostAttachable(request) >= shortestPrefix;
     }
@@ -195,7 +196,7 @@ export class PrefixSharing {
             if (usable > end) [end, source] = [usable, other];
             longest = Math.max(longest, common);
         }
-        // Where two texts part, a third may too: there it finds a prefix that ends, with its window as it was.
+        // A third text may part where these two do. It then finds a prefix that ends there, with its window as it was.
         const fork = longest >= end + shortestPrefix && this.#budget > 0 ? longest - first : 0;
         if (end < first + shortestPrefix || this.#native.forkPrefix(this.#context, source, sequenceId, end) !== null) return {taken: 0, fork};
         this.#held.set(sequenceId, all.slice(0, end));
@@ -206,7 +207,7 @@ export class PrefixSharing {
         return {taken: end - first, fork};
     }
 
-    /** Keeps a sequence's first tokens, evaluated just now, for others to start with. */
+    /** Keeps a sequence's tokens, of which the last was evaluated just now, for others to start with. */
     async #offer(sequence: number, length: number): Promise<void> {
         const held = this.#held.get(sequence);
         if (held?.length !== length) return;
@@ -249,7 +250,7 @@ export class PrefixSharing {
     }
 }
 
-/** Tokens whose logits nobody wants, but for the last one: something has to be evaluated. */
+/** Most tokens of a request that can be attached: those before the first whose logits are wanted, and not the last one, as something has to be evaluated. */
 function mostAttachable({tokens, logits}: DecodeRequest): number {
     const wanted = logits.findIndex((wanted) => wanted);
     return Math.min(wanted < 0 ? tokens.length : wanted, tokens.length - 1);

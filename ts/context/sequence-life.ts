@@ -1,20 +1,21 @@
 import type {LlamaContext, LlamaContextSequence} from "node-llama-cpp";
-import {betweenBatches} from "../runtime/between-batches.js";
+import {betweenBatches, type BetweenBatches} from "../runtime/between-batches.js";
 import {DeltaStoreError} from "../errors.js";
-import {sequenceInternals} from "../runtime/internals.js";
+import {markDisposed, sequenceIdOf} from "../runtime/sequences.js";
 
 /**
- * A sequence's time with its number, which node-llama-cpp gives to sequence after sequence. Whatever waits and then does something to a
- * sequence presents its life, and learns in that step whether the number is still its own.
+ * The time that a sequence has its number. node-llama-cpp gives a number to one sequence after the other. So work that waits before it
+ * changes a sequence holds the sequence's life, and asks it in that very step whether the number is still the sequence's.
  *
- * `dispose()` of the sequence closes its life: nothing new begins, and what waits to be evaluated is dropped. What was asked for before is done
- * first. Then the life is over: the number is free.
+ * `dispose()` of the sequence closes the life. Nothing new begins then, and requests that wait to be evaluated are dropped. Work that was
+ * asked for before is still done. Then the life is over, and the number is free.
  */
 export class SequenceLife {
     readonly sequenceId: number;
-    /** Lives are remembered longer than what they are of: a context that nobody has any more must be collected. */
+    /** Weak: a life is remembered longer than its sequence, and must not keep the context. */
     readonly #context: WeakRef<LlamaContext>;
     readonly #sequence: WeakRef<LlamaContextSequence>;
+    readonly #between: BetweenBatches;
     #stage: "open" | "closed" | "over" = "open";
     #announceClosing!: () => void;
     #announceEnd!: () => void;
@@ -23,13 +24,15 @@ export class SequenceLife {
     /** Resolves when it is over. */
     readonly ended = new Promise<void>((resolve) => this.#announceEnd = resolve);
 
-    constructor(sequence: LlamaContextSequence) {
-        this.sequenceId = sequenceInternals(sequence)._sequenceId;
+    /** @param between the work that waits for the sequence's context */
+    constructor(sequence: LlamaContextSequence, between: BetweenBatches) {
+        this.sequenceId = sequenceIdOf(sequence);
+        this.#between = between;
         this.#context = new WeakRef(sequence.context);
         this.#sequence = new WeakRef(sequence);
     }
 
-    /** Undefined once it is collected. */
+    /** Undefined once the sequence is collected as garbage. */
     get sequence(): LlamaContextSequence | undefined {
         return this.#sequence.deref();
     }
@@ -51,13 +54,13 @@ export class SequenceLife {
         const context = this.#context.deref();
         this.ensureOpen();
         if (context === undefined) throw disposed();
-        return await betweenBatches(context, () => {
+        return await betweenBatches(context, this.#between, () => {
             this.ensureNotOver();
             return work();
         });
     }
 
-    /** Between two batches. @throws DeltaStoreError DISPOSED */
+    /** To be asked between two batches. @throws DeltaStoreError DISPOSED */
     ensureNotOver(): void {
         if (this.#stage === "over") throw disposed();
     }
@@ -71,29 +74,34 @@ export class SequenceLife {
     end(): void {
         this.close();
         this.#stage = "over";
-        const sequence = this.sequence;
-        // Node-llama-cpp's own methods ask for this, and its `dispose` sets it some time later.
-        if (sequence !== undefined) sequenceInternals(sequence)._disposed = true;
+        const {sequence} = this;
+        if (sequence !== undefined) markDisposed(sequence);
         this.#announceEnd();
     }
 }
 
 const lives = new WeakMap<LlamaContextSequence, SequenceLife>();
 
-/** Undefined if the sequence's context has the stock cache. */
+/** A sequence's life; undefined if its context has the stock cache. */
 export const lifeOf = (sequence: LlamaContextSequence): SequenceLife | undefined => lives.get(sequence);
 
-/** Those of one context's sequences. */
+/** The lives of one context's sequences. */
 export class SequenceLives {
+    readonly #between: BetweenBatches;
     readonly #current = new Map<number, SequenceLife>();
 
+    /** @param between the work that waits for the context */
+    constructor(between: BetweenBatches) {
+        this.#between = between;
+    }
+
     begin(sequence: LlamaContextSequence): void {
-        const life = new SequenceLife(sequence);
+        const life = new SequenceLife(sequence, this.#between);
         lives.set(sequence, life);
         this.#current.set(life.sequenceId, life);
     }
 
-    /** Whose number it is. Only for a step that no disposal can come before: under the context's lock. */
+    /** Who has this number. Ask under the context's lock, where no disposal can come in between. */
     at(sequenceId: number): SequenceLife | undefined {
         return this.#current.get(sequenceId);
     }

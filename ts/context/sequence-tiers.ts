@@ -1,45 +1,45 @@
 import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
 import type {CacheEvent} from "../events.js";
 import type {AddonContextHandle, Eviction, NativeBinding} from "../engine/native.js";
-import {bitsOf, ruledTier, unknownTier, type Policy, type Rule, type Tier} from "../policy/tiers.js";
+import {bitsOf, ruledTier, tiersBeside, unknownTier, type Policy, type Rule, type Tier} from "../policy/tiers.js";
 
 interface Sequence {
-    /** What getSequence was given. */
+    /** The `name` that getSequence was given. */
     name: string | undefined;
-    /** By the app; no rule and no pressure changes it. */
+    /** The tier that the app chose, if it did. No rule and no pressure changes it. */
     chosen: Tier | undefined;
     tier: Tier;
-    /** Until it is emptied, what pressure has made of it stays. */
+    /** Pressure gave it its tier, which stays until the sequence is emptied. */
     pressed: boolean;
-    /** Whether this was done since it was last evaluated: its window is packed, and what its tier drops is gone. */
+    /** Since its last evaluation its window was packed, and the rows that its tier drops were dropped. */
     resting: boolean;
-    /** Rows stayed as they were when it got its tier, for want of memory. */
+    /** Rows are not as its tier has them: there was no memory to change them. */
     unfinished: boolean;
 }
 
 export interface SequenceTiersHooks {
     emit(event: CacheEvent): void;
-    /** What the sequence holds is no longer what its tier promises to others. */
+    /** The sequence's rows are no longer as others expect them of its tier. */
     changed(sequenceId: number): void;
 }
 
 /**
- * The tiers of one context's sequences. What changes rows that are there runs between batches; on failure rows stay as they were, and it
+ * The tiers of one context's sequences. Methods that change rows run between batches. On failure rows stay as they were, and the method
  * rejects with POOL_LIMIT_REACHED or OUT_OF_MEMORY.
  */
 export class SequenceTiers {
-    /** Of sequences that neither the app nor a rule gives another. */
+    /** The tier of sequences that neither the app nor a rule gives another. */
     readonly own: Tier;
     readonly #context: AddonContextHandle;
     readonly #native: NativeBinding;
     readonly #policy: Policy;
-    /** That sequences can have. */
+    /** The tiers that sequences can have. */
     readonly #allowed: ReadonlySet<Tier>;
     readonly #rules: readonly Rule[];
     readonly #hooks: SequenceTiersHooks;
     readonly #sequences = new Map<number, Sequence>();
 
-    /** @throws DeltaStoreError MODEL_UNSUPPORTED: a tier that the policy may give to sequences evicts, and the model has ALiBi */
+    /** @throws DeltaStoreError MODEL_UNSUPPORTED: the model has ALiBi, and a tier that the policy may give to sequences evicts */
     constructor(context: AddonContextHandle, native: NativeBinding, policy: Policy, own: Tier, hooks: SequenceTiersHooks) {
         this.own = own;
         this.#context = context;
@@ -53,7 +53,7 @@ export class SequenceTiers {
         this.#set(0, own);
     }
 
-    /** Of the tiers that sequences can have. */
+    /** The names of the tiers that sequences can have. */
     get names(): string[] {
         return [...this.#allowed].map(({name}) => name);
     }
@@ -63,7 +63,7 @@ export class SequenceTiers {
     }
 
     /**
-     * Of a sequence that holds nothing.
+     * Gives a sequence that holds nothing its first tier.
      * @param chosen the name of the tier that the app asks for, if it does
      * @throws DeltaStoreError TIER_UNKNOWN, OPTION_INVALID, MODEL_UNSUPPORTED
      */
@@ -78,18 +78,21 @@ export class SequenceTiers {
         this.#set(slot, this.of(sequenceId));
     }
 
-    /** The sequence holds nothing any more, so what rules and pressure made of it is over. */
+    /** The sequence holds nothing any more. The tiers that rules and pressure gave it end with that. */
     emptied(sequenceId: number): void {
         if (this.#sequences.has(sequenceId)) this.#renew(sequenceId, 0);
     }
 
-    /** The tier of a sequence that gets so many tokens in place of what it holds. */
+    /** The tier that the sequence has once so many tokens take the place of its own. */
     fresh(sequenceId: number, tokens: number): Tier {
         const {name, chosen} = this.#entry(sequenceId);
         return this.#first(name, chosen, tokens);
     }
 
-    /** It got them. @param alike whether their rows are as this tier has them; if not, they are brought to it if a rule wants that */
+    /**
+     * So many tokens took the place of its own.
+     * @param alike whether their rows are as that tier has them; if not, they are changed to it where a rule gave the tier
+     */
     async renewed(sequenceId: number, tokens: number, alike: boolean): Promise<void> {
         const before = this.of(sequenceId), tier = this.#renew(sequenceId, tokens);
         if (tier === this.fresh(sequenceId, 0)) return;
@@ -105,7 +108,7 @@ export class SequenceTiers {
         return tier;
     }
 
-    /** @throws DeltaStoreError as `begin`, too */
+    /** The app gives the sequence a tier. @throws DeltaStoreError as `begin`, too */
     async choose(sequenceId: number, name: string): Promise<void> {
         const tier = this.#resolve(name), entry = this.#entry(sequenceId);
         this.#assign(sequenceId, tier, "call");
@@ -114,12 +117,12 @@ export class SequenceTiers {
         await this.#follow(sequenceId);
     }
 
-    /** Whether the rules give a sequence that has come to so many tokens another tier. */
+    /** Whether the rules give a sequence of so many tokens another tier than it has. */
     isDue(sequenceId: number, tokens: number): boolean {
         return this.#rules.length > 0 && this.#ruled(sequenceId, tokens) !== this.of(sequenceId);
     }
 
-    /** Gives it that. Without memory for it, rows stay for now. */
+    /** Gives the sequence the tier that the rules say. Where there is no memory to change rows, they stay for now. */
     async heed(sequenceId: number, tokens: number): Promise<void> {
         this.#assign(sequenceId, this.#ruled(sequenceId, tokens), "rule");
         await this.#follow(sequenceId).catch(() => undefined);
@@ -135,22 +138,22 @@ export class SequenceTiers {
         this.#entry(sequenceId).resting = false;
     }
 
-    /** The tiers that pressure gives the sequence, one after the other. */
+    /** The tiers that pressure can still give the sequence, one after the other. */
     #next(sequenceId: number): Tier[] {
         const {chosen, tier} = this.#entry(sequenceId), {tiers} = this.#policy.pressure!;
         if (chosen !== undefined) return [];
         return tiers.slice(tiers.indexOf(tier) + 1).filter((other) => this.#allowed.has(other) && bitsOf(other) < bitsOf(tier));
     }
 
-    /** The part of its memory that pressure can leave of the sequence, about. */
+    /** The smallest share of its memory that pressure can leave the sequence, about. */
     least(sequenceId: number): number {
         const bits = bitsOf(this.of(sequenceId));
         return Math.min(bits, ...this.#next(sequenceId).map(bitsOf)) / bits;
     }
 
     /**
-     * Makes an idle sequence smaller, if the policy has something left for it: packs its window but for what is to stay of it, drops what its tier
-     * drops without waiting for the slack to fill, or gives it the next tier by which memory comes back. False if none did.
+     * Makes an idle sequence smaller; false if no memory came back. First its window is packed, but for the rows that the policy leaves, and the rows
+     * go that its tier drops, although the slack is not full. Then it gets the next tiers, until one gives memory back.
      */
     async press(sequenceId: number): Promise<boolean> {
         const entry = this.#entry(sequenceId), {tier, unfinished} = entry, {window} = this.#policy.pressure!;
@@ -172,9 +175,9 @@ export class SequenceTiers {
         return held() < before;
     }
 
-    /** Drops rows, and tells the listeners if some went. */
+    /** Drops rows. Tells the listeners if some went. */
     async evict(sequenceId: number, eviction: Eviction): Promise<void> {
-        const held = () => this.#native.stats(this.#context).sequences.find(({id}) => id === sequenceId);  // undefined for a kept prefix
+        const held = () => this.#native.stats(this.#context).sequences.find(({id}) => id === sequenceId);  // a kept prefix has none
         const before = held();
         try {
             await this.#native.evict(this.#context, sequenceId, eviction);
@@ -187,13 +190,13 @@ export class SequenceTiers {
         }
     }
 
-    /** As the sequence's tier says. Without memory for it, rows stay for now. */
+    /** Drops rows if the sequence's tier says so now. Where there is no memory for it, rows stay for now. */
     async evictIfDue(sequenceId: number): Promise<void> {
         const {eviction} = this.of(sequenceId);
         if (eviction !== null && this.#native.evictionDue(this.#context, sequenceId)) await this.evict(sequenceId, eviction).catch(() => undefined);
     }
 
-    /** For the rows to come. */
+    /** Gives the rows to come this tier. */
     #assign(sequenceId: number, tier: Tier, reason: (CacheEvent & {type: "tier"})["reason"]): void {
         const before = this.of(sequenceId);
         if (tier === before) return;
@@ -203,7 +206,7 @@ export class SequenceTiers {
         this.#hooks.emit({type: "tier", sequenceId, tier: tier.name, before: before.name, reason});
     }
 
-    /** Brings the rows that are there to the sequence's tier, if they are not. */
+    /** Changes the rows that are there to the sequence's tier, where they are not as it has them. */
     async #follow(sequenceId: number): Promise<void> {
         const entry = this.#entry(sequenceId), {tier} = entry;
         if (!entry.unfinished) return;
@@ -243,9 +246,4 @@ export class SequenceTiers {
         if (entry === undefined) this.#sequences.set(sequenceId, entry = {name: undefined, chosen: undefined, tier: this.own, pressed: false, resting: false, unfinished: false});
         return entry;
     }
-}
-
-/** The tiers that a context's sequences can have besides its own: rows are rotated in all or in none. */
-export function tiersBeside(own: Tier, policy: Policy): Tier[] {
-    return [...policy.tiers.values()].filter((other) => other !== own && (own.format !== "f16" || other.format === "f16"));
 }

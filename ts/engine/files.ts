@@ -3,7 +3,7 @@ import {existsSync, readFileSync} from "node:fs";
 import path from "node:path";
 import {fileURLToPath} from "node:url";
 
-export const packageRoot = fileURLToPath(new URL("../..", import.meta.url));
+export const packageRoot = path.resolve(fileURLToPath(import.meta.url), "../../..");
 export const engineFile = "deltastore.node";
 export const loaderFile = "deltastore_loader.node";
 /** Written by scripts/engine-manifest.mjs. */
@@ -18,7 +18,7 @@ export function binaryFolder(): string | null {
         .find((folder) => existsSync(path.join(folder, engineFile)) && existsSync(path.join(folder, loaderFile))) ?? null;
 }
 
-/** What makes the engine in this folder unsafe to load, or null if its files are those that its manifest lists. */
+/** What makes the engine in this folder unsafe to load. Null if its files are those that its manifest lists. */
 export function findDamage(folder: string): string | null {
     const manifestPath = path.join(folder, manifestFile);
     let manifest: Record<string, {bytes: number; sha256: string}>;

@@ -7,22 +7,20 @@ import {binaryFolder, builtFolder, engineFile, findDamage, loaderFile, packageRo
 import {DeltaStoreError} from "../errors.js";
 import type {NativeBinding} from "./native.js";
 
-export {binaryFolder} from "./files.js";
-
 const require = createRequire(import.meta.url);
 
 let binding: NativeBinding | undefined;
 
 /**
- * Loads the engine into the process, building it first if there is no binary or the one that was built here is damaged.
- * node-llama-cpp's own addon must be loaded already.
+ * Loads the engine into the process. Builds it first if there is no binary, or if one that was built here is damaged. node-llama-cpp's own addon
+ * must be loaded already.
  * @throws DeltaStoreError BINARY_MISSING with what is wrong and what to do
  */
 export async function loadNative(): Promise<NativeBinding> {
     if (binding !== undefined) return binding;
     const folder = await wholeFolder();
     try {
-        // The engine is linked without llama.cpp; the loader makes the copies that node-llama-cpp has loaded visible to it.
+        // The engine is linked without llama.cpp. The loader makes the copy visible to it that node-llama-cpp has loaded.
         (require(path.join(folder, loaderFile)) as {promote(): string[]}).promote();
         binding = require(path.join(folder, engineFile)) as NativeBinding;
     } catch (error) {
@@ -32,7 +30,7 @@ export async function loadNative(): Promise<NativeBinding> {
     return binding;
 }
 
-/** Paths of the llama.cpp libraries in this process; none if there is no engine that can be asked. */
+/** Paths of the llama.cpp libraries in this process. None if there is no engine to ask. */
 export function loadedLibraries(): string[] {
     const folder = binaryFolder();
     if (folder === null || findDamage(folder) !== null) return [];

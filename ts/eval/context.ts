@@ -1,20 +1,22 @@
 import type {LlamaContext} from "node-llama-cpp";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {LogitScores, NativeBinding} from "../engine/native.js";
-import {contextInternals, type AddonContext} from "../runtime/internals.js";
+import type {AddonContext} from "../runtime/addon.js";
+import {withContextLock} from "../runtime/context-lock.js";
+import {addonContextOf} from "../runtime/contexts.js";
 import type {DeltaStore} from "../store/store.js";
 import type {EvalCache} from "./caches.js";
 
 /** Tokens of one evaluation, at most. It is node-llama-cpp's default. */
 export const batchSize = 512;
 
-/** A context with one of the caches, driven token by token. */
+/** A context with one of the caches, driven token by token. The context's lock keeps other users out of each step. */
 export class EvalContext {
     readonly #handle: AddonContext;
     readonly #evaluated = new Map<number, number[]>();
 
     constructor(readonly cache: EvalCache, readonly context: LlamaContext, readonly store: DeltaStore, readonly native: NativeBinding) {
-        this.#handle = contextInternals(context)._ctx;
+        this.#handle = addonContextOf(context);
     }
 
     /**
@@ -29,7 +31,7 @@ export class EvalContext {
         for (let at = 0, end = tokens.length % batchSize || batchSize; at < tokens.length; at = end, end += batchSize) {
             const batch = Uint32Array.from(tokens.slice(at, end));
             const first = end === tokens.length ? batch.length - wanted : batch.length;
-            logits = await coded(this.native.evaluateLogits(this.#handle, sequence, evaluated.length, batch, first)) as Float32Array<ArrayBuffer>;
+            logits = await this.#alone(() => this.native.evaluateLogits(this.#handle, sequence, evaluated.length, batch, first)) as Float32Array<ArrayBuffer>;
             evaluated.push(...batch);
         }
         return logits;
@@ -39,7 +41,7 @@ export class EvalContext {
     async endPrompt(tokens: readonly number[], sequence = 0): Promise<Float32Array> {
         const logits = await this.evaluate(tokens, 1, sequence);
         const eviction = this.store.policy.tiers.get(this.cache.options.kvCache)?.eviction ?? null;
-        if (eviction !== null) await coded(this.native.evict(this.#handle, sequence, eviction));
+        if (eviction !== null) await this.#alone(() => this.native.evict(this.#handle, sequence, eviction));
         return logits;
     }
 
@@ -49,7 +51,7 @@ export class EvalContext {
         let shared = 0;
         while (shared < tokens.length - 1 && tokens[shared] === evaluated[shared]) shared++;
         if (shared < evaluated.length) {
-            this.#handle.removeTokenCellsFromSequence(sequence, shared, -1);
+            await this.#alone(async () => this.#handle.removeTokenCellsFromSequence(sequence, shared, -1));
             evaluated.length = shared;
         }
         return await this.endPrompt(tokens.slice(shared), sequence);
@@ -80,14 +82,16 @@ export class EvalContext {
     }
 
     async copy(source: number, target: number): Promise<void> {
-        await this.#handle.copySequenceStateFromOtherSequence(target, source);
-        const failure = this.native.takeFailure(this.#handle);
-        if (failure !== null) throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
+        await this.#alone(async () => {
+            await this.#handle.copySequenceStateFromOtherSequence(target, source);
+            const failure = this.native.takeFailure(this.#handle);
+            if (failure !== null) throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
+        });
         this.#evaluated.set(target, [...this.#tokensOf(source)]);
     }
 
-    clear(sequence = 0): void {
-        this.native.clearSequence(this.#handle, sequence);
+    async clear(sequence = 0): Promise<void> {
+        await this.#alone(async () => this.native.clearSequence(this.#handle, sequence));
         this.#evaluated.delete(sequence);
     }
 
@@ -101,6 +105,10 @@ export class EvalContext {
 
     async dispose(): Promise<void> {
         await this.context.dispose();
+    }
+
+    async #alone<T>(work: () => Promise<T>): Promise<T> {
+        return await coded(withContextLock(this.context, work));
     }
 
     #tokensOf(sequence: number): number[] {

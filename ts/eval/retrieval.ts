@@ -61,7 +61,7 @@ export async function answerAll(context: EvalContext, all: readonly Asked[], pro
         await context.copy(0, 1);
         await context.endPrompt(prompt(asked), 1);
         const {top, logLoss} = await context.scoreNext(await context.evaluate(asked.cue, 1, 1), asked.value, 1);
-        context.clear(1);
+        await context.clear(1);
         answers.hits.push(asked.value.every((token, index) => token === top[index]));
         answers.logProbabilities.push(-logLoss.reduce((sum, loss) => sum + loss, 0));
     }

@@ -76,6 +76,6 @@ export async function openContext({model, store, native, threads}: EvalRuntime, 
     const context = await model.createContext({...cache.options, contextSize, sequences, batchSize, threads});
     const opened = new EvalContext(cache, context, store, native);
     await opened.evaluate(text.beginning(0, batchSize, "every context"), 0);
-    opened.clear();
+    await opened.clear();
     return opened;
 }

@@ -34,7 +34,7 @@ export async function runSuite<Expected, Outcome>(suite: Suite<Expected, Outcome
     const contextOf = async (cache: EvalCache, role = cache.name): Promise<EvalContext> => {
         const context = contexts.get(role) ?? await open(cache, suite.contextSize, suite.sequences);
         contexts.set(role, context);
-        for (let sequence = 0; sequence < suite.sequences; sequence++) context.clear(sequence);
+        for (let sequence = 0; sequence < suite.sequences; sequence++) await context.clear(sequence);
         return context;
     };
     try {

@@ -2,7 +2,7 @@ import {createHash} from "node:crypto";
 import {createReadStream} from "node:fs";
 import {stat} from "node:fs/promises";
 import {pipeline} from "node:stream/promises";
-import type {ModelFile} from "./sources.js";
+import type {ModelFile} from "./model-source.js";
 
 /**
  * What is wrong with a file that should be `model`. Null if size and SHA-256 are right.

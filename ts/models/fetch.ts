@@ -5,10 +5,8 @@ import {join, resolve} from "node:path";
 import {DeltaStoreError} from "../errors.js";
 import {findMismatch} from "./checksum.js";
 import {verifyGguf} from "./gguf.js";
-import {demoModel, modelSources, type FetchWatch, type ModelFile, type ModelSource} from "./sources.js";
-
-export {verifyGguf} from "./gguf.js";
-export type {ModelProgress} from "./sources.js";
+import type {FetchWatch, ModelFile, ModelSource} from "./model-source.js";
+import {demoModel, modelSources} from "./sources.js";
 
 export interface ResolveModelOptions extends FetchWatch {
     /** A GGUF file to use instead. DELTASTORE_MODEL if absent. */

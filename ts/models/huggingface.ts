@@ -1,6 +1,6 @@
 import {rm} from "node:fs/promises";
 import {join} from "node:path";
-import type {ModelSource} from "./sources.js";
+import type {ModelSource} from "./model-source.js";
 
 /** Milliseconds to wait for the site's first answer, and for the next bytes of a download. */
 const answerLimit = 15_000;

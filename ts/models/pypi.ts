@@ -2,7 +2,7 @@ import {spawn} from "node:child_process";
 import {mkdir, mkdtemp, readdir, rm, stat} from "node:fs/promises";
 import {join} from "node:path";
 import {extractFromZip} from "./zip.js";
-import type {FetchWatch, ModelFile, ModelSource} from "./sources.js";
+import type {FetchWatch, ModelFile, ModelSource} from "./model-source.js";
 
 const progressInterval = 250; // milliseconds
 const workingPrefix = ".pip-";

@@ -1,5 +1,6 @@
 import {parseBytes} from "./bytes.js";
 import {didYouMean, quoteList} from "../nearest.js";
+import {isRecord} from "../options.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {pointerTo, problem} from "./problems.js";
 import {builtInTiers, hasCoarseValues, stockCacheName} from "./tiers.js";
@@ -63,10 +64,6 @@ export function allTierNames(file: PolicyFile): string[] {
 
 export function asRecord(value: unknown): Record<string, unknown> {
     return isRecord(value) ? value : {};
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-    return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function asArray(value: unknown): readonly unknown[] {

@@ -1,7 +1,7 @@
 import {inspect} from "node:util";
-import {DeltaStoreError} from "../errors.js";
 import type {Eviction, EvictionSchedule, EvictionScorer} from "../engine/native.js";
 import {didYouMean, quoteList} from "../nearest.js";
+import {invalid} from "../options.js";
 import {defaultEviction, type Tier} from "./tiers.js";
 
 export const schedules: readonly EvictionSchedule[] = ["retrieval", "shared", "uniform", "preserveEarly", "adaptive"];
@@ -36,5 +36,3 @@ function oneOf(option: string, value: string, allowed: readonly string[]): void 
     if (!allowed.includes(value))
         throw invalid(`${option} is ${JSON.stringify(value)}; allowed are ${quoteList(allowed)}${typeof value === "string" ? didYouMean(value, allowed) : ""}`);
 }
-
-const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);

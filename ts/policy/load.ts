@@ -1,9 +1,9 @@
 import {existsSync, readFileSync} from "node:fs";
 import {Ajv, type ValidateFunction} from "ajv";
 import {DeltaStoreError} from "../errors.js";
-import {given} from "../options.js";
+import {given, isRecord} from "../options.js";
 import {parseBytes} from "./bytes.js";
-import {allTierNames, asRecord, contradictions, isRecord, tierNamePattern} from "./contradictions.js";
+import {allTierNames, asRecord, contradictions, tierNamePattern} from "./contradictions.js";
 import {parseJsonText} from "./json-text.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {describeSchemaErrors} from "./problems.js";

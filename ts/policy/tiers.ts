@@ -2,6 +2,7 @@ import {inspect} from "node:util";
 import {DeltaStoreError} from "../errors.js";
 import type {Eviction, PageFormat, RowFormat, WindowFormat} from "../engine/native.js";
 import {didYouMean, quoteList} from "../nearest.js";
+import {invalid} from "../options.js";
 
 /** How the rows of one sequence are stored. */
 export interface Tier {
@@ -141,6 +142,11 @@ export const builtInTiers: ReadonlyMap<string, Tier> = new Map<string, Tier>([
     evicted("ultra", 0.3)
 ]);
 
+/** The tiers that sequences of a context can have besides its own: all of a context's rows are rotated, or none. */
+export function tiersBeside(own: Tier, policy: Policy): Tier[] {
+    return [...policy.tiers.values()].filter((other) => other !== own && (own.format !== "f16" || other.format === "f16"));
+}
+
 /**
  * The policy's tier of this name.
  * @throws DeltaStoreError TIER_UNKNOWN, with the allowed names and the nearest one.
@@ -156,7 +162,7 @@ export function resolveTier(policy: Policy, name: string): Tier {
 /** @throws DeltaStoreError OPTION_INVALID if it is no string; `allowed` are the names that the message offers */
 export function requireTierName(what: string, given: unknown, allowed: readonly string[]): asserts given is string {
     if (typeof given !== "string")
-        throw new DeltaStoreError("OPTION_INVALID", `${what} is ${inspect(given, {depth: 0})}; allowed are ${quoteList(allowed)}`);
+        throw invalid(`${what} is ${inspect(given, {depth: 0})}; allowed are ${quoteList(allowed)}`);
 }
 
 /** The error for a name that no tier has. `allowed` are the names that the message offers. */

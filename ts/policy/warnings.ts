@@ -1,7 +1,6 @@
-import {tiersBeside} from "../context/sequence-tiers.js";
 import {formatBytes} from "./bytes.js";
 import {problem} from "./problems.js";
-import {bitsOf, type Policy, type Rule, type Tier} from "./tiers.js";
+import {bitsOf, tiersBeside, type Policy, type Rule, type Tier} from "./tiers.js";
 
 const leastUsefulLimit = 2 ** 20;
 

@@ -1,7 +1,6 @@
 import type {LlamaContext} from "node-llama-cpp";
 import {withContextLock} from "./context-lock.js";
 import {DeltaStoreError} from "../errors.js";
-import {packedOf} from "../context/packed.js";
 import {contextInternals} from "./internals.js";
 
 interface Waiting {
@@ -10,8 +9,8 @@ interface Waiting {
 }
 
 /**
- * Work on what a context holds. Node-llama-cpp keeps the context's lock as long as any sequence has tokens to evaluate, so this looks for a
- * gap between two batches, too.
+ * Work that waits for a context to be between two batches. node-llama-cpp keeps the context's lock as long as any sequence has
+ * tokens to evaluate. So the work is done under the lock, or between two batches of whoever has it: whichever comes first.
  */
 export class BetweenBatches {
     readonly #waiting = new Set<Waiting>();
@@ -34,27 +33,28 @@ export class BetweenBatches {
         });
     }
 
-    /** Under the lock, and no batch is computed. */
+    /** Does what waits. The caller has the lock, and no batch is computed. */
     async drain(): Promise<void> {
         for (const waiting of [...this.#waiting])
             if (this.#waiting.delete(waiting)) await waiting.work();
     }
 }
 
-/** What throws at once rejects, too. */
+/** Makes an error that is thrown at once a rejection. */
 async function settle<R>(work: () => Promise<R>): Promise<R> {
     return await work();
 }
 
 /**
- * Runs `work` while nothing else changes, evaluates or disposes a context with a packed cache. What is asked for before the context's disposal is
+ * Runs `work` while nobody else changes, evaluates or disposes the context. Work that was asked for before the context's disposal is
  * done before it.
+ * @param between the work that waits for this context
  * @throws DeltaStoreError DISPOSED: the context is
  */
-export async function betweenBatches<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
+export async function betweenBatches<T>(context: LlamaContext, between: BetweenBatches, work: () => Promise<T>): Promise<T> {
     const alive = stayAlive(context);
     try {
-        return await packedOf(contextInternals(context)._ctx)!.between.run((once) => withContextLock(context, once), work);
+        return await between.run((once) => withContextLock(context, once), work);
     } finally {
         alive.dispose();
     }

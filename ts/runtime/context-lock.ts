@@ -8,18 +8,21 @@ interface LifecycleUtils {
 }
 
 /**
- * Locks are kept by module, so it has to be the copy of lifecycle-utils that node-llama-cpp has. It is there before anything asks: a lock that is
- * free is taken at once, as node-llama-cpp takes it.
+ * lifecycle-utils keeps its locks by module, so this has to be the copy that node-llama-cpp has. It is loaded here, before anything
+ * asks: a free lock must be taken at once, as node-llama-cpp takes it.
  */
 const resolver = createRequire(fileURLToPath(import.meta.resolve("node-llama-cpp")));
 const {withLock} = await import(pathToFileURL(resolver.resolve("lifecycle-utils")).href) as LifecycleUtils;
 
-/** Runs `work` while nothing else changes or evaluates the context: under the lock that node-llama-cpp itself takes for it. */
+/** Runs `work` while nobody else changes or evaluates the context. node-llama-cpp takes the same lock for that. */
 export function withContextLock<T>(context: LlamaContext, work: () => Promise<T>): Promise<T> {
     return withLock([context, "context"], work);
 }
 
-/** Runs `work` while the sequence is not evaluated, under node-llama-cpp's own lock for that. */
+/** Runs `work` while nobody evaluates the sequence. node-llama-cpp takes the same lock for that. */
 export function withSequenceLock<T>(sequence: LlamaContextSequence, work: () => Promise<T>): Promise<T> {
     return withLock([sequenceInternals(sequence)._lock, "evaluate"], work);
 }
+
+/** An option of node-llama-cpp's evaluations: the caller has the sequence's lock already. */
+export const underItsLock = {_skipLock: true} as object;

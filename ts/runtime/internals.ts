@@ -1,85 +1,44 @@
-/** The parts of node-llama-cpp 3.22.1 that have no public type and that the hook relies on. Nothing else may reach for more. */
+/**
+ * The private members of node-llama-cpp 3.22.1 that this package relies on. Only `runtime/` reads and sets them, and
+ * `context/patch-runtime.ts` replaces methods among them. Everybody else asks the functions of `runtime/`.
+ */
 import type {ChatHistoryItem, GgmlType, Llama, LlamaChatSession, LlamaContext, LlamaContextSequence, LlamaDecisionContext, LlamaModel} from "node-llama-cpp";
-
-export interface AddonContextParams {
-    contextSize?: number;
-    batchSize?: number;
-    sequences?: number;
-    embeddings?: boolean;
-    ranking?: boolean;
-    flashAttention?: boolean | "auto";
-}
-
-/** node-llama-cpp's native context (`context._ctx`). */
-export interface AddonContext {
-    init(): Promise<boolean>;
-    dispose(): Promise<void>;
-    initBatch(size: number): void;
-    addToBatch(sequenceId: number, firstTokenIndex: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array;
-    decodeBatch(): Promise<void>;
-    disposeSequence(sequenceId: number): void;
-    removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean;
-    getSequenceKvCacheMaxPosition(sequenceId: number): number;
-    saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number>;
-    loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array>;
-    /** By number: nothing of what a packed context has besides is told. */
-    copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
-    shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void;
-    setLoras(loras: AddonLora[], scales: number[]): void;
-}
-
-/** A native adapter (LoRA), of one model. */
-export interface AddonLora {
-    readonly filePath: string;
-}
-
-export type AddonContextClass = new (model: object, params: AddonContextParams) => AddonContext;
+import type {AddonContext, AddonContextClass, AddonLora} from "./addon.js";
+import type {AfterBatchAction, Decode, DecodeRequest} from "./decode-request.js";
 
 export interface LlamaInternals {
     _bindings: {
         AddonContext: AddonContextClass;
-        /** By llama.cpp's name or number. */
+        /** Takes llama.cpp's name or number of the type. */
         getGgmlType(type: unknown): GgmlType | undefined;
     };
 }
 
+export interface LlamaFactory {
+    _create(...options: unknown[]): Promise<Llama>;
+}
+
 export interface DisposeGuard {
-    createPreventDisposalHandle(ignoreAwaiting?: boolean): {dispose(): void};
+    createPreventDisposalHandle(ignoreAwaiting?: boolean): DisposalHandle;
 }
 
-/** Tokens of one sequence to evaluate, from a position on. */
-export interface DecodeRequest {
-    sequenceId: number;
-    firstTokenSequenceIndex: number;
-    tokens: number[];
-    /** Whether a token's logits are wanted, token by token. */
-    logits: unknown[];
-    /** Called after each batch with tokens of the request. */
-    afterBatchAction?: AfterBatchAction | undefined;
-}
-
-export type AfterBatchAction = (sequenceStateLength: number) => unknown;
-
-/** The tokens [begin, end) of a request. */
-export function partOf(request: DecodeRequest, begin: number, end: number): DecodeRequest {
-    return {
-        ...request, tokens: request.tokens.slice(begin, end), logits: request.logits.slice(begin, end),
-        firstTokenSequenceIndex: request.firstTokenSequenceIndex + begin
-    };
+/** Keeps its object from being disposed until it is disposed itself. */
+export interface DisposalHandle {
+    dispose(): void;
 }
 
 export interface ContextInternals {
     _ctx: AddonContext;
     _backendContextDisposeGuard: DisposeGuard;
-    /** Of sequences that were disposed. */
+    /** Numbers that disposed sequences gave back. */
     _unusedSequenceIds: number[];
-    /** Requests that are not evaluated, or not whole. */
+    /** Requests that are not evaluated yet, or not whole. */
     _queuedDecodes: readonly DecodeRequest[];
-    /** Rejects these, and takes them out of the queue. */
+    /** Rejects these requests and takes them out of the queue. */
     _dispatchErrorForQueuedDecodesAndDequeue(requests: ReadonlySet<DecodeRequest>, error: unknown): void;
     _onReclaimUnusedSequenceId: {dispatchEvent(): void};
     _reclaimUnusedSequenceId(sequenceId: number): Promise<void> | undefined;
-    _decodeTokens(request: DecodeRequest, map: (...of: unknown[]) => unknown): Promise<unknown[]>;
+    _decodeTokens(...args: Parameters<Decode>): ReturnType<Decode>;
 }
 
 export interface DecisionContextInternals {
@@ -92,7 +51,7 @@ export interface SequenceInternals {
     _contextTokens: number[];
     _nextTokenIndex: number;
     _loadedTokenPredictions: unknown[];
-    /** What evaluations of the sequence lock. */
+    /** Evaluations of the sequence lock it. */
     _lock: object;
     _eraseContextTokenRanges(ranges: unknown[], options?: object): Promise<void>;
     _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
@@ -101,16 +60,15 @@ export interface SequenceInternals {
 }
 
 export interface ChatSessionInternals {
-    /** After a context shift the window is less than the history, and the metadata says what was cut. */
+    /** After a context shift the window is shorter than the history. The metadata says what was cut. */
     _lastEvaluation?: {cleanHistory: ChatHistoryItem[]; contextWindow: ChatHistoryItem[]; contextShiftMetadata: unknown} | undefined;
     _canUseContextWindowForCompletion: boolean;
 }
 
 export interface ModelInternals {
-    _llama: Llama;
     _modelPath: string;
     _backendModelDisposeGuard: DisposeGuard;
-    /** Each file once. */
+    /** Loads each file once. */
     _getOrLoadLora(filePath: string): Promise<AddonLora>;
     fileInsights: {_exactContextResourceRequirementsCache: {get(key: string): unknown; set(key: string, value: unknown): unknown}};
 }

@@ -3,9 +3,10 @@ import {Llama, LlamaModel} from "node-llama-cpp";
 import {fileHash, stampOf, type FileStamp} from "../models/file-hash.js";
 import {partsOf} from "./model-files.js";
 import type {NativeBinding} from "../engine/native.js";
-import type {AddonLora, ModelInternals} from "./internals.js";
+import type {AddonLora} from "./addon.js";
+import {modelInternals, type ModelInternals} from "./internals.js";
 
-/** A file whose contents were loaded. Once they are hashed, nothing that becomes of the file matters. */
+/** A file whose contents were loaded. Once it is hashed, later changes of the file do not matter. */
 export class LoadedFile {
     readonly path: string;
     readonly bytes: number;
@@ -18,7 +19,7 @@ export class LoadedFile {
         this.#stamp = stamp;
     }
 
-    /** @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_CHANGED: it is not as it was when it was loaded */
+    /** @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_CHANGED: the file is not as it was when it was loaded */
     async hash(native: NativeBinding): Promise<Uint8Array> {
         this.#hash ??= fileHash(native, this.#stamp);
         try {
@@ -36,20 +37,21 @@ const loadParts = (modelPath: string): Promise<LoadedFile[]> => Promise.all(part
 const models = new WeakMap<LlamaModel, Promise<LoadedFile[]>>();
 const adapters = new WeakMap<AddonLora, Promise<LoadedFile>>();
 
-/** What is wrong with a file is told when its hash is asked for. */
+/** Nobody waits for the files yet: what is wrong with one is told when its hash is asked for. */
 function remember<Key extends object, Value>(map: WeakMap<Key, Promise<Value>>, key: Key, files: Promise<Value>): Promise<Value> {
     files.catch(() => undefined);
     map.set(key, files);
     return files;
 }
 
-/** A model's files, all parts in order. For one that was loaded before this package was, they are taken to be as they are now. */
-export const filesOf = (model: LlamaModel, {_modelPath}: ModelInternals): Promise<LoadedFile[]> => models.get(model) ?? remember(models, model, loadParts(_modelPath));
+/** A model's files, all parts in order. Of a model that was loaded before this package, they are taken to be as they are now. */
+export const filesOf = (model: LlamaModel): Promise<LoadedFile[]> => models.get(model) ?? remember(models, model, loadParts(modelInternals(model)._modelPath));
 
-/** The same of an adapter (LoRA). */
+/** The file of an adapter (LoRA), in the same way. */
 export const fileOf = (lora: AddonLora): Promise<LoadedFile> => adapters.get(lora) ?? remember(adapters, lora, load(lora.filePath));
 
-// Files are looked at before they are loaded, so that a change meanwhile is one, too. From the package's import on: what is loaded before `attach` counts.
+// A file is looked at before it is loaded: so a change while it is loaded is noticed, too. This begins with the package's import, as models
+// that are loaded before `attach` count.
 const loadModel = Llama.prototype.loadModel;
 Llama.prototype.loadModel = async function (options) {
     const modelPath: unknown = options?.modelPath;
@@ -62,6 +64,6 @@ Llama.prototype.loadModel = async function (options) {
 const modelPrototype = LlamaModel.prototype as unknown as ModelInternals, loadLora = modelPrototype._getOrLoadLora;
 modelPrototype._getOrLoadLora = async function (filePath) {
     const file = await load(path.resolve(filePath)).catch(() => null), lora = await loadLora.call(this, filePath);
-    if (file !== null && !adapters.has(lora)) remember(adapters, lora, Promise.resolve(file));  // else it was loaded earlier
+    if (file !== null && !adapters.has(lora)) remember(adapters, lora, Promise.resolve(file));  // else it was loaded before
     return lora;
 };

@@ -3,8 +3,8 @@ import type {Llama} from "node-llama-cpp";
 import {verifyGguf} from "../models/gguf.js";
 
 /**
- * Has `llama.loadModel` check the model's files first: node-llama-cpp's own reader can run without end on a damaged header.
- * @returns what undoes it
+ * Has `llama.loadModel` check the model's files first. node-llama-cpp's own reader can run without end on a damaged header.
+ * @returns a function that undoes this
  */
 export function checkModelFiles(llama: Llama): () => void {
     const loadModel = llama.loadModel;
@@ -20,7 +20,7 @@ export function checkModelFiles(llama: Llama): () => void {
     };
 }
 
-/** All files of a model that is split, by the names that llama.cpp gives them; node-llama-cpp reads them all, whichever is given. */
+/** All files of a split model, by llama.cpp's names for them. node-llama-cpp reads them all, whichever of them is given. */
 export function partsOf(modelPath: string): string[] {
     const [suffix, part, parts] = /-(\d{5})-of-(\d{5})\.gguf$/.exec(modelPath) ?? [];
     if (suffix === undefined || Number(part) < 1 || Number(part) > Number(parts)) return [modelPath];

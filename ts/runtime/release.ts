@@ -2,12 +2,12 @@ import {existsSync} from "node:fs";
 import {getModuleVersion, type Llama} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 
-/** Releases whose native insides this build knows. The engine reads their private structures, so others are refused. */
+/** The releases that this build knows. The engine reads their private structures, so all others are refused. */
 export const supportedRuntimes: readonly {nodeLlamaCpp: string; llamaCpp: string}[] = [{nodeLlamaCpp: "3.22.1", llamaCpp: "v0.5.0"}];
 
 export const supportedPlatforms: readonly string[] = ["linux-x64"];
 
-/** Checks everything that can be checked before native code runs. @throws DeltaStoreError PLATFORM_UNSUPPORTED, RUNTIME_UNSUPPORTED */
+/** Checks all that can be checked before native code runs. @throws DeltaStoreError PLATFORM_UNSUPPORTED, RUNTIME_UNSUPPORTED */
 export async function checkRuntime(llama: Llama): Promise<void> {
     const platform = `${process.platform}-${process.arch}`;
     if (!supportedPlatforms.includes(platform) || isMusl())

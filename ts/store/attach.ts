@@ -4,17 +4,17 @@ import {fileURLToPath} from "node:url";
 import {inspect} from "node:util";
 import {Llama, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type LlamaDecisionContext, type LlamaDecisionContextOptions} from "node-llama-cpp";
 import "./create-context.js";
-import {packageRoot} from "../engine/files.js";
-import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
-import {binaryFolder, loadNative} from "../engine/load.js";
+import {binaryFolder, packageRoot} from "../engine/files.js";
+import {DeltaStoreError, isUnsupported, toDeltaStoreError} from "../errors.js";
+import {loadNative} from "../engine/load.js";
 import type {NativeBinding} from "../engine/native.js";
-import {isRecord} from "../policy/contradictions.js";
+import {invalid, isRecord} from "../options.js";
 import {loadPolicy} from "../policy/load.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import type {PolicyFile} from "../policy/policy-file.js";
 import {builtInTiers} from "../policy/tiers.js";
 import {checkRuntime} from "../runtime/release.js";
-import {DeltaStore, isUnsupported, storeOf} from "./store.js";
+import {DeltaStore, storeOf} from "./store.js";
 
 declare module "node-llama-cpp" {
     interface LlamaModel {
@@ -29,21 +29,21 @@ declare module "node-llama-cpp" {
 }
 
 /**
- * Of node-llama-cpp's own method, which is the first of a name; others are what is declared above and by other packages. TypeScript infers from the
- * last on, and from the first for all that are left.
+ * The options of a method's first declaration, which is node-llama-cpp's own. The others are those above, and other packages'. TypeScript infers
+ * overloads from the last on, and gives the first to all that are left.
  */
 type OptionsOfFirst<F> = F extends {(options?: infer O): unknown; (...others: never): unknown; (...others: never): unknown; (...others: never): unknown}
     ? NonNullable<O> : never;
 
 /** What `context.getSequence` takes. */
 export interface SequenceOptions extends OptionsOfFirst<LlamaContext["getSequence"]> {
-    /** The sequence's tier; if absent, what the policy's rules say, or the context's. */
+    /** The sequence's tier. If absent, the policy's rules decide, or else it is the context's. */
     kvCache?: Exclude<KvCache, "stock">;
-    /** What the policy's rules may go by. Sequences may have the same. */
+    /** The policy's rules may go by it. Several sequences may have the same name. */
     name?: string;
     /**
-     * The sequence shares prefixes by itself only with those of the same group. Without one it shares with all others that have none, or, with
-     * the policy's `sharing.scope` "group", with nobody.
+     * The sequence shares prefixes automatically only with those of the same group. Without a group it shares with all others that have none; with
+     * the policy's `sharing.scope` "group" it shares with nobody.
      */
     sharingGroup?: string;
 }
@@ -52,18 +52,20 @@ export interface SequenceOptions extends OptionsOfFirst<LlamaContext["getSequenc
 export type KvCache = "exact" | "high" | "conservative" | "compact" | "recommended" | "balanced" | "aggressive" | "ultra" | "stock" | (string & {});
 
 export interface AttachOptions {
-    /** A policy, the path of a policy file, or a tier's name. Without it contexts get the tier "high". */
+    /** A policy, the path of a policy file, or a tier's name. If absent, contexts get the tier "high". */
     policy?: string | PolicyFile;
-    /** What to do where the package can't serve, or where the app names no tier, but asks for what only stock's cache has; overrides the policy's field. */
+    /**
+     * What to do where the package can't serve, or where the app names no tier and asks for what only stock's cache has. Overrides the policy's field.
+     */
     onUnsupported?: "error" | "stock";
 }
 
 /**
- * Gives the contexts that this Llama instance's models create from now on a packed KV cache, in place of the store that was attached
- * to it before, if any; a failure leaves that one there.
+ * Gives a packed KV cache to all contexts that this Llama instance's models create from now on. The new store takes the place of the one that
+ * was attached before. A failure leaves that one there.
  *
- * Until the store is disposed, `llama.loadModel` checks the model's files first (their headers, and that no part is cut off) and throws
- * DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED; its other errors are node-llama-cpp's.
+ * Until the store is disposed, `llama.loadModel` checks the model's files first: their headers, and that no part is cut off. It throws
+ * DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED then. Its other errors are node-llama-cpp's.
  * @throws DeltaStoreError OPTION_INVALID, POLICY_INVALID, POLICY_NOT_FOUND, TIER_UNKNOWN, DISPOSED; with `onUnsupported: "error"` also
  *     PLATFORM_UNSUPPORTED, RUNTIME_UNSUPPORTED, BINARY_MISSING
  */
@@ -84,21 +86,21 @@ export async function attach(llama: Llama, options: AttachOptions = {}): Promise
     } catch (error) {
         const typed = toDeltaStoreError(error);
         if (policy.onUnsupported !== "stock" || !isUnsupported(typed)) throw typed;
-        native = null;  // it may be loaded, and refused
+        native = null;  // it may have been loaded before it was refused
         process.emitWarning(`llama-deltastore uses the stock cache: ${typed.message}`, {code: `DELTASTORE_${typed.code}`});
     }
     storeOf(llama)?.dispose();
     return new DeltaStore(llama, policy, native);
 }
 
-/** The app's copy is looked for from the script that the process was started with. */
+/** Looks for the app's copy from the script that the process was started with. */
 function otherCopy(): DeltaStoreError {
     const folderOf = (file: string) => path.resolve(file, "../..");
     let others = "another copy of node-llama-cpp";
     try {
         others += `, ${folderOf(createRequire(path.resolve(process.argv[1] ?? "app")).resolve("node-llama-cpp"))},`;
     } catch {
-        // A bundle, or an app that gets it from elsewhere.
+        // The app is a bundle, or gets its copy from elsewhere.
     }
     return new DeltaStoreError("RUNTIME_UNSUPPORTED", `The Llama instance is of ${others} than llama-deltastore's, ` +
         `${folderOf(fileURLToPath(import.meta.resolve("node-llama-cpp")))}. A linked folder (npm link) brings a copy of its own: ` +
@@ -109,8 +111,7 @@ const optionNames = ["policy", "onUnsupported"] as const satisfies (keyof Attach
 const onUnsupportedValues = ["error", "stock"];
 
 function checkArguments(llama: unknown, options: unknown): asserts options is AttachOptions {
-    const invalid = (message: string) => new DeltaStoreError("OPTION_INVALID", message);
-    // Not by its class: that of an unsupported node-llama-cpp, or of another copy, has codes of its own.
+    // The class is not asked: one of an unsupported node-llama-cpp, or of another copy, gets an error code of its own.
     if (typeof (llama as Partial<Llama> | null | undefined)?.llamaCppRelease?.release !== "string")
         throw invalid(`attach needs what getLlama() resolves to; given was ${inspect(llama, {depth: -1})}` +
             (llama instanceof Promise ? ". Write attach(await getLlama())" : ""));

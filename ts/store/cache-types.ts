@@ -2,18 +2,18 @@ import {inspect} from "node:util";
 import {GgmlType, type LlamaModel} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
 import type {Tier} from "../policy/tiers.js";
-import {llamaInternals} from "../runtime/internals.js";
+import {ggmlTypeOf} from "../runtime/llamas.js";
 
-/** Options of createContext for the stock cache's types; node-llama-cpp takes the model's default where one is left out. */
+/** The options of createContext for the stock cache's types. Where one is left out, node-llama-cpp takes the model's default. */
 export interface CacheTypes {
     experimentalKvCacheKeyType?: unknown;
     experimentalKvCacheValueType?: unknown;
 }
 
 /**
- * What the types that an app asks for have against a tier. A type that createContext is given is the app's choice, F16 too: a tier that packs rows is
- * not what was asked for, while one that keeps them F16 is. A model's default type counts where the app asks for no tier; F16 does not, as loadModel
- * makes that of no type, too.
+ * The conflict between a tier and the cache types that an app asks for; null if there is none. A type that createContext is given is the
+ * app's choice. F16 is one, too: it conflicts with tiers that pack rows. A model's default type counts where the app asks for no tier.
+ * F16 does not count there, as it is also what loadModel sets when it is given no type.
  * @param asked whether the app asks for this tier
  */
 export function typeConflict(model: LlamaModel, types: CacheTypes, tier: Tier, asked: boolean): DeltaStoreError | null {
@@ -28,9 +28,9 @@ export function typeConflict(model: LlamaModel, types: CacheTypes, tier: Tier, a
     return null;
 }
 
-/** As node-llama-cpp resolves it. */
+/** Resolves a type as node-llama-cpp does. */
 function isF16(model: LlamaModel, type: unknown, byDefault: GgmlType): boolean {
-    const resolved = type === "currentQuant" ? model.fileInsights.dominantTensorType ?? byDefault : llamaInternals(model.llama)._bindings.getGgmlType(type);
+    const resolved = type === "currentQuant" ? model.fileInsights.dominantTensorType ?? byDefault : ggmlTypeOf(model.llama, type);
     return resolved === GgmlType.F16;
 }
 
@@ -40,10 +40,10 @@ function conflict(option: string, type: unknown, tier: Tier, otherwise: string):
         `Set kvCache: "stock" for a cache of that type, or ${otherwise}`);
 }
 
-/** For a packed cache, whose context is not to claim another type. */
+/** The types of a packed cache's context: it must not claim others. */
 export const f16Types = {experimentalKvCacheKeyType: "F16", experimentalKvCacheValueType: "F16"} as const;
 
-/** Whether its contexts have other types than F16 where they are given none. */
+/** Whether contexts of the model that are given no types have others than F16. */
 export function hasDefaultTypes({defaultContextKvCacheKeyType, defaultContextKvCacheValueType}: LlamaModel): boolean {
     return defaultContextKvCacheKeyType !== GgmlType.F16 || defaultContextKvCacheValueType !== GgmlType.F16;
 }

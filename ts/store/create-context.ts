@@ -7,18 +7,18 @@ import {invalid} from "../options.js";
 import {packedOf} from "../context/packed.js";
 import {nearestName} from "../nearest.js";
 import {pageFormatOf, requireTierName, resolveTier, stockCacheName} from "../policy/tiers.js";
-import {modelInternals, sequenceInternals} from "../runtime/internals.js";
-import {addonContextOf, hadStore, rememberContext, storeOf, type DeltaStore} from "./store.js";
+import {watchCreations, type CreationWatch} from "../runtime/context-creations.js";
+import {addonContextOf, isForEmbeddings} from "../runtime/contexts.js";
+import {sequenceIdOf} from "../runtime/sequences.js";
+import {hadStore, rememberContext, storeOf, type DeltaStore} from "./store.js";
 
 interface ContextOptions extends CacheTypes {
     kvCache?: unknown;
     flashAttention?: unknown;
-    /** Of embedding and ranking contexts, which node-llama-cpp makes by createContext, too. */
-    _embeddings?: unknown;
 }
 
-// node-llama-cpp hands createContext's unknown options on to nobody, so this is where `kvCache` is seen. From the package's import on,
-// so that a tier for a Llama instance without a store is an error.
+// node-llama-cpp hands createContext's unknown options on to nobody, so `kvCache` is read here. The method is replaced when the package is
+// imported: so a tier for a Llama instance without a store is an error.
 const createContext = LlamaModel.prototype.createContext;
 LlamaModel.prototype.createContext = async function (this: LlamaModel, options = {}) {
     refuseMisspellings("createContext", options, ["kvCache"]);
@@ -31,8 +31,8 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
     const tier = chosenTier(store, this, options);
     if (tier !== null) store.ensureServing();
     if (tier === null || !store.active) return await createContext.call(this, options);
-    const creation: Creation = {store, model: this, tier, flashAttentionOff: hasFlashAttentionOff(this, options), failure: undefined, handles: []};
-    instrument(this);
+    const creation: Creation = {owner: store, model: this, tier, flashAttentionOff: hasFlashAttentionOff(this, options), failure: undefined, handles: []};
+    watchCreations(this, ofCurrentCreation);
     let context: LlamaContext;
     try {
         context = await currentCreation.run(creation, () => createContext.call(this, {...options, ...f16Types}));
@@ -41,16 +41,16 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
         throw creation.failure ?? error;
     }
     if (creation.tier === null && hasDefaultTypes(this)) {
-        // It was given F16, but is no packed one.
+        // It fell back to the stock cache, and has F16 instead of the model's default types.
         await context.dispose();
         return await createContext.call(this, options);
     }
     rememberContext(context);
-    if (store.policy.turns !== null) packedOf(addonContextOf(context))?.origin.begin();  // so that no first save has others wait for it
+    if (store.policy.turns !== null) packedOf(addonContextOf(context))?.origin.begin();  // now, so that the first save holds nobody up
     return context;
 };
 
-// A decision context has its LlamaContext created with options of node-llama-cpp's choice.
+// node-llama-cpp chooses the options of a decision context's LlamaContext. `kvCache` is added to them.
 const createDecisionContext = LlamaModel.prototype.createDecisionContext;
 LlamaModel.prototype.createDecisionContext = async function (this: LlamaModel, options = {}) {
     refuseMisspellings("createDecisionContext", options, ["kvCache"]);
@@ -62,8 +62,8 @@ LlamaModel.prototype.createDecisionContext = async function (this: LlamaModel, o
 };
 
 /**
- * What node-llama-cpp doesn't know it ignores, so a misspelled option of ours would do nothing. One that begins otherwise, or has
- * other letters than a short name, may be the app's own.
+ * node-llama-cpp ignores options that it doesn't know, so a misspelled option of ours would do nothing. An option with another first letter, or
+ * with other letters than a short name of ours, may be the app's own.
  */
 function refuseMisspellings(method: string, options: object, ours: readonly string[]): void {
     for (const option of Object.keys(options)) {
@@ -82,18 +82,18 @@ function withoutStore(llama: Llama, kvCache: unknown): DeltaStoreError {
         : new DeltaStoreError("NOT_ATTACHED", `${what} this Llama instance has no store. Call attach(llama) first${advice}`);
 }
 
-// The same for getSequence's options.
+// Reads getSequence's options in the same way.
 const getSequence = LlamaContext.prototype.getSequence;
 LlamaContext.prototype.getSequence = function (this: LlamaContext, options: Parameters<typeof getSequence>[0] & SequenceOptions = {}) {
     const {kvCache, name, sharingGroup, ...others} = options ?? {}, packed = packedOf(addonContextOf(this));
     refuseMisspellings("getSequence", others, ["kvCache", "name", "sharingGroup"]);
     for (const [option, value] of Object.entries({name, sharingGroup}))
         if (value !== undefined && (typeof value !== "string" || value === ""))
-            throw new DeltaStoreError("OPTION_INVALID", `${option} is ${inspect(value, {depth: 0})}; allowed is a name, or leave it out`);
+            throw invalid(`${option} is ${inspect(value, {depth: 0})}; allowed is a name, or leave it out`);
     if (kvCache !== undefined && packed === undefined)
-        throw new DeltaStoreError("OPTION_INVALID", `kvCache is ${inspect(kvCache, {depth: 0})}, but the context has the stock cache`);
+        throw invalid(`kvCache is ${inspect(kvCache, {depth: 0})}, but the context has the stock cache`);
     if (kvCache !== undefined) requireTierName("kvCache", kvCache, packed!.tiers.names);
-    const sequence = getSequence.call(this, others), {_sequenceId: sequenceId} = sequenceInternals(sequence);
+    const sequence = getSequence.call(this, others), sequenceId = sequenceIdOf(sequence);
     if (packed === undefined) return sequence;
     packed.lives.begin(sequence);
     try {
@@ -112,10 +112,10 @@ interface SequenceOptions {
     sharingGroup?: unknown;
 }
 
-/** Null for the stock cache. */
+/** The tier of the context to create; null for the stock cache. */
 function chosenTier(store: DeltaStore, model: LlamaModel, options: object): Creation["tier"] {
-    const {kvCache, _embeddings, ...types} = options as ContextOptions;
-    if (kvCache === stockCacheName || _embeddings) return null;
+    const {kvCache, ...types} = options as ContextOptions;
+    if (kvCache === stockCacheName || isForEmbeddings(options)) return null;
     if (kvCache !== undefined) requireTierName("kvCache", kvCache, store.tiers);
     const tier = resolveTier(store.policy, kvCache ?? store.policy.defaultTier), conflict = typeConflict(model, types, tier, kvCache !== undefined);
     if (conflict === null) return tier;
@@ -123,39 +123,18 @@ function chosenTier(store: DeltaStore, model: LlamaModel, options: object): Crea
     return null;
 }
 
-/** And not for the model's sake. */
+/** Whether the app turns flash attention off and asks for no tier. A model that can't have it does not count. */
 function hasFlashAttentionOff(model: LlamaModel, options: object): boolean {
     const {kvCache, flashAttention} = options as ContextOptions;
     return kvCache === undefined && model.flashAttentionSupported && !(flashAttention ?? model.defaultContextFlashAttention);
 }
 
-const instrumented = new WeakSet<LlamaModel>();
-
-/** Once a model: remember disposal handles of a creation, and keep estimates of different caches apart. */
-function instrument(model: LlamaModel): void {
-    if (instrumented.has(model)) return;
-    instrumented.add(model);
-    const {_backendModelDisposeGuard: guard, fileInsights} = modelInternals(model);
-    const createHandle = guard.createPreventDisposalHandle.bind(guard);
-    guard.createPreventDisposalHandle = (ignoreAwaiting) => {
-        const handle = createHandle(ignoreAwaiting);
-        currentCreation.getStore()?.handles.push(handle);
-        return handle;
-    };
-    // node-llama-cpp would go on with an estimate of its own, and log the same error with each further one.
-    const estimate = model.fileInsights.estimateContextResourceRequirementsV2.bind(model.fileInsights);
-    model.fileInsights.estimateContextResourceRequirementsV2 = async (options) => {
-        const requirements = await estimate(options), failure = currentCreation.getStore()?.failure;
-        if (failure !== undefined) throw failure;
-        return requirements;
-    };
-    const cache = fileInsights._exactContextResourceRequirementsCache;
-    const [get, set] = [cache.get.bind(cache), cache.set.bind(cache)];
-    const keyed = (key: string) => {
-        const tier = currentCreation.getStore()?.tier;
-        const limit = currentCreation.getStore()?.store.policy.poolLimitBytes;
-        return tier ? `${key}:${pageFormatOf(tier)}:${tier.window}:${tier.windowFormat}:${tier.sinks}:${limit}` : key;
-    };
-    cache.get = (key) => get(keyed(key));
-    cache.set = (key, value) => set(keyed(key), value);
-}
+/** Remembers the disposal handles of the current creation, ends it at its first error, and keeps estimates of different caches apart. */
+const ofCurrentCreation: CreationWatch = {
+    handleMade: (handle) => void currentCreation.getStore()?.handles.push(handle),
+    failure: () => currentCreation.getStore()?.failure,
+    cacheKey: (key) => {
+        const {tier, owner} = currentCreation.getStore() ?? {};
+        return tier ? `${key}:${pageFormatOf(tier)}:${tier.window}:${tier.windowFormat}:${tier.sinks}:${owner!.policy.poolLimitBytes}` : key;
+    }
+};

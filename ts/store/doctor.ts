@@ -1,7 +1,8 @@
 import {getLlama, getModuleVersion, type LlamaModel} from "node-llama-cpp";
 import {attach} from "./attach.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import {binaryFolder, loadedLibraries, loadNative} from "../engine/load.js";
+import {binaryFolder} from "../engine/files.js";
+import {loadedLibraries, loadNative} from "../engine/load.js";
 import {checkRuntime, supportedRuntimes} from "../runtime/release.js";
 import type {DeltaStore} from "./store.js";
 
@@ -10,14 +11,14 @@ export interface RuntimeReport {
     llamaCppRelease: string;
     /** Whether the platform and these releases are among those that this build was tested with. */
     supported: boolean;
-    /** Whether the engine loads and can be attached; false, too, where nothing is supported and it wasn't tried. */
+    /** Whether the engine loads and can be attached. False if that was not tried, because nothing is supported. */
     engineLoads: boolean;
-    /** Why not, if one of them is false. */
+    /** Why `supported` or `engineLoads` is false. */
     problem: {code: ErrorCode; message: string} | null;
     supportedVersions: readonly {nodeLlamaCpp: string; llamaCpp: string}[];
     /** Folder of the engine's binary. */
     binary: string | null;
-    /** Kernels that this processor runs, best first, and the one in use ("" if DELTASTORE_KERNEL names none of them). */
+    /** The kernels that this processor runs, best first, and the one in use. That one is "" if DELTASTORE_KERNEL names none of them. */
     kernels: {available: string[]; selected: string} | null;
     libraries: string[];
 }
@@ -55,7 +56,7 @@ export async function runtimeReport(): Promise<RuntimeReport> {
     }
 }
 
-/** Whether a loaded model can have a packed cache, tried with a small context. */
+/** Whether a loaded model can have a packed cache. Tries it with a small context. */
 export async function describeModel(store: DeltaStore, model: LlamaModel): Promise<{supported: boolean; reason: string | null; code: ErrorCode | null}> {
     try {
         const context = await model.createContext({contextSize: 256, kvCache: store.policy.defaultTier, failedCreationRemedy: false});

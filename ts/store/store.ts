@@ -1,9 +1,11 @@
 import {inspect} from "node:util";
 import {EventRelay} from "lifecycle-utils";
-import {LlamaContext, LlamaDecisionContext, type Llama, type LlamaContextSequence} from "node-llama-cpp";
-import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import type {Llama, LlamaContext, LlamaContextSequence, LlamaDecisionContext} from "node-llama-cpp";
+import {DeltaStoreError, isUnsupported, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {CacheEvent, StoreEvent} from "../events.js";
 import {forkSequence} from "../context/fork.js";
+import type {ContextOwner, ParkingParts} from "../context/owner.js";
+import type {Parking} from "../context/parking.js";
 import {checkModelFiles} from "../runtime/model-files.js";
 import type {NativeBinding, NativeSequenceStats} from "../engine/native.js";
 import {packedContextClass} from "../context/packed-context.js";
@@ -14,54 +16,49 @@ import type {SharingStats} from "../context/prefix-sharing.js";
 import {evictionOf, type EvictOptions} from "../policy/evict-options.js";
 import {invalid, requireOptions} from "../options.js";
 import {requireTierName, stockCacheName, type Policy} from "../policy/tiers.js";
-import {contextInternals, decisionContextInternals, llamaInternals, type AddonContext, type AddonContextClass} from "../runtime/internals.js";
+import type {AddonContext, AddonContextClass} from "../runtime/addon.js";
+import {addonContextOf, requireAddonContext} from "../runtime/contexts.js";
+import {contextClassOf, setContextClass} from "../runtime/llamas.js";
 import {openTurns, type TurnsOptions} from "../turns/open.js";
+import {TurnsParking} from "../turns/parking.js";
 import type {Turns} from "../turns/turns.js";
 import {wake} from "../context/wake.js";
 
-/** What a context's cache holds. Bytes are what the process holds from the system for it, slack and bookkeeping counted. */
+/** What a context's cache holds. Bytes are what the system gave the process for it, slack and bookkeeping counted. */
 export interface CacheStats {
     /** Tokens of all sequences. */
     tokens: number;
     residentBytes: number;
-    /** The most that residentBytes has been. */
+    /** The largest residentBytes so far. */
     peakResidentBytes: number;
-    /** What stock's F16 cache would hold for these tokens. */
+    /** Bytes of stock's F16 cache for these tokens. */
     stockBytes: number;
     pages: number;
-    /** Of `residentBytes` and `pages`, `keptBytes` are no sequence's. Null if the policy has automatic sharing off. */
+    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off. */
     sharing: SharingStats | null;
     sequences: NativeSequenceStats[];
 }
 
 export interface ForkOptions {
-    /** Tokens of the source that the target gets, from the first on. All if absent. */
+    /** So many of the source's first tokens go to the target. All if absent. */
     upTo?: number;
 }
 
-/** Errors that mean "this model, or this machine, can't be served" rather than "this request failed". */
-const unsupportedCodes: readonly ErrorCode[] = [
-    "MODEL_UNSUPPORTED", "GPU_LAYERS_UNSUPPORTED", "FLASH_ATTENTION_REQUIRED", "PLATFORM_UNSUPPORTED", "RUNTIME_UNSUPPORTED", "BINARY_MISSING"
-];
-
-/** Errors that the app's own options for the stock cache lead to. */
+/** Codes of errors that come of the app's own options for the stock cache. */
 const choiceCodes: readonly ErrorCode[] = ["KV_CACHE_TYPE_CONFLICT", "FLASH_ATTENTION_REQUIRED"];
 
-export const isUnsupported = (error: unknown): error is DeltaStoreError =>
-    error instanceof DeltaStoreError && unsupportedCodes.includes(error.code);
-
-/** The newest store of each, also after its disposal. */
+/** The newest store of each Llama instance. It stays here when it is disposed. */
 const stores = new WeakMap<Llama, DeltaStore>();
 
-/** Of native contexts with a packed cache; the value leads back to its key. */
+/** For native contexts with a packed cache: whose they are. Weak, as a context leads back to its native one. */
 const contexts = new WeakMap<object, WeakRef<LlamaContext>>();
 
 /** The packed caches of one Llama instance. Made by `attach`. */
-export class DeltaStore {
+export class DeltaStore implements ContextOwner {
     readonly policy: Policy;
-    /** @internal The app's code knows nothing of the store, see register.ts: what it asks of the stock cache is its choice. */
+    /** @internal The app's code knows nothing of the store, see register.ts. Then what it asks of the stock cache is a choice to respect. */
     registered = false;
-    /** Prefixes attached, kept and dropped, evictions, changes of tiers, and requests refused for want of memory, as they happen. */
+    /** All events of contexts, as they happen: prefixes attached, kept and dropped, evictions, changes of tiers, parking, and requests refused for want of memory. */
     readonly onEvent = new EventRelay<StoreEvent>();
     readonly #llama: Llama;
     readonly #native: NativeBinding | null;
@@ -69,31 +66,34 @@ export class DeltaStore {
     readonly #packedClass: AddonContextClass | null;
     readonly #failure: DeltaStoreError | null;
     readonly #leaveModelFiles: (() => void) | null;
-    /** Code and message of the errors that were warned of. */
+    /** Code and message of the errors that a warning told of. */
     readonly #warned = new Set<string>();
     #turns: Promise<Turns> | undefined;
     #disposed = false;
 
-    /** @internal `native` is null where the stock cache serves instead, or, with `failure`, no cache but stock's can be had. */
+    /**
+     * @internal
+     * @param native null if the stock cache serves instead; with `failure`, a context that asks for another is refused
+     */
     constructor(llama: Llama, policy: Policy, native: NativeBinding | null, failure: DeltaStoreError | null = null) {
         this.policy = policy;
         this.#llama = llama;
         this.#native = native;
-        this.#stockClass = native === null ? null : llamaInternals(llama)._bindings.AddonContext;
+        this.#stockClass = native === null ? null : contextClassOf(llama);
         this.#packedClass = native === null ? null : packedContextClass(this.#stockClass!, native);
         this.#failure = failure;
-        if (this.#packedClass !== null) llamaInternals(llama)._bindings.AddonContext = this.#packedClass;
+        if (this.#packedClass !== null) setContextClass(llama, this.#packedClass);
         this.#leaveModelFiles = native === null ? null : checkModelFiles(llama);
         if (native !== null) patchRuntime();
         stores.set(llama, this);
     }
 
-    /** Whether contexts get packed caches; false after `onUnsupported: "stock"` took effect for the whole Llama instance. */
+    /** Whether contexts get packed caches. False if the whole Llama instance fell back to the stock cache (`onUnsupported: "stock"`), or after `dispose`. */
     get active(): boolean {
         return this.#native !== null && !this.#disposed;
     }
 
-    /** Whether `dispose` was called, or another store has taken this one's place. */
+    /** Whether `dispose` was called, or another store took this one's place. */
     get disposed(): boolean {
         return this.#disposed;
     }
@@ -104,17 +104,17 @@ export class DeltaStore {
     }
 
     /**
-     * Whether the context's cache is a packed one; false if it is node-llama-cpp's own: by `kvCache: "stock"`, by
-     * `onUnsupported: "stock"`, or because it was created before `attach` or after `dispose`.
+     * Whether the context has a packed cache. It has node-llama-cpp's own with `kvCache: "stock"`, where `onUnsupported: "stock"` took effect, and if
+     * it was created before `attach` or after `dispose`.
      * @throws DeltaStoreError OPTION_INVALID if it is neither a LlamaContext nor a LlamaDecisionContext
      */
     isPacked(context: LlamaContext | LlamaDecisionContext): boolean {
-        return packedOf(addonContextOf(context)) !== undefined;
+        return packedOf(requireAddonContext(context)) !== undefined;
     }
 
     /** @throws DeltaStoreError DISPOSED, or OPTION_INVALID if the context has the stock cache (see `isPacked`) */
     stats(context: LlamaContext | LlamaDecisionContext): CacheStats {
-        const addonContext = addonContextOf(context);
+        const addonContext = requireAddonContext(context);
         if (context.disposed) throw new DeltaStoreError("DISPOSED", "The context is disposed");
         const packed = packedOf(addonContext);
         if (packed === undefined)
@@ -128,11 +128,11 @@ export class DeltaStore {
     }
 
     /**
-     * Drops rows of a sequence now, whether or not its tier would. Sinks and the window stay. What is left out of the options
-     * is as in the sequence's tier. Waits for a batch under way, and does its work off the event loop.
-     * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in either, or a scorer that needs attention
-     *     to be watched in a tier that does not; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into,
-     *     so that some stayed; DISPOSED
+     * Drops rows of a sequence now, whether or not its tier would. Sinks and the window stay. Options that are left out are as in
+     * the sequence's tier. Waits for the batch under way, and does its work off the event loop.
+     * @throws DeltaStoreError OPTION_INVALID: not a sequence of a packed context, no `keep` in options or tier, or a scorer that needs
+     *     watched attention in a tier that watches none; MODEL_UNSUPPORTED: ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: there was no page to
+     *     move rows into, so some stayed; DISPOSED
      */
     async evict(sequence: LlamaContextSequence, options: EvictOptions = {}): Promise<void> {
         requireSequence(sequence);
@@ -142,7 +142,7 @@ export class DeltaStore {
         await life.between(async () => {
             await parking?.comeBack(life);
             const eviction = evictionOf(tiers.of(sequenceId), options);
-            sharing?.truncated(sequenceId, 0);  // not what the tier promises to others
+            sharing?.truncated(sequenceId, 0);  // others expect rows as the tier has them
             await tiers.evict(sequenceId, eviction);
         });
     }
@@ -158,11 +158,11 @@ export class DeltaStore {
     }
 
     /**
-     * Gives a sequence another tier. Rows to come are kept by it at once; older ones are packed and dropped by it where that makes them
-     * smaller, and never get back what they have lost. What others share stays as it is. Waits for a batch under way, and does its work off the
-     * event loop.
+     * Gives a sequence another tier. Rows to come are stored by it at once. Older rows are packed and dropped by it where that makes them
+     * smaller. They never get back what they lost. Pages that others share stay as they are. Waits for the batch under way, and does its work
+     * off the event loop.
      * @throws DeltaStoreError TIER_UNKNOWN; OPTION_INVALID: not a sequence of a packed context, or one whose tier keeps rows F16;
-     *     MODEL_UNSUPPORTED: a tier that evicts, and a model with ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page to move rows into, so that
+     *     MODEL_UNSUPPORTED: the tier evicts, and the model has ALiBi; POOL_LIMIT_REACHED or OUT_OF_MEMORY: there was no page to move rows into, so
      *     some stayed as they were; DISPOSED
      */
     async setTier(sequence: LlamaContextSequence, name: string): Promise<void> {
@@ -177,11 +177,11 @@ export class DeltaStore {
     }
 
     /**
-     * Makes `target` a continuation of what `source` holds, in place of what it had: they share the pages, and each goes on by itself. Takes
-     * the time to copy a table of pages, whatever the length. Waits for a batch under way; an `evaluate` of the target that is asked for more
-     * afterwards ends with OPTION_INVALID. The target keeps its tier for the rows to come. On failure the target is as it was.
-     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or `upTo` is no number of tokens that the source has;
-     *     POOL_LIMIT_REACHED or OUT_OF_MEMORY: no page for the rows that both go on to write; DISPOSED
+     * Makes `target` a continuation of what `source` holds, in place of what it had. They share the pages, and each goes on by itself. A fork copies
+     * only a table of pages, whatever the length. It waits for the batch under way. An `evaluate` of the target that is under way ends with
+     * OPTION_INVALID when it is asked for more. The target keeps its tier for the rows to come. On failure the target is as it was.
+     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or the source has no `upTo` tokens; POOL_LIMIT_REACHED or
+     *     OUT_OF_MEMORY: there is no page for the rows that both go on to write; DISPOSED
      */
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
         for (const sequence of [source, target]) requireSequence(sequence);
@@ -197,49 +197,53 @@ export class DeltaStore {
         });
     }
 
-    /** Contexts created from now on are stock's, and so are errors of `loadModel`; contexts that exist go on. Idempotent. */
+    /** Contexts that are created from now on are stock's, and so are errors of `loadModel`. Contexts that exist go on. Idempotent. */
     dispose(): void {
         if (this.#disposed) return;
         this.#disposed = true;
         this.#leaveModelFiles?.();
-        const bindings = llamaInternals(this.#llama)._bindings;
-        if (this.#stockClass !== null && bindings.AddonContext === this.#packedClass) bindings.AddonContext = this.#stockClass;
+        if (this.#stockClass !== null && contextClassOf(this.#llama) === this.#packedClass) setContextClass(this.#llama, this.#stockClass);
     }
 
     [Symbol.dispose](): void {
         this.dispose();
     }
 
-    /** @internal @throws the error that attaching ended with, where it could not be thrown */
+    /** @internal @throws the error of an attach that could not throw it, see attach-everywhere.ts */
     ensureServing(): void {
         if (this.#failure !== null) throw this.#failure;
     }
 
     /**
-     * Opens the conversations of the policy's `turns.store`, or of another place. Close them when no more is to be saved.
+     * Opens the conversations of the policy's `turns.store`, or of another place. Close them when nothing more is to be saved.
      * @throws DeltaStoreError OPTION_INVALID: no place, or an option that is not allowed; STORE_FAILED; STORE_KEY_WRONG
      */
     async openTurns(options: TurnsOptions = {}): Promise<Turns> {
         return await openTurns(options, this.policy.turns);
     }
 
-    /** @internal Those that parked sequences go to. */
-    policyTurns(): Promise<Turns> {
+    /** @internal */
+    newParking(context: AddonContext, seconds: number, parts: ParkingParts): Parking {
+        return new TurnsParking(context, seconds, () => this.#policyTurns(), parts);
+    }
+
+    /** The turns that parked sequences go to. */
+    #policyTurns(): Promise<Turns> {
         this.#turns ??= this.openTurns();
         this.#turns.catch(() => this.#turns = undefined);  // the next call tries again
         return this.#turns;
     }
 
     /** @internal */
-    emit(addonContext: object, event: CacheEvent): void {
+    emit(addonContext: AddonContext, event: CacheEvent): void {
         const context = contexts.get(addonContext)?.deref();
         if (context !== undefined) this.onEvent.dispatchEvent({...event, context});
     }
 
     /**
-     * @internal Warns, of each cause once, and returns true if the stock cache is to serve after this error: the policy says so, or the app, which knows
-     * nothing of the store, chose what only that cache has.
-     * @param chosen whether the app asked for that and for no tier
+     * @internal Whether the stock cache is to serve after this error. So it is if the policy says so, or if an app that knows nothing of the store chose
+     * what only that cache has. Then it warns, of each cause once.
+     * @param chosen whether the app asked for what only that cache has, and for no tier
      */
     fallsBackToStock(error: unknown, chosen: boolean): boolean {
         if (!(error instanceof DeltaStoreError)) return false;
@@ -255,8 +259,8 @@ export class DeltaStore {
 }
 
 /**
- * The store that serves this Llama instance's contexts: what the last `attach` for it returned, also that of
- * `--import llama-deltastore/register`. Undefined if there was none, or if it is disposed.
+ * The store that serves this Llama instance's contexts: the one of the last `attach`, also of `--import llama-deltastore/register`.
+ * Undefined if there was none, or if it is disposed.
  */
 export function storeOf(llama: Llama): DeltaStore | undefined {
     const store = stores.get(llama);
@@ -266,14 +270,7 @@ export function storeOf(llama: Llama): DeltaStore | undefined {
 /** Whether this Llama instance has, or had, a store. */
 export const hadStore = (llama: Llama): boolean => stores.has(llama);
 
-/** For the events of its native context. */
+/** Remembers whose native context it is, for the events. */
 export function rememberContext(context: LlamaContext): void {
     contexts.set(addonContextOf(context), new WeakRef(context));
-}
-
-export function addonContextOf(context: LlamaContext | LlamaDecisionContext): AddonContext {
-    if (context instanceof LlamaDecisionContext) return addonContextOf(decisionContextInternals(context)._llamaContext);
-    if (!(context instanceof LlamaContext))
-        throw new DeltaStoreError("OPTION_INVALID", `A LlamaContext is needed; given was ${inspect(context, {depth: -1})}`);
-    return contextInternals(context)._ctx;
 }

@@ -1,16 +1,20 @@
-import type {Turns} from "./turns.js";
+/** What removing asks of `Turns`. */
+export interface Removing {
+    remove(name: string): Promise<boolean>;
+    sweep(objects: Iterable<string>): Promise<void>;
+}
 
-/** What parking has left in the store and nobody needs any more. What can't be removed now is tried again with the next call. */
+/** What parking left in the store and nobody needs any more. What can't be removed now is tried again with the next call. */
 export class Leftovers {
-    readonly #turns: () => Promise<Turns>;
-    /** Of parked rows. */
+    readonly #turns: () => Promise<Removing>;
+    /** The names of parked rows. */
     readonly #names = new Set<string>();
-    /** That nobody may hold. */
+    /** The names of objects that perhaps nobody holds. */
     readonly #objects = new Set<string>();
     #removing = false;
     #asked = false;
 
-    constructor(turns: () => Promise<Turns>) {
+    constructor(turns: () => Promise<Removing>) {
         this.#turns = turns;
     }
 
@@ -28,7 +32,7 @@ export class Leftovers {
 
     async #removeAll(): Promise<void> {
         this.#asked = this.#names.size + this.#objects.size > 0;
-        if (this.#removing) return;  // what comes meanwhile is taken, too
+        if (this.#removing) return;  // the run under way takes these, too
         this.#removing = true;
         try {
             while (this.#asked) {

@@ -8,15 +8,15 @@ import {RedisStore} from "./stores/redis.js";
 import type {SnapshotStore} from "./stores/snapshot-store.js";
 import {Turns} from "./turns.js";
 
-/** What is left out is as in the policy's `turns`. */
+/** A field that is left out is as in the policy's `turns`. */
 export interface TurnsOptions {
-    /** A folder (LMDB), the URL of a Redis or Valkey server, or a store of your own, which `close` of the turns closes. */
+    /** A folder (LMDB), the URL of a Redis or Valkey server, or a store of your own. `close` of the turns closes it. */
     store?: string | SnapshotStore;
-    /** 32 bytes, or 64 hexadecimal digits: everything is encrypted with it. DELTASTORE_KEY if absent. */
+    /** 32 bytes, or 64 hexadecimal digits. Everything is encrypted with it. DELTASTORE_KEY if absent. */
     key?: Uint8Array | string;
     /** Turns that a conversation can go back to. */
     history?: number;
-    /** Seconds after which a conversation goes that nobody saved or restored. */
+    /** A conversation goes after so many seconds without being saved or restored. */
     ttl?: number;
     /** Bytes that the store may hold, parked sequences among them. */
     budget?: number;
@@ -25,7 +25,7 @@ export interface TurnsOptions {
 const optionNames = ["store", "key", "history", "ttl", "budget"] as const satisfies (keyof TurnsOptions)[];
 
 /**
- * @param tidies whether what nobody needs goes at once
+ * @param tidies whether to drop at once what nobody needs
  * @throws DeltaStoreError OPTION_INVALID, STORE_FAILED, STORE_KEY_WRONG
  */
 export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | null, tidies = true): Promise<Turns> {
@@ -65,7 +65,7 @@ function checkOptions(options: unknown): TurnsOptions {
     return options as TurnsOptions;
 }
 
-/** The key itself is told to nobody, not even in an error. */
+/** No error tells the key. */
 function keyBytes(key: unknown): Uint8Array {
     const bytes = typeof key === "string" && /^[0-9a-f]{64}$/i.test(key) ? Buffer.from(key, "hex") : key;
     if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;

@@ -1,16 +1,18 @@
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
-import {withSequenceLock} from "../runtime/context-lock.js";
-import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../engine/native.js";
 import {packedOf} from "../context/packed.js";
 import {packedLife} from "../context/packed-sequence.js";
-import {endEvaluations} from "../context/patch-runtime.js";
-import type {Tier} from "../policy/tiers.js";
-import {contextInternals, sequenceInternals} from "../runtime/internals.js";
+import {endEvaluations} from "../context/replacements.js";
 import type {SequenceLife} from "../context/sequence-life.js";
-import {underItsLock, wake} from "../context/wake.js";
+import {wake} from "../context/wake.js";
+import type {NativeBinding, NativeSnapshot, SnapshotParts} from "../engine/native.js";
+import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
+import {invalid} from "../options.js";
+import type {Tier} from "../policy/tiers.js";
+import {underItsLock, withSequenceLock} from "../runtime/context-lock.js";
+import {addonContextOf} from "../runtime/contexts.js";
+import {forgetPredictions, setHeldTokens} from "../runtime/sequences.js";
 
-/** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
+/** A sequence as it was between two batches. Its blocks do not change until `end`. */
 export interface Capture extends NativeSnapshot {
     readonly sequence: LlamaContextSequence;
     readonly native: NativeBinding;
@@ -24,7 +26,7 @@ export interface Capture extends NativeSnapshot {
 }
 
 /**
- * What is asked for after this changes nothing of it, not even the sequence's or its context's disposal.
+ * Captures a sequence. Whatever is asked for after this call does not change the capture, not even the disposal of the sequence or its context.
  * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake`, and `Origin.known`
  */
 export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
@@ -34,16 +36,16 @@ export async function capture(sequence: LlamaContextSequence): Promise<Capture> 
         if (parking?.isWaking(life)) await parking.awake(life);
         const captured = await life.between(async () => await parking?.comeBackWhole(life) === false ? null : await captureLocked(life));
         if (captured !== null) return captured;
-        await wake(sequence);  // and evaluate what the store has lost of it
+        await wake(sequence);  // evaluates the tokens whose rows the store has lost
     }
 }
 
-/** The same between two batches. */
+/** Captures a sequence between two batches. */
 export async function captureLocked(life: SequenceLife): Promise<Capture> {
-    const {sequenceId} = life, sequence = life.sequence!, {_ctx: handle} = contextInternals(sequence.context), packed = packedOf(handle)!;
+    const {sequenceId} = life, sequence = life.sequence!, handle = addonContextOf(sequence.context), packed = packedOf(handle)!;
     const {native, tiers, sharing} = packed, held = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1;
     const tokens = Uint32Array.from(sequence.contextTokens.slice(0, held));
-    if (tokens.length === 0) throw new DeltaStoreError("OPTION_INVALID", "The sequence holds no tokens, so there is nothing to save");
+    if (tokens.length === 0) throw invalid("The sequence holds no tokens, so there is nothing to save");
     await packed.origin.known();
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
     return {
@@ -57,16 +59,16 @@ export interface StoredRows {
     readonly parts: SnapshotParts;
     readonly tokens: Uint32Array;
     readonly tierDefinition: string;
-    /** Of version 1: what it says of its adapters. Null for those whose parts say it themselves. */
+    /** What a turn of version 1 says of its adapters. Null for later versions, whose parts say it. */
     readonly describedAdapters: string | null;
     readonly shareable: boolean;
-    /** A sequence has these blocks now. */
+    /** Told when a sequence has these rows. */
     restored(sequence: LlamaContextSequence, identities: Uint8Array): void;
 }
 
 /**
- * Replaces what a sequence holds, and gives the number of tokens that had to be evaluated again. Evaluations under way of what it held end. On
- * failure it is as it was, or holds what came before the tokens that could not be evaluated.
+ * Replaces a sequence's rows, and gives the number of tokens that had to be evaluated again. Evaluations of the sequence that are under way end. On
+ * failure it is as it was, or holds the tokens before those that could not be evaluated.
  * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
  *     OPTION_INVALID, DISPOSED; as `Origin.known`
  */
@@ -76,7 +78,7 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
         await origin.known();
         const held = await life.between(async () => {
             const tier = tiers.fresh(sequenceId, stored.tokens.length), bring = () => bringBackLocked(life, stored, tier, "The turn can't be restored");
-            const held = await pressure.during(life, 0, bring);  // what is replaced is not what is given up
+            const held = await pressure.during(life, 0, bring);  // while it is busy, its rows are not given up
             await tiers.renewed(sequenceId, stored.tokens.length, stored.tierDefinition === definitionOf(tier));
             parking?.forget(life);
             endEvaluations(sequence);
@@ -89,14 +91,14 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
 }
 
 /**
- * The same between two batches, for a sequence that nobody evaluates; gives the number of tokens that it holds then: the others are yet to be
- * evaluated.
- * @param tier that it has then
+ * Replaces a sequence's rows between two batches. Nobody evaluates the sequence. Gives the number of tokens that it holds then; the others are yet to
+ * be evaluated.
+ * @param tier that the sequence gets
  * @param what begins an error's message
  */
 export async function bringBackLocked(life: SequenceLife, stored: StoredRows, tier: Tier, what: string): Promise<number> {
-    const {sequenceId} = life, sequence = life.sequence!, {_ctx: handle} = contextInternals(sequence.context), packed = packedOf(handle)!;
-    const {native, origin, sharing, pressure} = packed, internals = sequenceInternals(sequence);
+    const {sequenceId} = life, sequence = life.sequence!, handle = addonContextOf(sequence.context), packed = packedOf(handle)!;
+    const {native, origin, sharing, pressure} = packed;
     await origin.known();
     const {describedAdapters} = stored, own = describedAdapters === null ? null : await origin.describeAdapters();
     if (describedAdapters !== own) throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${describedAdapters}; the context has ${own}`);
@@ -111,20 +113,19 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
             if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(what, error);
         }
     }
-    if (held > stored.tokens.length) {  // rows of token predictions that were not used
+    if (held > stored.tokens.length) {  // the others are of token predictions that were not used
         held = stored.tokens.length;
         handle.removeTokenCellsFromSequence(sequenceId, held, -1);
     }
-    internals._contextTokens = [...stored.tokens.subarray(0, held)] as Token[];
-    internals._nextTokenIndex = held;
-    internals._loadedTokenPredictions = [];
+    setHeldTokens(sequence, [...stored.tokens.subarray(0, held)]);
+    forgetPredictions(sequence);
     sharing?.truncated(sequenceId, 0);
     if (stored.shareable && stored.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, stored.tokens.subarray(0, held));
     pressure.touched(life);
     return held;
 }
 
-/** What a tier says of rows: those of tiers that say the same are alike, whatever they are called. */
+/** What a tier says of rows. Tiers that say the same have the same rows, whatever their names. */
 export function definitionOf({name: _, ...definition}: Tier): string {
     return JSON.stringify(definition);
 }

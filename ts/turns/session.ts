@@ -1,31 +1,41 @@
 import {inspect, isDeepStrictEqual} from "node:util";
-import {LlamaChatSession, type ChatHistoryItem} from "node-llama-cpp";
+import {LlamaChatSession, type ChatHistoryItem, type LlamaContextSequence} from "node-llama-cpp";
 import {EventRelay} from "lifecycle-utils";
 import {DeltaStoreError} from "../errors.js";
-import {chatSessionInternals} from "../runtime/internals.js";
-import type {Restored, Turn, Turns} from "./turns.js";
+import {invalid} from "../options.js";
+import {chatWindowOf, setChatWindow, type ChatWindow} from "../runtime/chat-sessions.js";
+import type {Restored, SaveOptions, Turn} from "./turn.js";
 
 /**
- * A chat whose turns are saved by themselves. A prompt resolves once its turn can't be lost by what the app does next; `saved`, `Turns.close` and
- * the disposal of the context, the model or the Llama instance wait until it is stored.
+ * A chat whose turns are saved by themselves. A prompt resolves once nothing that the app does next can change its turn. `saved`, `Turns.close` and
+ * the disposal of the context, the model or the Llama instance wait until the turn is stored.
  */
 export interface KeptSession {
-    /** What it began with; null if the conversation is new. */
+    /** The turn that the session continues; null if the conversation is new. */
     readonly restored: Restored | null;
-    /** A turn is stored, after each prompt. */
+    /** A turn was stored. Once a prompt. */
     readonly onSave: EventRelay<Turn>;
     /**
-     * A turn could not be saved: the chat goes on, and what was saved before stays. If nobody listens, it is printed as a warning, and the next
-     * `saved` throws it, or else `Turns.close`.
+     * A turn could not be saved. The chat goes on, and the turns before stay. If nobody listens, the error is printed as a warning, and the next `saved`
+     * throws it, or else `Turns.close`.
      */
     readonly onError: EventRelay<Error>;
     /**
-     * Waits for what is being saved.
-     * @throws why a turn could not be saved, if `onError` had no listener
+     * Waits until all turns so far are saved.
+     * @throws the error of a turn that could not be saved, if `onError` had no listener
      */
     saved(): Promise<void>;
-    /** Saves no more, and waits for what is being saved, whether or not it can be. Idempotent. */
+    /** Saves no more turns. Waits for those that are being saved, and throws none of their errors. Idempotent. */
     end(): Promise<void>;
+}
+
+/** What keeping a session asks of `Turns`. */
+export interface SavingTurns {
+    restore(conversation: string, sequence: LlamaContextSequence): Promise<Restored>;
+    /** `captured` settles once nothing that becomes of the sequence changes the turn. */
+    beginSave(conversation: string, sequence: LlamaContextSequence, options: SaveOptions): {captured: Promise<unknown>; saved: Promise<Turn>};
+    /** Remembers why a turn could not be saved. What it gives forgets it, once somebody was told. */
+    rememberFailure(error: unknown): () => void;
 }
 
 const kept = new WeakSet<LlamaChatSession>();
@@ -33,25 +43,23 @@ const kept = new WeakSet<LlamaChatSession>();
 /** What is kept with each turn. */
 interface ChatData {
     history: ChatHistoryItem[];
-    /** What the context has of the history, where a context shift has cut some. */
-    shifted?: {window: ChatHistoryItem[]; metadata: unknown} | undefined;
+    /** The part of the history that is in the context, where a context shift has cut some. */
+    shifted?: ChatWindow | undefined;
 }
 
 function chatDataOf(session: LlamaChatSession): ChatData {
-    const history = session.getChatHistory(), {contextWindow: window, contextShiftMetadata: metadata} = chatSessionInternals(session)._lastEvaluation ?? {};
-    return {history, shifted: window === undefined || isDeepStrictEqual(window, history) ? undefined : {window, metadata}};
+    const history = session.getChatHistory(), shifted = chatWindowOf(session);
+    return {history, shifted: shifted === undefined || isDeepStrictEqual(shifted.window, history) ? undefined : shifted};
 }
 
-/** Whoever saves turns by himself may have kept something else with them. */
+/** Apps that save turns themselves may keep something else with them. */
 const isHistory = (value: unknown): value is ChatHistoryItem[] => Array.isArray(value) && value.every((item) => typeof (item as {type?: unknown} | null)?.type === "string");
 
 function continueChat(session: LlamaChatSession, data: unknown): void {
-    const {history, shifted} = (data ?? {}) as Partial<ChatData>, internals = chatSessionInternals(session);
+    const {history, shifted} = (data ?? {}) as Partial<ChatData>;
     if (!isHistory(history)) return;
     session.setChatHistory(history);
-    if (shifted === undefined || !isHistory(shifted.window)) return;
-    internals._lastEvaluation = {cleanHistory: session.getChatHistory(), contextWindow: shifted.window, contextShiftMetadata: shifted.metadata};
-    internals._canUseContextWindowForCompletion = true;
+    if (shifted !== undefined && isHistory(shifted.window)) setChatWindow(session, shifted);
 }
 
 /**
@@ -59,11 +67,11 @@ function continueChat(session: LlamaChatSession, data: unknown): void {
  * The newest turn that can be restored is continued; its chat history takes the place of the session's.
  * @throws DeltaStoreError as `Turns.restore`, but for TURN_NOT_FOUND; OPTION_INVALID if the session is kept already
  */
-export async function keep(turns: Turns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {
+export async function keep(turns: SavingTurns, session: LlamaChatSession, conversation: string): Promise<KeptSession> {
     if (!(session instanceof LlamaChatSession))
-        throw new DeltaStoreError("OPTION_INVALID", `keep needs a LlamaChatSession; given was ${inspect(session, {depth: -1})}`);
+        throw invalid(`keep needs a LlamaChatSession; given was ${inspect(session, {depth: -1})}`);
     if (session.disposed) throw new DeltaStoreError("DISPOSED", "The session is disposed");
-    if (kept.has(session)) throw new DeltaStoreError("OPTION_INVALID", "The session's turns are kept already");
+    if (kept.has(session)) throw invalid("The session's turns are kept already");
     kept.add(session);
     const relays = {onSave: new EventRelay<Turn>(), onError: new EventRelay<Error>()};
     let restored: Restored | null = null;
@@ -77,7 +85,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
         }
     }
     let saving: Promise<unknown> = Promise.resolve(), ended = false;
-    /** What `saved` is to throw, and what makes the turns forget it. */
+    /** Errors that `saved` is to throw. `told` makes the turns forget one. */
     const untold: {error: unknown; told: () => void}[] = [];
     const fail = (error: unknown): void => {
         if (relays.onError.listenerCount > 0) return relays.onError.dispatchEvent(error as Error);
@@ -85,7 +93,7 @@ export async function keep(turns: Turns, session: LlamaChatSession, conversation
         process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`, {code: "DELTASTORE_TURN_NOT_SAVED"});
     };
     const prompt = session.promptWithMeta, {sequence} = session;
-    /** Resolves once the turn is captured: whatever the app does next, it is saved as it is now. */
+    /** Resolves once the turn is captured. The app may go on then: the turn is saved as it is now. */
     const save = async (): Promise<void> => {
         try {
             const {captured, saved} = turns.beginSave(conversation, sequence, {data: chatDataOf(session)});

@@ -1,40 +1,19 @@
 import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
+import {packedOf} from "../context/packed.js";
+import {packedLife, requireSequence} from "../context/packed-sequence.js";
 import {warnOfEarlierVersion} from "../engine/earlier-versions.js";
 import {DeltaStoreError} from "../errors.js";
 import {given, invalid, requireNumber, requireOptions} from "../options.js";
-import {packedOf} from "../context/packed.js";
-import {packedLife, requireSequence} from "../context/packed-sequence.js";
-import {contextInternals} from "../runtime/internals.js";
+import {addonContextOf} from "../runtime/contexts.js";
 import {Archive, isLost, notFound, unlessLost} from "./archive.js";
 import {isParked} from "./parked-name.js";
 import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
 import {bringBack, capture, type Capture, type StoredRows} from "./rows.js";
 import {saveTurn} from "./save.js";
 import {keep, type KeptSession} from "./session.js";
+import type {Restored, RestoreOptions, SaveOptions, Turn} from "./turn.js";
 import {collect, dropAbandoned, recount, sizeOf, summarize, sweepUnheld, verify, type ConversationSummary} from "./upkeep.js";
-
-/** A turn that a conversation can go back to. */
-export type Turn = TurnEntry;
-
-export interface SaveOptions {
-    /** Kept with the turn and given back by `restore`: anything that JSON can say. */
-    data?: unknown;
-}
-
-export interface RestoreOptions {
-    /** The id of the turn to go back to; the newest whole one if absent. */
-    turn?: string;
-}
-
-export interface Restored {
-    readonly turn: Turn;
-    readonly data: unknown;
-    /** Tokens that had to be evaluated again. */
-    readonly evaluated: number;
-    /** Newer turns that could not be restored, the newest first, and why; and this one, if its newest rows had to be evaluated again. */
-    readonly damaged: readonly {readonly turn: string; readonly error: DeltaStoreError}[];
-}
 
 /** What makes room in the store. */
 export interface Limits {
@@ -47,15 +26,15 @@ export interface Limits {
 }
 
 /**
- * Conversations of a store: each a line of turns, and a turn what a sequence held when it was saved. Rows that were saved before, in whatever
- * conversation, are not written again. All methods reject with STORE_FAILED where the store does, and with DISPOSED after `close`.
+ * The conversations of a store. A conversation is a line of turns, and a turn is what a sequence held when it was saved. Rows that any conversation
+ * saved before are not written again. All methods reject with STORE_FAILED if the store fails, and with DISPOSED after `close`.
  */
 export class Turns {
     readonly #archive: Archive;
     readonly #limits: Limits;
-    /** The last save of each conversation under way. */
+    /** The last save under way, by conversation. */
     readonly #saving = new Map<string, Promise<unknown>>();
-    /** Why turns of kept chats could not be saved, as far as nobody was told. */
+    /** Errors of turns of kept chats that nobody was told of yet. */
     readonly #untold = new Set<{readonly error: unknown}>();
 
     /** @internal Made by `DeltaStore.openTurns`. */
@@ -70,8 +49,8 @@ export class Turns {
     }
 
     /**
-     * Saves what a sequence holds as the conversation's next turn. Holds up evaluations only as long as it takes to copy the newest rows; what is
-     * evaluated meanwhile is not part of the turn. Resolves once the turn is stored, whatever becomes of the process then.
+     * Saves what a sequence holds as the conversation's next turn. Evaluations wait only while the newest rows are copied. Tokens that are evaluated
+     * meanwhile are not part of the turn. Resolves once the turn is stored: it outlives the process then.
      * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, an empty one, or `data` that JSON can't say; POOL_LIMIT_REACHED: no room for
      *     a parked sequence; OUT_OF_MEMORY; MODEL_CHANGED, MODEL_NOT_FOUND: a file of the model is not as it was when it was loaded; DISPOSED
      */
@@ -79,7 +58,7 @@ export class Turns {
         return await this.beginSave(conversation, sequence, options).saved;
     }
 
-    /** @internal The same; `captured` settles once nothing that becomes of the sequence changes the turn. */
+    /** @internal As `save`. `captured` settles once nothing that becomes of the sequence changes the turn. */
     beginSave(conversation: string, sequence: LlamaContextSequence, options: SaveOptions): {captured: Promise<unknown>; saved: Promise<Turn>} {
         requireName(conversation);
         requireOptions("save", options, ["data"]);
@@ -87,7 +66,7 @@ export class Turns {
         requireSequence(sequence);
         const {packed} = packedLife(sequence), before = this.#saving.get(conversation), captured = capture(sequence), stored = new Set<string>();
         const saved = (async () => {
-            await before?.catch(() => undefined);  // a turn that was asked for later is not to be the older one
+            await before?.catch(() => undefined);  // a turn that was asked for later must not become the older one
             const rows = await captured;
             try {
                 const turn = await saveTurn(this.#archive, conversation, rows, {data, history, urgent: false, stored});
@@ -115,7 +94,7 @@ export class Turns {
         if (budget < Infinity && await this.bytes() > budget) await this.#collect(this.#limits, spared);
     }
 
-    /** @internal Keeps a sequence's rows for its return. False if the budget has no room for them: to park drops no conversation. */
+    /** @internal Stores a parked sequence's rows. False if the budget has no room for them: no conversation is dropped for parking. */
     async park(name: string, captured: Capture, urgent: boolean, stored: Set<string>): Promise<boolean> {
         const {budget} = this.#limits;
         if (await this.bytes() >= budget) {
@@ -126,21 +105,21 @@ export class Turns {
         return await this.bytes() <= budget;
     }
 
-    /** @internal Drops those of the objects that nobody holds. Whoever is just saving one of them stores it again. */
+    /** @internal Drops those of the objects that nobody holds. A save under way that needs one stores it again. */
     async sweep(objects: Iterable<string>): Promise<void> {
         await this.#archive.store.step({sweep: [...objects]});
     }
 
-    /** @internal */
+    /** @internal A parked sequence's rows. */
     async parked(name: string): Promise<StoredRows> {
         const {turns} = await this.#archive.find(name);
         return (await this.#archive.load(turns.at(-1)!)).rows;
     }
 
     /**
-     * Gives a sequence what a turn held, in place of what it has. A turn that is not the newest lacks its newest rows (a window and up to a block),
-     * which are evaluated again. A damaged newest turn falls back to the newest whole one. On failure the sequence is as it was, or, if the
-     * evaluation of the newest rows failed, holds what came before them.
+     * Replaces what a sequence holds by a turn. A turn that is not the newest lacks its newest rows (a window and up to a block): they are evaluated
+     * again. If the newest turn is damaged, the newest whole one is restored. On failure the sequence is as it was. If only the evaluation of
+     * the newest rows failed, it holds the tokens before them.
      * @throws DeltaStoreError TURN_NOT_FOUND; TURN_DAMAGED, TURN_FOREIGN: no turn that can be read; TURN_MODEL_MISMATCH; STATE_FORMAT_MISMATCH: the context
      *     keeps rows F16 and the turn's are packed, or the other way round; STATE_TOO_LARGE; POOL_LIMIT_REACHED, OUT_OF_MEMORY; MODEL_CHANGED,
      *     MODEL_NOT_FOUND: as for `save`; OPTION_INVALID; DISPOSED
@@ -149,7 +128,7 @@ export class Turns {
         requireName(conversation);
         requireOptions("restore", options, ["turn"]);
         requireSequence(sequence);
-        packedOf(contextInternals(sequence.context)._ctx)?.origin.begin();
+        packedOf(addonContextOf(sequence.context))?.origin.begin();
         for (;;) {
             const found = await this.#archive.find(conversation), damaged: {turn: string; error: DeltaStoreError}[] = [];
             const choices = options.turn === undefined ? [...found.turns].reverse() : [turnOf(found, options.turn)];
@@ -158,7 +137,7 @@ export class Turns {
                     const {record: {data}, rows, lost} = await this.#archive.load(turn), evaluated = await bringBack(sequence, rows);
                     if (rows.describedAdapters !== null)
                         warnOfEarlierVersion(`The conversation ${JSON.stringify(conversation)} in ${this.place}`, this.place, "rope factors for long and short contexts, nor adapters (LoRA) of the same name and size");
-                    await this.#touch(conversation).catch(() => undefined);  // a store that only can't be written has given what was asked for
+                    await this.#touch(conversation).catch(() => undefined);  // a store that can be read only has given what was asked for
                     if (lost !== null) damaged.push({turn: turn.id, error: lost});
                     return {turn, data, evaluated, damaged};
                 } catch (error) {
@@ -171,7 +150,7 @@ export class Turns {
         }
     }
 
-    /** Whether a turn that was read just now is still one of the conversation's: else somebody dropped it meanwhile, and it is no wonder that it is gone. */
+    /** Whether the conversation still has a turn that was read just now. Else somebody dropped it meanwhile, and it is not damaged. */
     async #has(conversation: string, {id}: TurnEntry): Promise<boolean> {
         return (await this.#archive.read(conversation)).conversation?.turns.some((turn) => turn.id === id) ?? false;
     }
@@ -184,12 +163,12 @@ export class Turns {
         return await keep(this, session, conversation);
     }
 
-    /** All conversations, the last used first. Those that can't be read are left out; `verify` tells of them. */
+    /** All conversations, the last used first. Those that can't be read are left out. `verify` tells of them. */
     async list(): Promise<ConversationSummary[]> {
         return await summarize(this.#archive);
     }
 
-    /** The newest turn that can be read and what was kept with it, without restoring it; null if there is none. */
+    /** The newest turn that can be read, and the data that was kept with it. Restores nothing. Null if there is none. */
     async newest(conversation: string): Promise<{turn: Turn; data: unknown} | null> {
         requireName(conversation);
         const turns = (await this.#archive.readAnyhow(conversation)).conversation?.turns ?? [];
@@ -207,7 +186,7 @@ export class Turns {
     }
 
     /**
-     * Begins a conversation with the turns of another up to `turn`, or all of them. Nothing is copied. Replaces what the name stood for.
+     * Begins a conversation with the turns of another, up to `turn` or all of them. Nothing is copied. A conversation that had the name is replaced.
      * @throws DeltaStoreError TURN_NOT_FOUND, TURN_DAMAGED, OPTION_INVALID
      */
     async fork(conversation: string, name: string, options: RestoreOptions = {}): Promise<void> {
@@ -234,14 +213,14 @@ export class Turns {
         }
     }
 
-    /** Whether there was such a conversation. Waits for what this object saves of it. */
+    /** Deletes a conversation, after the saves of it that are under way. Whether there was one. */
     async delete(conversation: string): Promise<boolean> {
         requireName(conversation);
         await this.#saving.get(conversation)?.catch(() => undefined);
         return await this.remove(conversation);
     }
 
-    /** @internal The same for any name, without waiting. */
+    /** @internal As `delete`, for any name and without waiting. */
     async remove(conversation: string): Promise<boolean> {
         for (;;) {
             const {key, raw, conversation: found} = await this.#archive.readAnyhow(conversation);
@@ -250,7 +229,7 @@ export class Turns {
         }
     }
 
-    /** Drops conversations that are past their time or, the longest unused first, above the budget. */
+    /** Drops conversations that are past their time. Then drops the longest unused until the store is within its budget. */
     async collectGarbage(limits: {ttl?: number; budget?: number} = {}): Promise<{conversations: number; bytes: number}> {
         requireOptions("collectGarbage", limits, ["ttl", "budget"]);
         for (const [name, value] of Object.entries(limits)) requireNumber(name, value, 0);
@@ -261,7 +240,7 @@ export class Turns {
         return collect(this.#archive, limits, (name) => this.remove(name), spared);
     }
 
-    /** @internal As `collectGarbage` where there are limits; otherwise only what ended processes have parked goes, and holders are counted where the store lost count. */
+    /** @internal As `collectGarbage` where there are limits. Else drops what ended processes have parked, and counts holders where the store lost count. */
     async tidy(): Promise<void> {
         const {ttl, budget} = this.#limits;
         if (ttl < Infinity || budget < Infinity) await this.#collect(this.#limits, null);
@@ -271,12 +250,12 @@ export class Turns {
         }
     }
 
-    /** Reads everything, and tells what is not as it must be. */
+    /** Reads everything, and tells of what is damaged or missing. */
     async verify(): ReturnType<typeof verify> {
         return await verify(this.#archive);
     }
 
-    /** Bytes of what a conversation holds in the store, and of what nobody else does. @throws DeltaStoreError TURN_NOT_FOUND */
+    /** Bytes that a conversation holds in the store (`all`), and those that no other holds (`own`). @throws DeltaStoreError TURN_NOT_FOUND */
     async sizeOf(conversation: string): ReturnType<typeof sizeOf> {
         requireName(conversation);
         return await sizeOf(this.#archive, conversation);
@@ -287,7 +266,7 @@ export class Turns {
         return await this.#archive.store.bytes();
     }
 
-    /** @internal Remembers why a turn could not be saved; what it returns forgets it, once somebody was told. */
+    /** @internal Remembers why a turn could not be saved. The function that it returns forgets it, once somebody was told. */
     rememberFailure(error: unknown): () => void {
         const failure = {error};
         this.#untold.add(failure);
@@ -295,8 +274,8 @@ export class Turns {
     }
 
     /**
-     * Waits for what is being saved. Idempotent.
-     * @throws what a turn of a kept chat could not be saved for, if nobody was told; the store is closed all the same
+     * Waits until all turns so far are saved, and closes the store. Idempotent.
+     * @throws the error of a kept chat's turn that could not be saved, if nobody was told of it; the store is closed all the same
      */
     async close(): Promise<void> {
         while (this.#saving.size > 0) await Promise.allSettled(this.#saving.values());
@@ -326,11 +305,11 @@ function turnOf({name, turns}: Conversation, id: unknown): TurnEntry {
 function requireName(name: unknown): void {
     if (typeof name !== "string" || name === "")
         throw invalid(`A conversation's name is ${inspect(name, {depth: 0})}; allowed is a string that is not empty`);
-    if (/\p{Surrogate}/u.test(name)) throw invalid("A conversation's name has half a character (a lone surrogate), by which it can't be told from others");
+    if (/\p{Surrogate}/u.test(name)) throw invalid("A conversation's name has half a character (a lone surrogate), so it can't be told from others");
     if (isParked(name)) throw invalid(`A conversation's name is ${JSON.stringify(name)}; parked sequences have names that begin so`);
 }
 
-/** What comes back of it, as it is now. */
+/** A copy of the data as it is now, by way of JSON. */
 function asJson(data: unknown): unknown {
     try {
         const text = JSON.stringify(data);

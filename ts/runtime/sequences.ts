@@ -1,0 +1,24 @@
+import type {LlamaContextSequence} from "node-llama-cpp";
+import {sequenceInternals} from "./internals.js";
+
+export const sequenceIdOf = (sequence: LlamaContextSequence): number => sequenceInternals(sequence)._sequenceId;
+
+/** The sequence's tokens. Token predictions that were evaluated ahead are among them. */
+export const heldTokensOf = (sequence: LlamaContextSequence): readonly number[] => sequenceInternals(sequence)._contextTokens;
+
+/** Says what tokens a sequence holds. The rows are the caller's to change. */
+export function setHeldTokens(sequence: LlamaContextSequence, tokens: readonly number[]): void {
+    const internals = sequenceInternals(sequence);
+    internals._contextTokens = [...tokens];
+    internals._nextTokenIndex = tokens.length;
+}
+
+/** None of the sequence's tokens is a prediction any more. */
+export function forgetPredictions(sequence: LlamaContextSequence): void {
+    sequenceInternals(sequence)._loadedTokenPredictions = [];
+}
+
+/** node-llama-cpp's own methods ask for this, and its `dispose` sets it some time later. */
+export function markDisposed(sequence: LlamaContextSequence): void {
+    sequenceInternals(sequence)._disposed = true;
+}
