@@ -1,5 +1,5 @@
 import {reference} from "./caches.js";
-import {count, spread, table} from "./support/format.js";
+import {count, spread, table, threadCount} from "./support/format.js";
 import {median} from "./support/statistics.js";
 
 /** bench/results/first-token.json: milliseconds, one a round. */
@@ -7,12 +7,12 @@ export interface FirstTokenReport {
     tokens: number;
     threads: number;
     caches: {name: string; times: number[]}[];
-    /** Users with the same first tokens, one after the other, and a fork of these. */
+    /** Users with the same first tokens, one after the other, and a fork of these tokens. */
     sharing: {tier: string; shared: number; own: number; users: number[][]; forks: number[]}[];
 }
 
 /** A table of each part. */
-export function firstTokenTables({tokens, caches, sharing}: FirstTokenReport): {firstToken: string; sharedPrefix: string} {
+export function firstTokenTables({tokens, threads, caches, sharing}: FirstTokenReport): {firstToken: string; sharedPrefix: string} {
     const seconds = (times: number[]) => `${(median(times) / 1000).toFixed(2)} s`;
     const against = (name: string, times: number[]) =>
         spread(times.map((time, round) => time / caches.find((other) => other.name === name)!.times[round]!));
@@ -25,7 +25,8 @@ export function firstTokenTables({tokens, caches, sharing}: FirstTokenReport): {
     ]);
     return {
         firstToken: table([`prompt of ${count(tokens)} tokens`, "first token after", "to stock F16", "to conservative"],
-            caches.map(({name, times}) => [name, seconds(times), against(reference.name, times), against("conservative", times)])),
-        sharedPrefix: table(["shared tokens", "own tokens", "", "first token after", "sooner than the first user by"], sharedRows)
+            caches.map(({name, times}) => [name, seconds(times), against(reference.name, times), against("conservative", times)])) + `\n\n${threadCount(threads)}.`,
+        sharedPrefix: table(["shared tokens", "own tokens", "", "first token after", "sooner than the first user by"], sharedRows) +
+            `\n\n${threadCount(threads)}, tier ${[...new Set(sharing.map(({tier}) => tier))].join(" and ")}.`
     };
 }

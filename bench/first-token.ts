@@ -1,5 +1,5 @@
 /**
- * Time until a long prompt's first token comes: with each cache, and with a prefix that another sequence holds. `npm run bench:first-token --
+ * Time until a long prompt's first token comes, with each cache and with a prefix that another sequence holds: `npm run bench:first-token --
  * [--tokens 4096] [--rounds 5] [--threads N] [--out FILE]`. Each is measured once a round, one after the other.
  */
 import {readFileSync, writeFileSync} from "node:fs";
@@ -13,12 +13,14 @@ import {batchSize} from "./support/bench-model.js";
 import {dist, root} from "./support/package.js";
 import {Runtime} from "./support/runtime.js";
 
+/** Sequences of the context: three users, and the target of a fork. */
 const sharedBy = 4, sharingTier = "conservative";
-/** Tokens of a user's own behind the shared ones. */
+/** Tokens of a user's own, behind the shared ones. */
 const ownTokens = [32, 512];
 
 const {values} = parseArgs({options: {
-    tokens: {type: "string", default: "4096"}, rounds: {type: "string", default: "5"}, threads: {type: "string"}, out: {type: "string"}
+    tokens: {type: "string", default: "4096"}, rounds: {type: "string", default: "5"}, threads: {type: "string"},
+    out: {type: "string", default: path.join(root, "bench/results/first-token.json")}
 }});
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads ?? availableParallelism());
 const {resolveDemoModel} = await dist("models/fetch.js");
@@ -49,7 +51,7 @@ async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["ca
     return report;
 }
 
-/** Users of one context, who differ in their last `own` tokens, one after the other. */
+/** Users of one context, one after the other. They differ in their last `own` tokens. */
 async function measureSharing(own: number): Promise<FirstTokenReport["sharing"][number]> {
     await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {sharing: {automatic: true}}});
     const all = runtime.model.tokenize(text), shared = tokens - Math.max(...ownTokens);
@@ -69,4 +71,4 @@ async function measureSharing(own: number): Promise<FirstTokenReport["sharing"][
 const report: FirstTokenReport = {tokens, threads, caches: await measureCaches([reference, ...tiers, ...evictingTiers]), sharing: []};
 for (const own of ownTokens) report.sharing.push(await measureSharing(own));
 for (const rendered of Object.values(firstTokenTables(report))) console.log(`${rendered}\n`);
-if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");
+writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");

@@ -1,30 +1,19 @@
 /**
- * Resident memory of each tier, as the cache reports it and as the system sees it: `npm run bench:memory -- [--tokens 8192]
- * [--out FILE]`. Each tier runs in a process of its own. It evaluates all tokens once and drops them, so that what the runtime and V8
- * allocate on first use, or give back, is over; then the process's growth over evaluating them again is the cache's.
+ * Resident memory of each tier, as the cache reports it and as the system sees it: `npm run bench:memory -- [--tokens 50,150,8192]
+ * [--out FILE]`. Each tier runs in a process of its own. It evaluates all tokens once and drops them: then what the runtime and V8
+ * allocate on first use is there. What the process grows by while it evaluates them again is the cache.
  */
 import {execFileSync} from "node:child_process";
 import {readFileSync, writeFileSync} from "node:fs";
+import path from "node:path";
 import {parseArgs} from "node:util";
 import {evictingTiers, tiers, type BenchCache} from "./caches.js";
+import type {MemoryReport} from "./memory-report.js";
 import {count, mib} from "./support/format.js";
-import {dist} from "./support/package.js";
+import {dist, root} from "./support/package.js";
 import {Runtime} from "./support/runtime.js";
 
-/** bench/results/memory.json has one a tier. */
-export interface MemoryReport {
-    tier: string;
-    tokens: number;
-    residentBytes: number;
-    peakResidentBytes: number;
-    stockBytes: number;
-    /** What the process grew by, V8's heap aside. */
-    processGrowth: number;
-    /** What llama.cpp reserved for intermediate results, as it does with stock's cache; pages that it never touches are not resident. */
-    computeBytes: number;
-}
-
-/** Anonymous resident bytes (without the model's mapped file) that are not V8's heap, from which V8 gives back a few MiB at any time. */
+/** Anonymous resident bytes, without the mapped file of the model and without V8's heap, of which V8 gives back some MiB at any time. */
 function nativeBytes(): number {
     const match = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"));
     return Number(match![1]) * 1024 - process.memoryUsage().heapTotal;
@@ -61,19 +50,22 @@ function measureInProcess(tier: string, tokens: number): MemoryReport {
     return JSON.parse(output.trim().split("\n").at(-1)!) as MemoryReport;
 }
 
-const {values} = parseArgs({options: {tokens: {type: "string", default: "8192"}, tier: {type: "string"}, out: {type: "string"}}});
-const tokens = Number(values.tokens);
+const {values} = parseArgs({options: {
+    tokens: {type: "string", default: "50,150,8192"}, tier: {type: "string"},
+    out: {type: "string", default: path.join(root, "bench/results/memory.json")}
+}});
+const lengths = values.tokens.split(",").map(Number);
 const measured = [...tiers, ...evictingTiers];
 const tier = measured.find(({name}) => name === values.tier);
-if (tier !== undefined) console.log(JSON.stringify(await measure(tier, tokens)));
+if (tier !== undefined) console.log(JSON.stringify(await measure(tier, lengths[0]!)));
 else {
-    const reports = measured.map(({name}) => {
+    const reports = lengths.flatMap((tokens) => measured.map(({name}) => {
         const report = measureInProcess(name, tokens);
         const {residentBytes, peakResidentBytes, stockBytes, processGrowth, computeBytes} = report;
         console.log(`${name.padEnd(12)} ${count(tokens)} tokens: ${mib(residentBytes)} resident (peak ${mib(peakResidentBytes)}), stock F16 ` +
             `${mib(stockBytes)}, ratio ${(stockBytes / residentBytes).toFixed(2)}; the process grew by ${mib(processGrowth)}, ` +
             `${(processGrowth / residentBytes).toFixed(2)} of it; compute buffers of ${mib(computeBytes)} are reserved besides`);
         return report;
-    });
-    if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(reports, null, 2) + "\n");
+    }));
+    writeFileSync(values.out, JSON.stringify(reports, null, 2) + "\n");
 }

@@ -1,7 +1,7 @@
 import type {DecodeTimes} from "./cases/decode.js";
 import {prefillTokens} from "./cases/prefill.js";
 import {reference} from "./caches.js";
-import {count, mib, spread, table} from "./support/format.js";
+import {count, mib, spread, table, threadCount} from "./support/format.js";
 import type {ModelShape} from "./support/bench-model.js";
 import {median} from "./support/statistics.js";
 
@@ -20,7 +20,7 @@ export interface SpeedReport {
     date: string;
     processor: string;
     runtime: string;
-    /** Instruction set of our kernels; stock's is the best that its libraries have for the processor. */
+    /** Instruction set of our kernels. Stock takes the best that its libraries have for the processor. */
     kernel: string;
     model: ModelShape & {file: string};
     threads: number;
@@ -29,10 +29,10 @@ export interface SpeedReport {
     points: Point[];
 }
 
-/** Reference over cache, for the rounds in which both were measured. */
+/** The reference's time over the cache's, for the rounds in which both were measured. */
 const ratios = (base: number[], times: number[]) => times.slice(0, base.length).map((time, round) => base[round]! / time);
 
-/** What a report says beyond what was measured. */
+/** Figures that follow from what was measured. */
 export class SpeedFigures {
     constructor(readonly report: SpeedReport) {}
 
@@ -48,19 +48,30 @@ export class SpeedFigures {
         return sequences / median(decode.undisturbed) * 1000;
     }
 
-    /** Milliseconds of a step that are due to the depth; undefined if depth 0 was not measured, or took longer in the noise. */
+    /** Milliseconds of a step that are due to the depth. Undefined if depth 0 was not measured, or took longer by noise. */
     attention({depth, sequences, cache, decode}: Point): number | undefined {
         const empty = this.at(0, sequences, cache);
         const time = depth === 0 || empty === undefined ? 0 : median(decode.undisturbed) - median(empty.decode.undisturbed);
         return time > 0 ? time : undefined;
     }
 
-    /** Milliseconds that reading the cache once from memory takes at least; one that fits the processor's own caches may be faster. */
+    /** Milliseconds that it takes at least to read the cache once from memory. A cache that fits the processor's own may be read faster. */
     floor({bytes}: Point): number {
         return bytes / this.report.readSpeed * 1000;
     }
 
-    /** Tables by the name of their place in README. */
+    /** Of stock F16's time, round by round: how many times as fast a cache decodes. */
+    toReference(point: Point): number {
+        return median(ratios(this.base(point).decode.undisturbed, point.decode.undisturbed));
+    }
+
+    /** A sentence on what was measured, and with what. */
+    get setting(): string {
+        const {model, processor, threads, runtime, date} = this.report;
+        return `${model.file}, ${processor}, ${threadCount(threads)}, ${runtime}, ${date}.`;
+    }
+
+    /** By the name of their place in docs/speed.md. */
     readonly tables = {
         speed: () => table(
             ["depth", "cache", `prefill of ${prefillTokens}, tokens/s`, "to stock F16", "decode, tokens/s", "to stock F16", "memory"],

@@ -1,7 +1,7 @@
 /**
- * Decode and prefill of each cache against stock F16, in one process and interleaved: `npm run bench -- [--quick] [--depths 0,2048]
- * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE]`. Prints tables; FILE,
- * and pictures beside it, are written after every point. What would start after so many minutes is left out.
+ * Decode and prefill of each cache beside stock F16, in one process and interleaved: `npm run bench -- [--quick] [--depths 0,2048]
+ * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE]`. Prints tables. FILE and
+ * the pictures beside it are written after every point. No point is begun after `--minutes`, or with more than `--most-cells` tokens.
  */
 import {readFileSync, writeFileSync} from "node:fs";
 import {cpus} from "node:os";
@@ -43,7 +43,7 @@ const filling = new Filling(runtime);
 for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => {
         console.error(`${signal}: ${out} has what was finished`);
-        process.exit(1);  // not at once, so that the filling's files go
+        process.exit(1);  // which runs what deletes the filling's files
     });
 
 async function measure(depth: number, sequences: number): Promise<Point[]> {

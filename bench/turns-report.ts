@@ -1,13 +1,13 @@
-import {count, mib, spread, table} from "./support/format.js";
+import {count, mib, spread, table, threadCount} from "./support/format.js";
 import {median} from "./support/statistics.js";
 
-/** Bytes after each save of `step` more tokens. */
+/** Bytes after each of `turns` saves, between which `step` tokens are added. */
 export interface HistoryReport {
     turns: number;
     step: number;
-    /** Of stock's state file, each by itself. */
+    /** Of a state file of stock's. */
     stock: number[];
-    /** `full`: of a packed snapshot by itself; `kept`: of all turns so far. */
+    /** `full`: of a packed snapshot by itself. `kept`: of all turns so far. */
     tiers: {tier: string; full: number[]; kept: number[]}[];
 }
 
@@ -21,11 +21,14 @@ export interface WakeReport {
     /** Whether the restored sequences went on alike. */
     same: boolean;
     saving: number[];
-    /** Speed of another sequence's generation while saving, to that before. */
+    /** Speed of another sequence's generation beside saving, to its speed before and after. */
     decoding: number[];
 }
 
-/** Turns of 50 tokens more. */
+/** Tokens of a turn. */
+export const turnTokens = 50;
+
+/** Turns that were saved behind a long conversation. */
 export interface TurnReport {
     tier: string;
     /** Bytes of the conversation before them. */
@@ -51,12 +54,13 @@ export interface TurnsReport {
 const times = (a: number, b: number) => `${(a / b).toFixed(1)}x`;
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
-export function turnsTables({tokens, stock, turn, histories, waking}: TurnsReport): {turns: string; histories: string; waking: string} {
+export function turnsTables({tokens, threads, stock, turn, histories, waking}: TurnsReport): {turns: string; histories: string; waking: string} {
     const most = (bytes: number[]) => Math.max(...bytes), middle = (times: number[]) => `${median(times).toFixed(0)} ms`;
     return {
-        turns: table(["tier", "conversation at rest", "stock's state file", "less by", "turn of 50 tokens, median", "largest", "stock's file over the largest", "saved in", "beside decoding"],
+        turns: table(["tier", "conversation at rest", "stock's state file", "less by", `turn of ${turnTokens} tokens, median`, "largest", "stock's file over the largest", "saved in", "beside decoding"],
             turn.map(({tier, atRest, bytes, idle, beside}) => [
-                tier, mib(atRest), mib(stock), times(stock, atRest), mib(median(bytes)), mib(most(bytes)), times(stock, most(bytes)), middle(idle), middle(beside)])),
+                tier, mib(atRest), mib(stock), times(stock, atRest), mib(median(bytes)), mib(most(bytes)), times(stock, most(bytes)), middle(idle), middle(beside)])) +
+            `\n\nConversations of ${count(tokens)} tokens, evaluated by ${threadCount(threads)}.`,
         histories: table(["history", "tier", "full F16 snapshots", "full packed snapshots", "our turns", "F16 over ours"],
             histories.flatMap(({turns, step, stock, tiers}) => tiers.map(({tier, full, kept}) => [
                 `${turns} turns of ${step} tokens`, tier, mib(sum(stock)), mib(sum(full)), mib(kept.at(-1)!), times(sum(stock), kept.at(-1)!)]))),

@@ -1,5 +1,5 @@
 /**
- * What saved turns take and how soon they are back: `npm run bench:turns -- [--tokens 4000] [--turns 40] [--rounds 5] [--threads 1] [--out FILE]`.
+ * What saved turns take, and how soon they are back: `npm run bench:turns -- [--tokens 4000] [--turns 40] [--rounds 5] [--threads 1] [--out FILE]`.
  * Leave a core free: saving has a thread of its own.
  */
 import {mkdtempSync, readFileSync, rmSync, statSync, writeFileSync} from "node:fs";
@@ -11,11 +11,11 @@ import type {DeltaStore, Turns} from "../ts/index.js";
 import {dist, root} from "./support/package.js";
 import {batchSize} from "./support/bench-model.js";
 import {Runtime} from "./support/runtime.js";
-import {turnsTables, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
+import {turnsTables, turnTokens, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
 
 const {values} = parseArgs({options: {
     tokens: {type: "string", default: "4000"}, turns: {type: "string", default: "40"}, rounds: {type: "string", default: "5"},
-    threads: {type: "string", default: "1"}, out: {type: "string"}
+    threads: {type: "string", default: "1"}, out: {type: "string", default: path.join(root, "bench/results/turns.json")}
 }});
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads);
 const tiers = ["exact", "high", "conservative"];
@@ -83,7 +83,7 @@ async function goOn(sequence: LlamaContextSequence, first: Token): Promise<strin
     return answer.join();
 }
 
-/** Without parking, whose saves and removals run in the same thread as LMDB's reading. */
+/** Without parking: its saves and removals would run in the thread that reads LMDB. */
 async function measureRestoring(tier: string): Promise<number[]> {
     await attach(runtime.llama, {policy: {sharing: {automatic: false}}});
     const context = await createContext(tier, 2), [source, target] = [context.getSequence(), context.getSequence()];
@@ -91,7 +91,7 @@ async function measureRestoring(tier: string): Promise<number[]> {
     await source.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens));
     await turns.save("conversation", source);
     await source.clearHistory();  // so that nothing is there to share
-    for (let round = 0; round < 3 * rounds; round++) {  // many, as the system takes its time with some of the pages
+    for (let round = 0; round < 3 * rounds; round++) {  // many, as the system is slow with some of the pages
         restoring.push(await timed(() => turns.restore("conversation", target)));
         await target.clearHistory();
     }
@@ -125,7 +125,7 @@ async function measureWaking(tier: string): Promise<WakeReport> {
     return report;
 }
 
-/** The same tokens are generated without and with a save beside them, in turn. */
+/** Another sequence's generation is timed before, beside and after a first save. */
 async function measureSaving(tier: string): Promise<{saving: number[]; decoding: number[]}> {
     await attach(runtime.llama, {policy: {sharing: {automatic: false}}});  // without parking
     const context = await createContext(tier, 2), [source, busy] = [context.getSequence(), context.getSequence()];
@@ -160,7 +160,7 @@ async function tokenTimes(generation: AsyncGenerator<Token>, enough: (done: numb
     return times;
 }
 
-/** Waits until the sequence's rows are in the store; it is the one with most tokens. */
+/** Waits until the sequence's rows are in the store. The event is told by its tokens: no other sequence has as many. */
 async function parkedOnce(store: DeltaStore, sequence: LlamaContextSequence): Promise<void> {
     const alive = setInterval(() => undefined, 1000);  // parking alone keeps no process
     await new Promise<void>((resolve) => {
@@ -173,7 +173,7 @@ async function parkedOnce(store: DeltaStore, sequence: LlamaContextSequence): Pr
     clearInterval(alive);
 }
 
-/** Turns of 50 tokens on a context of `tokens`; the later half of them saved beside another sequence's generation. */
+/** Short turns behind `tokens`. The later half of them is saved beside another sequence's generation. */
 async function measureTurn(tier: string): Promise<TurnReport> {
     const context = await createContext(tier, 2), [sequence, busy] = [context.getSequence(), context.getSequence()];
     await sequence.evaluateWithoutGeneratingNewTokens(text.slice(0, tokens - 64));
@@ -181,7 +181,7 @@ async function measureTurn(tier: string): Promise<TurnReport> {
     await turns.save("conversation", sequence);
     const report: TurnReport = {tier, atRest: await turns.bytes(), bytes: [], idle: [], beside: []};
     const save = async () => report.bytes.push((await turns.save("conversation", sequence)).bytes);
-    const evaluate = () => sequence.evaluateWithoutGeneratingNewTokens(text.slice(sequence.nextTokenIndex, sequence.nextTokenIndex + 50));
+    const evaluate = () => sequence.evaluateWithoutGeneratingNewTokens(text.slice(sequence.nextTokenIndex, sequence.nextTokenIndex + turnTokens));
     for (let turn = 0; turn < 4; turn++) {
         await evaluate();
         report.idle.push(await timed(save));
@@ -212,7 +212,7 @@ try {
     report.histories.push(await measureHistory(Number(values.turns), Math.floor(tokens / Number(values.turns))), await measureHistory(64, 16));
     for (const tier of tiers) report.waking.push(await measureWaking(tier));
     for (const rendered of Object.values(turnsTables(report))) console.log(`${rendered}\n`);
-    if (values.out !== undefined) writeFileSync(values.out, JSON.stringify(report) + "\n");
+    writeFileSync(values.out, JSON.stringify(report) + "\n");
 } finally {
     rmSync(folder, {recursive: true, force: true});
 }

@@ -1,6 +1,6 @@
 /**
- * The speed bench as on a processor without AVX-512: stock's own AVX2 library and our AVX2 kernels, in a copy of the package that lacks
- * stock's other libraries. `npm run bench:avx2 -- [options of npm run bench]`
+ * The speed bench as on a processor without AVX-512: `npm run bench:avx2 -- [options of npm run bench]`. It runs in a copy of the package.
+ * There, stock has only its AVX2 library, and ours takes its AVX2 kernels.
  */
 import {execFileSync, spawnSync} from "node:child_process";
 import {mkdtempSync, readdirSync, rmSync} from "node:fs";
@@ -9,7 +9,7 @@ import {root} from "./support/package.js";
 
 const avx512 = /^libggml-cpu-(skylakex|cannonlake|cascadelake|cooperlake|icelake|sapphirerapids|zen4)\.so$/;
 
-// Beside the original, so that files can be linked instead of copied.
+// In the package, so that files can be linked instead of copied.
 const copy = mkdtempSync(path.join(root, "build/avx2-"));
 process.once("exit", () => rmSync(copy, {recursive: true}));
 execFileSync("cp", ["-al", "--parents", "package.json", "config-schema", "node_modules", "dist", "build/js", "build/native", copy], {cwd: root});

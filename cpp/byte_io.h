@@ -44,6 +44,7 @@ class Writer {
 public:
     explicit Writer(WriteBytes write) : write_(std::move(write)) {}
     void bytes(const void* source, size_t count) { write_(source, count); }
+    const WriteBytes& sink() const { return write_; }
     template <typename T>
     void number(T value) {
         bytes(&value, sizeof value);

@@ -115,7 +115,7 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
       turn_(context),
       layer_ids_(layer_ids),
       context_cells_(context_cells),
-      projected_bytes_(Cache::projected_bytes(options, context_cells, options.max_sequences, ubatch_tokens)),
+      projected_bytes_(deltastore::projected_bytes(options, context_cells, options.max_sequences, ubatch_tokens)),
       fingerprint_(model_fingerprint(context.get_model())) {
     llama_kv_cache& base = *this;
     base.*member(access::CacheRotatesKeys{}) = false;
@@ -255,15 +255,16 @@ void PackedMemory::evict(int sequence, const Eviction& how) {
     if (context_.get_model().hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted");
     std::lock_guard<std::mutex> computing(computing_);
-    if (!cache_->evict(sequence, how))
-        throw CodedError(cache_->table().pool().hit_limit() ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY",
-                         "There was no page to move rows into; what could not be moved stays");
+    if (cache_->evict(sequence, how)) return;
+    const Failure failure = cache_->table().pool().refusal();
+    throw CodedError(failure == Failure::pool_limit ? "POOL_LIMIT_REACHED" : "OUT_OF_MEMORY",
+                     "There was no page to move rows into; what could not be moved stays. " + report(failure).message);
 }
 
 int PackedMemory::ready_tier(int sequence, const std::string& name) {
-    const int index = cache_->tier_index(name);
+    const int index = cache_->tiers().index(name);
     if (index < 0 || !known(sequence)) throw CodedError("OPTION_INVALID", "The context has no tier " + name + " for sequence " + std::to_string(sequence));
-    const Tier& tier = cache_->tier_at(index);
+    const Tier& tier = cache_->tiers().at(index);
     if (tier.eviction && context_.get_model().hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "
                                               "without `evict`");

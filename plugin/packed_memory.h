@@ -38,7 +38,7 @@ public:
     const Cache& cache() const { return *cache_; }
     void fail(const char* code, const std::string& message) const;
     void fail(Failure failure) const;
-    // What is said of a failure.
+    // A failure's code and message.
     FailureReport report(Failure failure) const;
     // Empty code if there is none. Clears it.
     FailureReport take_failure() const;
@@ -49,7 +49,7 @@ public:
     // rows had to stay as they are.
     void set_tier(int sequence, const std::string& name);
     void repack(int sequence, int window);
-    // Hashes of the model and of its adapters, see Origin. Until they are told, nothing is saved or restored, but for the size that a state would have.
+    // Hashes of the model and of its adapters, see Origin. Until they are set nothing is saved or restored; only a state's size can be asked for.
     void set_origin(uint64_t model, uint64_t adapters);
     // Waits for the batch under way. The snapshot may outlive the context. Throws CodedError OPTION_INVALID, OUT_OF_MEMORY or NATIVE_FAILURE.
     std::shared_ptr<Snapshot> snapshot(int sequence);
@@ -74,7 +74,7 @@ public:
     static slot_info dummy_slot(uint32_t tokens);
 
 private:
-    // What rows depend on besides their tokens. Of model 0 until set_origin().
+    // What rows depend on besides their tokens. The model's hash is 0 until set_origin().
     Origin origin() const;
     // Throws CodedError NATIVE_FAILURE until set_origin().
     Origin known_origin() const;
@@ -99,7 +99,7 @@ private:
     mutable FailureReport failure_;
 };
 
-// What states had before there were origins: shapes of all tensors and the contents of the F32 ones (norms, mostly).
+// States had it before there were origins: a hash of all tensors' shapes and of the F32 ones' contents (norms, mostly).
 uint64_t model_fingerprint(const llama_model& model);
 
 }  // namespace deltastore

@@ -1,5 +1,5 @@
-// Writes size and SHA-256 of the engine's files beside them. A library that was cut or changed kills the process that loads it, so
-// ts/engine/files.ts compares them first. Argument: the folder.
+// Writes size and SHA-256 of the engine's files beside them. Argument: their folder. A library that was cut or changed kills the process
+// that loads it, so ts/engine/files.ts compares both first.
 import {createHash} from "node:crypto";
 import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";

@@ -1,11 +1,11 @@
-/** Writes ts/policy/policy-file.ts from config-schema/policy.schema.json, when that changes it. */
+/** Writes ts/policy/policy-file.ts from config-schema/policy.schema.json, if it is not the same already. */
 import {readFile, writeFile} from "node:fs/promises";
 import {fileURLToPath} from "node:url";
 
 const schemaPath = fileURLToPath(new URL("../config-schema/policy.schema.json", import.meta.url));
 const outputPath = fileURLToPath(new URL("../ts/policy/policy-file.ts", import.meta.url));
 
-/** A user's install from the sources has no devDependencies; the committed file serves it. */
+/** Null where there are no devDependencies, as after an install from the sources: the committed file serves there. */
 async function loadCompiler() {
     try {
         return (await import("json-schema-to-typescript")).compile;

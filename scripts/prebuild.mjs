@@ -12,5 +12,5 @@ for (const name of ["deltastore.node", "deltastore_loader.node"]) {
     copyFileSync(path.join(root, "build", "native", "Release", name), path.join(target, name));
     execFileSync("strip", ["--strip-unneeded", path.join(target, name)]);
 }
-execFileSync(process.execPath, [path.join(root, "scripts", "engine-manifest.mjs"), target]);  // after strip, which changed them
+execFileSync(process.execPath, [path.join(root, "scripts", "engine-manifest.mjs"), target]);  // after strip, which changes them
 console.log(`Prebuilt engine in ${target}`);

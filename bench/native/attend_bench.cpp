@@ -1,5 +1,5 @@
-// Time of the attention kernels on one thread: nanoseconds a row of one KV head, for the decode of one token (a group's query heads)
-// and for a block of prefill queries, every kernel and format. Pages outnumber the second-level cache, as those of a long context do.
+// Time of the attention kernels on one thread, for every kernel and format: nanoseconds a row of one KV head. Queries are those of one
+// decoded token (a group's query heads), or a block of a prompt's. Pages don't fit the second-level cache, as those of a long context don't.
 //
 //   attend_bench [KEY_AND_VALUE_DIM [QUERY_HEADS_PER_KV_HEAD]]
 #include <algorithm>
@@ -25,7 +25,10 @@ struct Aligned {
         std::memset(memory.get(), 0, count * sizeof(T));
     }
     T* get() { return reinterpret_cast<T*>(memory.get()); }
-    std::unique_ptr<uint8_t[], FreeDelete> memory;
+    struct Free {
+        void operator()(uint8_t* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<uint8_t[], Free> memory;
 };
 
 int main(int argc, char** argv) {

@@ -1,4 +1,4 @@
-// Processor time that the engine takes for one decoded token of one sequence, without a model: rows are random, the shapes SmolLM2-135M's.
+// Processor time that the engine takes for a decoded token of one sequence, without a model. Rows are random, shapes are SmolLM2-135M's.
 //
 //   decode_bench [DEPTH [FORMAT [TOKENS]]]
 #include <time.h>

@@ -1,6 +1,6 @@
-// What 100 sequences of 4,096 tokens hold that share a part, before and after their windows are packed but for 16 tokens, as `pool.pressure` does
-// with idle ones: `npm run bench:sharing`. Rows are random; where they lie is the engine's own doing. Attention is not computed, so evicting
-// tiers keep their share by position.
+// What many sequences hold that share a part of their tokens: `npm run bench:sharing`. Then their windows are packed but for 16 tokens, as
+// `pool.pressure` does with idle sequences, and they are counted again. Rows are random, and lie where the engine puts them. Attention is not
+// computed, so a tier that evicts keeps its share of the rows by position.
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -12,12 +12,12 @@ using namespace deltastore;
 
 static constexpr int kSequences = 100, kTokens = 4096, kUbatch = 512;
 
-struct Rows {
+struct ChatRows {
     Random random{1};
     std::vector<float> rows = random.gaussians(size_t(kUbatch) * 3 * 64);
 };
 
-static void append(Cache& cache, int sequence, int count, const Rows& rows) {
+static void append(Cache& cache, int sequence, int count, const ChatRows& rows) {
     for (int done = 0; done < count; done += kUbatch) {
         std::vector<Token> tokens;
         const int32_t first = cache.last_position(sequence) + 1;
@@ -35,7 +35,7 @@ static void append(Cache& cache, int sequence, int count, const Rows& rows) {
 }
 
 int main() {
-    const Rows rows;
+    const ChatRows rows;
     std::printf("[");
     bool first = true;
     for (const char* tier : {"conservative", "recommended"})
@@ -59,8 +59,8 @@ int main() {
             const CacheStats stats = cache.stats();
             for (int sequence = 0; sequence < kSequences; sequence++)
                 if (cache.repack(sequence, 16) != Failure::none) return 1;
-            std::printf("%s\n  {\"tier\": \"%s\", \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu, \"idleBytes\": %zu}", first ? "" : ",", tier,
-                        percent, stats.stock_bytes, stats.resident_bytes, cache.resident_bytes());
+            std::printf("%s\n  {\"tier\": \"%s\", \"sequences\": %d, \"tokens\": %d, \"sharedPercent\": %d, \"stockBytes\": %zu, \"residentBytes\": %zu, \"idleBytes\": %zu}", first ? "" : ",", tier,
+                        kSequences, kTokens, percent, stats.stock_bytes, stats.resident_bytes, cache.resident_bytes());
             std::fflush(stdout);
             first = false;
         }

@@ -9,7 +9,7 @@ import {dist} from "../support/package.js";
 const {cueAndValue, mostTokens} = await dist("eval/needles.js");
 const {answerAll} = await dist("eval/retrieval.js");
 
-/** What has a number of five digits. */
+/** Each gets a number of five digits. */
 const things = [
     "school gate", "post van", "garden pump", "brass key", "rowing boat", "wool shop", "night bus", "stone bridge", "parish clock", "coal barge",
     "chess club", "water tower"
@@ -31,7 +31,7 @@ export interface AlikeFacts {
     readonly facts: readonly {thing: string; number: string}[];
 }
 
-/** Facts of one form among sentences of one form, all with numbers: only the thing tells one fact from another. */
+/** Facts of one form among sentences of one form. All have numbers, and only the thing tells one fact from another. */
 export function alikeFacts(seed: number): AlikeFacts {
     const draw = numbersOf(seed), oneOf = (list: readonly string[]) => list[draw(list.length)]!;
     let week = 0;
@@ -42,7 +42,7 @@ export function alikeFacts(seed: number): AlikeFacts {
     return {text, facts};
 }
 
-/** Whole numbers from 0 to below an end that look random; the same for the same seed. */
+/** Draws whole numbers from 0 to below `end`. The same seed gives the same numbers. */
 function numbersOf(seed: number): (end: number) => number {
     let count = 0;
     return (end) => createHash("sha256").update(`${seed}, ${count++}`).digest().readUInt32LE() % end;
@@ -57,7 +57,7 @@ export function alikeDocument(model: LlamaModel, seed: number): {tokens: number[
     };
 }
 
-/** The questions come in the turn after the text's. */
+/** The questions come in the turn after the text's, so a cache that evicts does not know them yet. */
 export function alikeFactsSuite(caches: readonly EvalCache[], model: LlamaModel, seeds: readonly number[]): Suite<void, Answers> {
     const documents = seeds.map((seed) => alikeDocument(model, seed));
     return {

@@ -6,16 +6,16 @@ const evicting = (format: "k4v4" | "k4v2", schedule: "preserveEarly" | "adaptive
     `${format}-${schedule === "adaptive" ? "adaptive" : "pe"}-${percent}`, {format, evict: {schedule, keep: percent / 100}}
 ];
 
-/** The twelve configurations of the DeltaStore papers: PE is their schedule `preserveEarly` with this base. */
+/** The twelve configurations of the DeltaStore papers. PE is their schedule `preserveEarly`, with the base in percent. */
 const papers: Tiers = Object.fromEntries([
-    ["k4v4", {format: "k4v4", window: 256}],  // the papers' divergence of it is below what the default window gives
+    ["k4v4", {format: "k4v4", window: 256}],  // with the default window it diverges more than the papers say
     ["k4v2", {format: "k4v2"}],
     ...[30, 10].map((percent) => evicting("k4v4", "preserveEarly", percent)),
     ...[50, 30, 20, 15, 10, 5].map((percent) => evicting("k4v2", "preserveEarly", percent)),
     ...[30, 10].map((percent) => evicting("k4v2", "adaptive", percent))
 ]);
 
-/** Scorers and schedules at the same shares of the rows; preserveEarly keeps 0.68 of them with the base 0.5, and 0.52 with 0.1. */
+/** Scorers and schedules at the same shares of the rows. preserveEarly keeps 0.68 of them with the base 0.5, and 0.52 with 0.1. */
 const scorers: Tiers = {};
 for (const [share, base] of [[0.68, 0.5], [0.52, 0.1], [0.3, null]] as const) {
     const add = (scorer: NonNullable<PolicyEviction["scorer"]>, schedule: NonNullable<PolicyEviction["schedule"]>, keep: number = share) => {

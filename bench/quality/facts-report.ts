@@ -1,5 +1,7 @@
 import type {Answers, RetrievalSummary} from "../../ts/eval/retrieval.js";
+import {table} from "../support/format.js";
 import {dist} from "../support/package.js";
+import {toStock} from "./eval-tables.js";
 
 const {summarizeAnswers} = await dist("eval/retrieval.js");
 const {estimate} = await dist("eval/statistics.js");
@@ -11,7 +13,7 @@ export interface FactsReport {
     runtime: string;
     /** The model's file, without its folder. */
     model: string;
-    /** Of the texts. */
+    /** One a text. */
     seeds: number[];
     /** Stock first. */
     caches: CacheFacts[];
@@ -23,6 +25,11 @@ export interface CacheFacts extends RetrievalSummary {
     right: number;
     /** Mean log-probability of the right answer, in nats. */
     logProbability: number;
+}
+
+export function factsTable({caches, seeds}: FactsReport): string {
+    const rows = caches.map((cache) => [cache.name, String(cache.right), ...toStock(cache)]);
+    return table(["cache", "answered", "to stock", "log-probability"], rows) + `\n\n${caches[0]!.questions} questions on ${seeds.length} texts.`;
 }
 
 /** @param answers to each text's questions */

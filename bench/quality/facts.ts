@@ -1,6 +1,6 @@
 /**
- * Twelve numbers of one form in a text of some 1,900 tokens, each asked for in the next turn, on stock's caches and the built-in tiers:
- * `npm run bench:facts -- [--caches A,B] [--threads N] [--out FILE]`. It goes on where it was interrupted.
+ * Twelve numbers of one form in a long text, each asked for in the next turn, on stock's caches and the built-in tiers:
+ * `npm run bench:facts -- [--caches A,B] [--threads N] [--out FILE]`. An interrupted run goes on where it stopped.
  */
 import {readFileSync} from "node:fs";
 import {cpus} from "node:os";

@@ -8,7 +8,7 @@ export interface SweepPoint {
     kldError: number;
 }
 
-/** Those that no other point beats in one figure without being behind it in the other, by memory ratio. */
+/** The points that no other one beats, ordered by memory ratio. A point beats those that it is better than in one figure, and not worse in the other. */
 export function paretoFront<Point extends Pick<SweepPoint, "memoryRatio" | "kld">>(points: readonly Point[]): Point[] {
     const beats = (one: Point, other: Point) => one.memoryRatio >= other.memoryRatio && one.kld <= other.kld &&
         (one.memoryRatio > other.memoryRatio || one.kld < other.kld);

@@ -12,12 +12,12 @@ const {reference} = await dist("eval/caches.js");
 const {openContext} = await dist("eval/run.js");
 const {runSuite} = await dist("eval/suite.js");
 
-/** Runs suites on the demo model with F16 weights and the text of bench/data. An interrupted run goes on where it stopped. */
+/** Runs suites on the demo's model with F16 weights, and on the text of bench/data. An interrupted run goes on where it stopped. */
 export class SuiteBench {
     private constructor(readonly runtime: Runtime, readonly text: EvalText, private readonly native: NativeBinding,
                         private readonly journal: Journal, private readonly out: string) {}
 
-    /** @param out the file of results; unfinished ones are kept beside it */
+    /** @param out the file of results. Those of an unfinished run are kept beside it */
     static async open({threads, out, policy}: {threads: number; out: string; policy?: object}): Promise<SuiteBench> {
         const {resolveDemoModel} = await dist("models/fetch.js");
         const {loadNative} = await dist("engine/load.js");
@@ -45,7 +45,7 @@ export class SuiteBench {
         });
     }
 
-    /** Writes the results; what is then kept beside them is over. */
+    /** Writes the results, and deletes what was kept beside them. */
     finish(report: object): void {
         writeFileSync(this.out, `${JSON.stringify(report, null, 2)}\n`);
         this.journal.remove();

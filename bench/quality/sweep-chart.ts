@@ -1,7 +1,7 @@
 import * as echarts from "echarts";
 import {paretoFront, type SweepPoint} from "./pareto.js";
 
-/** Resident ratio against KLD as SVG; a line joins the points of the Pareto front, whose names stand below it and the others' above. */
+/** Resident ratio against KLD as SVG. A line joins the points of the Pareto front. Their names stand below it, the others' above. */
 export function sweepChart(points: readonly SweepPoint[], tokens: number): string {
     const front = new Set(paretoFront(points));
     const chart = echarts.init(null, null, {renderer: "svg", ssr: true, width: 760, height: 460});

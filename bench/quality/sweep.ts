@@ -1,7 +1,7 @@
 /**
- * Memory against divergence of a set of configurations, beside stock's quantized caches: the papers' twelve, or all scorers at several
- * shares of the rows. `npm run bench:sweep -- [--set papers|scorers] [--configurations A,B] [--chunks N] [--threads N] [--out FILE]`,
- * the picture beside FILE. It goes on where it was interrupted.
+ * Memory against divergence of a set of configurations, beside stock's quantized caches: `npm run bench:sweep -- [--set papers|scorers]
+ * [--configurations A,B] [--chunks N] [--threads N] [--out FILE]`. The sets are the papers' twelve, and all scorers at several shares of the
+ * rows. A picture is put beside FILE. An interrupted run goes on where it stopped.
  */
 import {writeFileSync} from "node:fs";
 import path from "node:path";
@@ -14,6 +14,7 @@ import {configurationSets} from "./configurations.js";
 import type {SweepPoint} from "./pareto.js";
 import {SuiteBench} from "./suite-bench.js";
 import {sweepChart} from "./sweep-chart.js";
+import type {SweepReport} from "./sweep-report.js";
 
 const {values} = parseArgs({options: {
     set: {type: "string", default: "papers"}, configurations: {type: "string"},
@@ -23,7 +24,7 @@ const {values} = parseArgs({options: {
 const configurations = configurationSets[values.set];
 if (configurations === undefined) throw new Error(`--set is "${values.set}"; there are ${Object.keys(configurationSets).join(" and ")}`);
 const out = values.out ?? path.join(root, `bench/results/sweep-${values.set}.json`);
-/** At which the memory is measured. */
+/** Tokens of the sequence whose memory is measured. */
 const tokens = 4096;
 
 const {resolveCaches} = await dist("eval/caches.js");
@@ -38,7 +39,7 @@ function memorySuite(caches: EvalCache[], text: EvalText): Suite<void, number> {
         name: "memory", caches, contextSize: tokens, sequences: 1, cases: [`${tokens} tokens`],
         expect: () => Promise.resolve(),
         async measure(context) {
-            // Stock's is computed, and its quantized caches would take minutes for nothing.
+            // Stock's memory is computed. To evaluate its quantized caches would take minutes for nothing.
             if (context.cache.bitsPerValue === undefined) await context.evaluate(text.beginning(0, tokens, "the sweep"), 1);
             return context.memoryRatio();
         }
@@ -53,4 +54,4 @@ const points = caches.map(({name}): SweepPoint => {
     return {name, memoryRatio: memoryRatio!, kld, kldError};
 });
 writeFileSync(out.replace(/(\.json)?$/, ".svg"), sweepChart(points, tokens));
-bench.finish({tokens, points});
+bench.finish({tokens, points} satisfies SweepReport);

@@ -2,6 +2,9 @@ import {median} from "./statistics.js";
 
 export const count = (value: number) => value.toLocaleString("en");
 export const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+export const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
+export const withError = (value: number, error: number, digits: number) => `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
+export const threadCount = (threads: number) => threads === 1 ? "1 thread" : `${threads} threads`;
 
 /** Ratios as their median (lowest to highest). */
 export function spread(ratios: number[]): string {

@@ -6,6 +6,8 @@ export const root = fileURLToPath(new URL("../../../../", import.meta.url));
 
 type Modules = {
     "eval/caches.js": typeof import("../../ts/eval/caches.js");
+    "eval/divergence.js": typeof import("../../ts/eval/divergence.js");
+    "eval/generation.js": typeof import("../../ts/eval/generation.js");
     "eval/journal.js": typeof import("../../ts/eval/journal.js");
     "eval/logits.js": typeof import("../../ts/eval/logits.js");
     "eval/needles.js": typeof import("../../ts/eval/needles.js");

@@ -5,8 +5,8 @@ import {fileURLToPath} from "node:url";
 const bytes = 2 ** 28;
 
 /**
- * Bytes a second that so many threads read from memory together: the C library's search, through Buffer.indexOf, for a byte that is
- * not in 256 MiB. Each thread has a buffer of its own; the best of eight times.
+ * Bytes a second that so many threads read from memory together. Each searches a buffer of its own, of 256 MiB, for a byte that is not in
+ * it: Buffer.indexOf is the C library's search. The best of eight times counts.
  */
 export async function memoryReadSpeed(threads: number): Promise<number> {
     const workers = Array.from({length: Math.min(threads, availableParallelism())}, () => new Worker(fileURLToPath(import.meta.url)));

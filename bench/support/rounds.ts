@@ -13,7 +13,7 @@ export interface Effort {
     until: number;
 }
 
-/** Who takes longer than this in the first round, in milliseconds, is left out of the others. */
+/** A task that takes longer than this in the first round is left out of the others. In milliseconds. */
 const patience = 25_000;
 
 /** Statistics of every task, round by round. */
@@ -28,8 +28,8 @@ export async function runRounds(tasks: RoundTask[], {rounds, until}: Effort, sam
 }
 
 /**
- * One round: so many samples of every task, in turns of `perTurn` samples each. tinybench runs the tasks of a bench after each other
- * or at the same time; here they run at the same time and each waits, outside of what is measured, for its turn.
+ * One round: so many samples of every task, in turns of `perTurn` samples. tinybench runs tasks one after the other or at the same time, but
+ * not in turns. So they run at the same time here, and each waits for its turn outside of what is measured.
  */
 async function runRound(tasks: RoundTask[], samples: number, perTurn: number): Promise<Statistics[]> {
     const bench = new Bench({concurrency: "bench", iterations: samples, time: 0, warmup: false, retainSamples: true, throws: true});

@@ -1,7 +1,7 @@
 import {closeSync, openSync, readFileSync, writeSync} from "node:fs";
 
 /**
- * Makes a stock state file of `depth` tokens, for a context of so many sequences, out of one of fewer by repeating its rows: stock's
+ * Makes a stock state file of `depth` tokens, for a context of so many sequences, out of one of fewer tokens, by repeating its rows. Stock's
  * quantized caches would take an hour to evaluate 32,768 tokens, and their speed does not depend on what the rows say.
  * The layout is that of llama.cpp's `llama_kv_cache::state_write` with flash attention (values not transposed).
  */

@@ -1,38 +1,35 @@
-// The current ubatch as the two operations need it: where rows go, and how the attention is cut into items of work.
+// A ubatch as the graph's two operations need it: where rows are written, and how the attention is cut into items of work.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
-#include "cache.h"
+#include "pages/page_ref.h"
 
 namespace deltastore {
 
-// A query's pages are summed in runs of this many, and the runs in order, whoever computes them: so the result does not
-// depend on the number of threads.
+// A query's pages are summed in runs of this many, and then the runs in order, whoever computes them. So the result does not depend on the
+// number of threads.
 inline constexpr int kRunPages = 8;
-inline constexpr int kBlockQueries = 64;        // queries that share the unpacking of a page, about
-inline constexpr int kWantedItems = 64;         // of work a layer, before runs are split over threads
-inline constexpr size_t kMostPartials = 4 << 20;  // floats
+inline constexpr int kBlockQueries = 64;  // that share the unpacking of a page, about
 
-// Hadamard blocks: as large as the head allows for keys; for values 64, which llama.cpp's authors found better (their pull request 21038).
-inline int key_block(int dim) {
-    int block = kGroup;
-    while (dim % (2 * block) == 0) block *= 2;
-    return block;
-}
-inline constexpr int kValueBlock = kGroup;
+struct Token {
+    int sequence;
+    int32_t position;
+};
 
-struct Cache::Span {
+// Tokens of one sequence at consecutive positions.
+struct Span {
     int sequence;
     int first;  // token of the ubatch
     int count;
 };
 
-// A ubatch's part in a sequence: its rows start at position `begin`, and those before `end` are written once it is computed. The newest
-// `window` of these are not packed, nor, if `spares_shared`, what other sequences hold too.
-struct Cache::Written {
+// A ubatch's part in a sequence. Its rows start at position `begin`; once it is computed, all rows before `end` are written. The newest `window`
+// of them are not packed. With `spares_shared`, pages that other sequences hold are not either.
+struct Written {
     int sequence;
     int32_t begin;
     int32_t end;
@@ -41,29 +38,29 @@ struct Cache::Written {
 };
 
 // A block of tokens of one sequence, with all query heads of one KV head: a group. Its items are its runs, or one for all of them.
-struct Cache::Item {
+struct Block {
     int first;  // token
     int count;  // tokens
     int sequence;
     int runs;
 };
 
-struct Cache::Plan {
+struct Plan {
     std::vector<Token> tokens;
     std::vector<Span> spans;
-    std::vector<Written> written;  // one a sequence
+    std::vector<Written> written;                     // one a sequence
     std::vector<std::vector<WriteSegment>> segments;  // [table]
     bool started = false;
     bool measures_heads = false;
 
-    std::vector<Item> blocks;
+    std::vector<Block> blocks;
     bool split = false;                    // whether runs are items of their own
     std::vector<int> item_block, item_run;  // per KV head; run -1 is all
     int most_runs = 1;
-    size_t partial_floats = 0;  // of one run of a group
+    size_t partial_floats = 0;              // of one run of a group
     std::vector<float> partials;            // [kv head][block][run][partial_floats]
     std::unique_ptr<std::atomic<int>[]> next_item;  // [layer]
-    std::unique_ptr<std::atomic<int>[]> next_pack;  // [layer]; -1 until the layer's attention has begun
+    std::unique_ptr<std::atomic<int>[]> next_pack;  // [layer]; -1 until a thread has no more of its attention to do
     std::unique_ptr<std::atomic<int>[]> runs_left;  // [layer][kv head][block]
     int most_kv_heads = 0;
 };

@@ -15,9 +15,9 @@ namespace deltastore {
 // [key_dim][key_dim]: row d is what becomes of unit vector d. Null where positions turn nothing.
 using Turn = std::shared_ptr<const std::vector<float>>;
 
-// Here nothing is repeated: each query of a prompt is asked, as if it came again far behind, what weight it would give to its own row and to
-// the one after it, beside all that it saw. What a query looks for hardly depends on where it stands, so this tells heads that look back to
-// the same token (echo) or to what followed it (induction). A property of the model: measured on the first queries that a context sees.
+// Nothing is repeated here. Each query of a prompt is turned as if it came again far behind, and asked what weight it would then give to its own
+// row and to the row after it, beside all that it saw. What a query looks for hardly depends on its position. So this finds heads that look back
+// to the same token (echo) or to what followed it (induction). It is a property of the model, measured on the first queries that a context sees.
 class RetrievalHeads {
 public:
     static constexpr int kQueries = 1024;

@@ -9,11 +9,11 @@
 
 namespace deltastore {
 
-// Queries whose softmax weights are added up, row by row, as integers, so that the sums do not depend on the order in which threads add.
+// Which queries' softmax weights are added up, row by row. Sums are integers, so they do not depend on the order in which threads add.
 enum class WatchedQueries : uint8_t {
     none,
     some,  // every fourth, which is enough to choose rows of an age
-    all,   // one in four would do for less, but with two thirds of the rows kept the divergence that eviction adds is twice as large
+    all,   // with one in four, eviction that keeps two thirds of the rows adds twice the divergence
     last   // the last kLastQueries of each ubatch, which forgets the ubatches before
 };
 

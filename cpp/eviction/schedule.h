@@ -36,7 +36,7 @@ std::vector<int> adaptive_budgets(const BudgetRequest& request);
 // The share `keep` of all tables' rows together, which go where scores are highest; a table's scores are first made to sum to 1
 // (after Feng et al. 2024, Ada-KV, arXiv 2407.11550, which does it within a layer).
 std::vector<int> shared_budgets(const BudgetRequest& request);
-// All rows of the heads that look things up most, and an equal share of each other one's, which live on what is near; uniform_budgets' where
+// All rows of the heads that look things up most. The others live on what is near: they get an equal share each. As uniform_budgets() where
 // nothing is known of the heads.
 std::vector<int> retrieval_budgets(const BudgetRequest& request);
 

@@ -7,8 +7,8 @@
 
 namespace deltastore {
 
-// Of the rows that may go, in order of position. A row's attention is watched until it first stays; what is known then goes on to count,
-// unless all rows of its head stayed: those are average ones from then on.
+// What is known of the rows that may go, in order of position. A row's attention is watched until an eviction lets it stay; what is known then
+// counts from there on. If all rows of its head stayed, nothing was noted, and they count as average ones.
 struct Evidence {
     int count;
     const int32_t* positions;

@@ -1,12 +1,9 @@
 #include "page_pool.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cassert>
-#include <cstddef>
-#include <cstring>
+#include <new>
 #include <tuple>
 
 namespace deltastore {
@@ -20,34 +17,28 @@ static size_t round_up(size_t value, size_t unit) {
 
 struct PagePool::SizeClass {
     size_t page_bytes;
-    size_t header_bytes;
     uint32_t pages_per_slab;
-    bool whole;            // made of whole system pages: a freed one goes back to the system at once
+    bool whole;           // made of whole system pages: a freed one goes back to the system at once
     Slab* all = nullptr;  // doubly linked; slabs with room come first
 
-    // Bytes that the system has committed for a slab.
-    size_t resident(size_t used, size_t touched) const {
-        return round_up(header_bytes + (whole ? used : touched) * page_bytes, kSystemPage);
-    }
+    size_t header_bytes() const;
+    // Bytes that a slab takes with its header.
+    size_t resident(size_t used, size_t touched) const { return header_bytes() + round_up((whole ? used : touched) * page_bytes, kSystemPage); }
 };
 
-// Lives at the start of its own mapping, which is aligned to its size, so a page finds it by masking its address.
 struct PagePool::Slab {
     SizeClass* owner;
-    Slab* previous;
-    Slab* next;
-    uint32_t used;
-    uint32_t touched;    // pages ever handed out: the ones the system has committed
-    uint32_t free_head;  // index of the first freed page; a free page's `references` is the next one's index
-    uint64_t number;     // of no other slab of the process
-    struct {
-        uint32_t references, changes;
-    } pages[1];
+    uint32_t index;    // in slabs_
+    uint64_t number;   // of no other slab of the process
+    std::unique_ptr<PageState[]> pages;
+    Slab* previous = nullptr;
+    Slab* next = nullptr;
+    uint32_t used = 0;
+    uint32_t touched = 0;  // pages ever handed out: the ones the system has committed
+    uint32_t free_head = kNone;
 
-    uint8_t* page(uint32_t index) { return reinterpret_cast<uint8_t*>(this) + owner->header_bytes + index * owner->page_bytes; }
-    uint32_t index_of(const uint8_t* page) const {
-        return uint32_t((page - reinterpret_cast<const uint8_t*>(this) - owner->header_bytes) / owner->page_bytes);
-    }
+    Page page(uint32_t at) const { return Place::page_at(index, at * owner->page_bytes); }
+    uint32_t index_of(Page page) const { return uint32_t(Place::offset_of(page) / owner->page_bytes); }
     bool full() const { return free_head == kNone && touched == owner->pages_per_slab; }
     size_t resident() const { return owner->resident(used, touched); }
 
@@ -69,20 +60,15 @@ struct PagePool::Slab {
     }
 };
 
-PagePool::PagePool(size_t limit_bytes) : limit_(limit_bytes) {}
-
-PagePool::~PagePool() {
-    for (auto& size_class : classes_) {
-        for (Slab* slab = size_class->all; slab != nullptr;) {
-            Slab* next = slab->next;
-            munmap(slab, kSlabBytes);
-            slab = next;
-        }
-    }
+size_t PagePool::SizeClass::header_bytes() const {
+    return sizeof(Slab) + pages_per_slab * sizeof(PageState);
 }
 
-size_t PagePool::max_page_bytes() {
-    return (kSlabBytes - kSystemPage) / 64 * 64;
+PagePool::PagePool(Place& place, size_t limit_bytes) : place_(place), limit_(limit_bytes) {}
+
+PagePool::~PagePool() {
+    for (const auto& slab : slabs_)
+        if (slab) place_.take_back(slab->index);
 }
 
 PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
@@ -94,16 +80,12 @@ PagePool::SizeClass& PagePool::size_class(size_t page_bytes) {
 }
 
 PagePool::SizeClass PagePool::new_class(size_t page_bytes) {
-    constexpr size_t kFixed = offsetof(Slab, pages), kEach = sizeof(Slab::pages[0]);
-    const bool whole = page_bytes % kSystemPage == 0;
-    const size_t alignment = whole ? kSystemPage : 64;
-    size_t count = (kSlabBytes - kFixed) / (page_bytes + kEach);
-    if (round_up(kFixed + count * kEach, alignment) + count * page_bytes > kSlabBytes) count--;
-    return {page_bytes, round_up(kFixed + count * kEach, alignment), uint32_t(count), whole};
+    return {page_bytes, uint32_t(kSlabBytes / page_bytes), page_bytes % kSystemPage == 0};
 }
 
-PagePool::Slab* PagePool::slab_of(const uint8_t* page) {
-    return reinterpret_cast<Slab*>(reinterpret_cast<uintptr_t>(page) & ~(uintptr_t(kSlabBytes) - 1));
+PagePool::PageState& PagePool::state_of(Page page) const {
+    Slab& slab = slab_of(page);
+    return slab.pages[slab.index_of(page)];
 }
 
 bool PagePool::within_limit(size_t more) const {
@@ -112,37 +94,37 @@ bool PagePool::within_limit(size_t more) const {
     return false;
 }
 
-bool PagePool::grow_resident(size_t bytes) {
-    if (!within_limit(kReferenceBytes + bytes)) {
-        hit_limit_ = true;
-        return false;
-    }
-    resident_ += bytes;
-    peak_ = std::max(peak_, resident_ + held_);
-    return true;
-}
-
-PagePool::Slab* PagePool::map_slab(SizeClass& owner) {
-    // Map twice the size, so that an aligned slab lies inside, and give the rest back.
-    void* mapping = mmap(nullptr, 2 * kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping == MAP_FAILED) {
-        hit_limit_ = false;
+// Without pages yet, and in no list. Null if there is no memory.
+PagePool::Slab* PagePool::open_slab(SizeClass& owner) {
+    static std::atomic<uint64_t> opened{0};
+    try {
+        if (free_numbers_.empty() && slabs_.size() == Place::kMostSlabs) return nullptr;
+        const uint32_t index = free_numbers_.empty() ? uint32_t(slabs_.size()) : free_numbers_.back();
+        auto slab = std::make_unique<Slab>(Slab{&owner, index, ++opened, std::unique_ptr<PageState[]>(new PageState[owner.pages_per_slab]())});
+        if (free_numbers_.empty()) {
+            slabs_.emplace_back();
+            free_numbers_.reserve(slabs_.capacity());
+        } else {
+            free_numbers_.pop_back();
+        }
+        if (!place_.give(index)) {
+            free_numbers_.push_back(index);
+            return nullptr;
+        }
+        headers_ += owner.header_bytes();
+        return (slabs_[index] = std::move(slab)).get();
+    } catch (const std::bad_alloc&) {
         return nullptr;
     }
-    const uintptr_t start = reinterpret_cast<uintptr_t>(mapping);
-    const uintptr_t aligned = round_up(start, kSlabBytes);
-    if (aligned > start) munmap(mapping, aligned - start);
-    if (start + kSlabBytes > aligned) munmap(reinterpret_cast<void*>(aligned + kSlabBytes), start + kSlabBytes - aligned);
-    // A huge page would commit what no page was handed out for. Where the kernel has none the call fails, and nothing is lost.
-    madvise(reinterpret_cast<void*>(aligned), kSlabBytes, MADV_NOHUGEPAGE);
-    Slab* slab = reinterpret_cast<Slab*>(aligned);
-    static std::atomic<uint64_t> slabs{0};
-    slab->number = ++slabs;
-    slab->owner = &owner;
-    slab->used = 0;
-    slab->touched = 0;
-    slab->free_head = kNone;
-    return slab;
+}
+
+// Of which no page is used, and which is in no list.
+void PagePool::close_slab(Slab& slab) {
+    const uint32_t index = slab.index;
+    headers_ -= slab.owner->header_bytes();
+    place_.take_back(index);
+    slabs_[index].reset();
+    free_numbers_.push_back(index);
 }
 
 // What allocate() would do, and no less than its charges: slabs with room in their order, a slab's freed pages before its untouched ones, then new slabs.
@@ -176,36 +158,35 @@ bool PagePool::fits(const Demand& demand) const {
     return within_limit(needed);
 }
 
-uint8_t* PagePool::allocate(size_t page_bytes) {
-    assert(page_bytes % 64 == 0 && page_bytes > 0 && page_bytes <= max_page_bytes());
+Page PagePool::allocate(size_t page_bytes) {
+    assert(page_bytes % Place::kUnit == 0 && page_bytes > 0 && page_bytes <= max_page_bytes());
     SizeClass& owner = size_class(page_bytes);
     Slab* slab = owner.all;
-    const bool fresh = slab == nullptr || slab->full();
-    if (fresh) {
-        if (!within_limit(kReferenceBytes + round_up(owner.header_bytes + page_bytes, kSystemPage))) {
-            hit_limit_ = true;
-            return nullptr;
-        }
-        slab = map_slab(owner);
-        if (slab == nullptr) return nullptr;
+    if (slab == nullptr || slab->full()) {
+        hit_limit_ = !within_limit(kReferenceBytes + owner.resident(1, 1));
+        if (hit_limit_) return kNoPage;
+        slab = open_slab(owner);
+        if (slab == nullptr) return kNoPage;
+        resident_ += slab->resident();
+        slab->link_first();
     }
-    return take(*slab, fresh);
+    return take(*slab);
 }
 
-// A page of a slab with room; nullptr at the limit.
-uint8_t* PagePool::take(Slab& slab, bool fresh) {
-    const size_t before = fresh ? 0 : slab.resident();
+// A page of a slab with room; kNoPage at the limit, for which a new slab has room.
+Page PagePool::take(Slab& slab) {
     const bool reuse = slab.free_head != kNone;
+    const size_t more = slab.owner->resident(slab.used + 1, slab.touched + !reuse) - slab.resident();
+    if (!within_limit(kReferenceBytes + more)) {
+        hit_limit_ = true;
+        return kNoPage;
+    }
+    resident_ += more;
+    peak_ = std::max(peak_, resident_ + held_);
     slab.used++;
     slab.touched += !reuse;
-    if (!grow_resident(slab.resident() - before)) {
-        slab.used--;
-        slab.touched -= !reuse;
-        return nullptr;
-    }
     const uint32_t index = reuse ? slab.free_head : slab.touched - 1;
     if (reuse) slab.free_head = slab.pages[index].references;
-    if (fresh) slab.link_first();
     slab.pages[index].references = 1;
     slab.pages[index].changes++;
     pages_++;
@@ -226,62 +207,46 @@ size_t PagePool::loose_bytes() const {
     return bytes;
 }
 
-uint8_t* PagePool::settle(uint8_t* page) {
-    Slab* const own = slab_of(page);
+Page PagePool::settle(Page page) {
+    Slab* const own = &slab_of(page);
     Slab* fullest = nullptr;
     for (Slab* slab = own->owner->all; slab != nullptr && !slab->full(); slab = slab->next)
         if (slab != own && slab->used >= (fullest ? fullest : own)->used) fullest = slab;
     const auto refused = std::pair(missing_, hit_limit_);  // of a request; that a page stays where it is is none
-    uint8_t* moved = fullest ? take(*fullest, false) : nullptr;
+    const Page moved = fullest ? take(*fullest) : kNoPage;
     std::tie(missing_, hit_limit_) = refused;
-    if (moved == nullptr) return page;
-    std::memcpy(moved, page, own->owner->page_bytes);
+    if (moved == kNoPage) return page;
+    place_.copy(page, moved, own->owner->page_bytes);
     release(page);
     return moved;
 }
 
-void PagePool::retain(uint8_t* page) {
-    Slab* slab = slab_of(page);
-    slab->pages[slab->index_of(page)].references++;
+PageVersion PagePool::version(Page page) const {
+    const Slab& slab = slab_of(page);
+    const uint32_t index = slab.index_of(page);
+    return {slab.number, slab.pages[index].changes, uint16_t(index)};
 }
 
-uint32_t PagePool::references(const uint8_t* page) const {
-    const Slab* slab = slab_of(page);
-    return slab->pages[slab->index_of(page)].references;
-}
-
-void PagePool::changed(uint8_t* page) {
-    Slab* slab = slab_of(page);
-    slab->pages[slab->index_of(page)].changes++;
-}
-
-PageVersion PagePool::version(const uint8_t* page) const {
-    const Slab* slab = slab_of(page);
-    const uint32_t index = slab->index_of(page);
-    return {slab->number, slab->pages[index].changes, uint16_t(index)};
-}
-
-void PagePool::release(uint8_t* page) {
-    Slab* slab = slab_of(page);
-    const uint32_t index = slab->index_of(page);
-    assert(slab->pages[index].references > 0);
-    if (--slab->pages[index].references > 0) return;
+void PagePool::release(Page page) {
+    Slab& slab = slab_of(page);
+    const uint32_t index = slab.index_of(page);
+    assert(slab.pages[index].references > 0);
+    if (--slab.pages[index].references > 0) return;
     pages_--;
-    resident_ -= slab->resident();
-    slab->used--;
-    if (slab->used == 0) {
-        slab->unlink();
-        munmap(slab, kSlabBytes);
-        return;
+    resident_ -= slab.resident();
+    slab.used--;
+    if (slab.used == 0) {
+        slab.unlink();
+        return close_slab(slab);
     }
-    resident_ += slab->resident();
-    if (slab->owner->whole) madvise(page, slab->owner->page_bytes, MADV_DONTNEED);
-    const bool was_full = slab->full();
-    slab->pages[index].references = slab->free_head;
-    slab->free_head = index;
-    if (was_full && slab != slab->owner->all) {
-        slab->unlink();
-        slab->link_first();
+    resident_ += slab.resident();
+    if (slab.owner->whole) place_.forget(page, slab.owner->page_bytes);
+    const bool was_full = slab.full();
+    slab.pages[index].references = slab.free_head;
+    slab.free_head = index;
+    if (was_full && &slab != slab.owner->all) {
+        slab.unlink();
+        slab.link_first();
     }
 }
 

@@ -1,46 +1,32 @@
 #include "sequence_table.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace deltastore {
 
-SequenceTable::SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences)
-    : pool_(pool), shapes_(std::move(shapes)), sequences_(max_sequences), extents_(max_sequences), rules_(max_sequences),
+SequenceTable::SequenceTable(PagePool& pool, const Layers& layers, int max_sequences)
+    : pool_(pool), layers_(layers), layouts_(layers), sequences_(max_sequences), extents_(max_sequences), rules_(max_sequences),
       may_have_shift_(max_sequences) {
-    std::vector<HeadShape> distinct;
-    for (const HeadShape& shape : shapes_) {
-        const auto found = std::find(distinct.begin(), distinct.end(), shape);
-        layout_of_.push_back(int(found - distinct.begin()));
-        if (found == distinct.end()) distinct.push_back(shape);
-    }
-    for (const HeadShape& shape : distinct) {
-        for (int format = 0; format < kFormatCount; format++) {
-            layouts_.push_back(page_layout(Format(format), shape, kPageRows));
-            window_layouts_.push_back(page_layout(Format(format), shape, kWindowPageRows));
-            gapped_layouts_.push_back(page_layout(Format(format), shape, kPageRows, true));
-        }
-        for (int rows = 1; rows <= kPageRows; rows++) sink_layouts_.push_back(page_layout(Format::f16, shape, rows));
-    }
-    for (const auto& layouts : {layouts_, window_layouts_, gapped_layouts_})
-        for (const PageLayout& layout : layouts) pool_.prepare(layout.bytes);
-    for (auto& tables : sequences_) tables.resize(shapes_.size());
+    for (auto& tables : sequences_) tables.resize(this->tables());
 }
 
 SequenceTable::~SequenceTable() {
     for (int sequence = 0; sequence < sequences(); sequence++) erase(sequence, 0, INT32_MAX);
 }
 
-const PageLayout& SequenceTable::layout(int table, Format format, int rows, bool gapped) const {
-    const int shape = layout_of_[table], index = shape * kFormatCount + int(format);
-    if (rows != kPageRows && rows != kWindowPageRows) return sink_layouts_[shape * kPageRows + rows - 1];
-    return (gapped ? gapped_layouts_ : rows == kPageRows ? layouts_ : window_layouts_)[index];
+void SequenceTable::lay_out(Format format) {
+    for (const bool gapped : {false, true}) lay_out(format, kPageRows, gapped);
+    if (!format_info(format).packed) lay_out(format, kWindowPageRows, false);
+}
+
+void SequenceTable::lay_out(Format format, int rows, bool gapped) {
+    std::vector<size_t> sizes;
+    layouts_.add(format, rows, gapped, sizes);
+    for (size_t bytes : sizes) pool_.prepare(bytes);
 }
 
 void SequenceTable::set_rules(int sequence, int sinks, int window) {
     rules_[sequence] = {std::min(sinks, kPageRows), window};
-    if (sinks > 0)
-        for (int index = 0; index < tables(); index++) pool_.prepare(layout(index, Format::f16, rules_[sequence].sinks).bytes);
 }
 
 int32_t SequenceTable::first_position(int sequence) const {
@@ -61,6 +47,20 @@ int32_t SequenceTable::last_position(int sequence) const {
     return last;
 }
 
+int32_t SequenceTable::prefix_end(int source, int32_t end, int window, int sinks) const {
+    if (first_position(source) != 0 || tables() == 0) return 0;
+    end = std::min(end, last_position(source) + 1);
+    const int32_t window_begin = end - window;
+    const PageTable& references = sequences_[source][0];
+    const auto kept_packed = [&](const PageRef& reference) {
+        return reference.packed() && reference.end_position() > window_begin && reference.position < end;
+    };
+    const Extent& extent = extents_[source];
+    const bool thinned = extent.evicted && end < extent.until;  // after rows before `end` had left the window
+    if (!thinned && (window == 0 || std::none_of(references.begin(), references.end(), kept_packed))) return end;
+    return std::max(0, (window_begin - sinks) / kPageRows) * kPageRows + sinks;
+}
+
 int SequenceTable::tokens(int sequence) const {
     const Extent& extent = extents_[sequence];
     if (extent.evicted) return extent.end - extent.begin;
@@ -75,9 +75,10 @@ void SequenceTable::begin_eviction(int sequence) {
 }
 
 void SequenceTable::row_positions(int table, const PageRef& reference, int32_t* positions) const {
-    const uint8_t* gaps = reference.gapped() ? reference.page + layout(table, reference).gaps + reference.begin : nullptr;
+    uint8_t gaps[kPageRows] = {};
+    if (reference.gapped()) place().read(reference.page, layout(table, reference).gaps + reference.begin, reference.count, gaps);
     positions[0] = reference.position;
-    for (int r = 1; r < reference.count; r++) positions[r] = positions[r - 1] + 1 + (gaps ? gaps[r] : 0);
+    for (int r = 1; r < reference.count; r++) positions[r] = positions[r - 1] + 1 + gaps[r];
 }
 
 PageRef SequenceTable::slice(int table, const PageRef& reference, int first, int count) {
@@ -97,7 +98,7 @@ bool SequenceTable::continues(const PageTable& table, int32_t position, Format f
     const PageRef& tail = table.back();
     // Rows that come for a packed page may go behind exact ones (window 0), but none behind those of a coarser tier before.
     const auto bits = [](Format format) { return format_info(format).key_bits; };
-    const bool same_kind = format_info(tail.format).packed ? tail.format == format && tail.centre == centre : bits(tail.format) >= bits(format);
+    const bool same_kind = tail.packed() ? tail.format == format && tail.centre == centre : bits(tail.format) >= bits(format);
     return same_kind && !tail.gapped() && tail.end_position() == position && tail.shift == 0 && tail.end_row() < tail.rows &&
            pool_.references(tail.page) == 1;
 }
@@ -125,11 +126,11 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                 fresh.begin = uint8_t(fresh.pinned() ? next : 0);
                 fresh.position = next;
                 fresh.page = allocate(layout(index, fresh));
-                if (fresh.page == nullptr) {
+                if (fresh.page == kNoPage) {
                     erase(sequence, position, INT32_MAX);
                     return false;
                 }
-                if (format_info(fresh.format).coded) std::memset(fresh.page, 0, layout(index, fresh).bytes);
+                if (format_info(fresh.format).coded) place().clear(fresh.page, layout(index, fresh).bytes);
                 make_room(table);
                 table.push_back(fresh);
             }
@@ -266,10 +267,10 @@ bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
         cut(index, copy, to, INT32_MAX);
         if (copy.empty() || copy.back().gapped() || copy.back().end_row() == copy.back().rows) continue;
         PageRef& tail = copy.back();
-        if (format_info(tail.format).packed && rules_[target].window > 0) continue;  // rows go behind it only once it is packed, if nobody else has it
-        uint8_t* page = allocate(layout(index, tail));
-        if (page == nullptr) return false;
-        std::memcpy(page, tail.page, layout(index, tail).bytes);
+        if (tail.packed() && rules_[target].window > 0) continue;  // rows go behind it only once it is packed, if nobody else has it
+        const Page page = allocate(layout(index, tail));
+        if (page == kNoPage) return false;
+        place().copy(tail.page, page, layout(index, tail).bytes);
         replace(tail, page, tail.format, tail.rows, tail.begin);
     }
     Extent extent = extents_[source];
@@ -280,12 +281,28 @@ bool SequenceTable::fork(int source, int target, int32_t from, int32_t to) {
     return true;
 }
 
-void SequenceTable::replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin) {
+void SequenceTable::replace(PageRef& reference, Page page, Format format, int rows, int begin) {
     pool_.release(reference.page);
     reference.page = page;
     reference.format = format;
     reference.rows = uint8_t(rows);
     reference.begin = uint8_t(begin);
+}
+
+void SequenceTable::settle(int sequence) {
+    for (PageTable& table : sequences_[sequence])
+        for (PageRef& reference : table)
+            if (pool_.references(reference.page) == 1) reference.page = pool_.settle(reference.page);
+}
+
+int SequenceTable::add_centre(Centres& centres, const std::vector<float>& vector, std::vector<bool> used) const {
+    used.resize(Centres::kMost);
+    if (centres.count() == Centres::kMost)
+        for (const auto& tables : sequences_)
+            for (const PageTable& table : tables)
+                for (const PageRef& reference : table)
+                    if (reference.centre != kNoCentre) used[reference.centre] = true;
+    return centres.add(vector, used);
 }
 
 void SequenceTable::install(int sequence, std::vector<PageTable>& tables, const Extent& extent) {

@@ -1,84 +1,46 @@
-// Which pages a sequence's rows are in: one list of page references a layer and KV head. Bookkeeping only; no row is read
-// or written here.
+// Which pages a sequence's rows are in: one list of page references a layer and KV head. Bookkeeping only.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "format/format.h"
+#include "layers.h"
+#include "layouts.h"
 #include "page_pool.h"
+#include "page_ref.h"
 
 namespace deltastore {
 
-enum class PageKind : uint8_t {
-    plain,
-    sinks,  // never packed, never evicted
-    gapped  // the rows' positions stand in the page
-};
-
-inline constexpr uint8_t kNoCentre = 255;
-
-// A run of rows of one page, at consecutive positions unless it is gapped. Several references may show parts of the same page.
-struct PageRef {
-    uint8_t* page = nullptr;
-    int32_t position = 0;  // of row `begin`
-    int32_t shift = 0;     // positions moved since the keys were rotated; not 0 until the keys follow
-    uint16_t missing = 0;  // positions between the first and the last row that have none
-    uint8_t begin = 0;
-    uint8_t count = 0;
-    uint8_t rows = 0;    // that the page has room for
-    Format format = Format::f16;
-    uint8_t centre = kNoCentre;  // index of the vector that was taken from the keys
-    PageKind kind = PageKind::plain;
-
-    bool pinned() const { return kind == PageKind::sinks; }
-    bool gapped() const { return kind == PageKind::gapped; }
-
-    int32_t end_position() const { return position + count + missing; }
-    int end_row() const { return begin + count; }
-};
-
-using PageTable = std::vector<PageRef>;
-
-// Room for one more. Not for twice as many, as a vector has it: what lies empty then is a percent of a packed cache.
-inline void make_room(PageTable& table) {
-    if (table.size() == table.capacity()) table.reserve(table.size() + table.size() / 8 + 1);
-}
-
-// The positions [begin, end) that a sequence stands for once rows were evicted, which may have been its first or last ones.
-struct Extent {
-    bool evicted = false;  // otherwise the rows tell
-    int32_t begin = 0, end = 0;
-    int32_t until = 0;  // the end when rows were last evicted
-};
-
-// Where appended rows go: `count` rows of the page from `row` on, for the tokens from `token` on.
-struct WriteSegment {
-    PageRef target;
-    int row;
-    int count;
-    int token;
-};
-
 class SequenceTable {
 public:
-    // One table a (layer, KV head), in the caller's order.
-    SequenceTable(PagePool& pool, std::vector<HeadShape> shapes, int max_sequences);
+    SequenceTable(PagePool& pool, const Layers& layers, int max_sequences);
     ~SequenceTable();
 
-    // `sinks` rows at the start of a sequence get a page of their own, kPageRows at most. The newest `window` rows come in small pages, as they are packed when
-    // they leave it; -1 if rows stay as they are.
+    // Lays out pages of a format that rows will have, and of that many sinks; references may have no others. Not while another thread reads layouts
+    // of the same.
+    void lay_out(Format format);
+    void lay_out(Format format, int rows, bool gapped);
+    void lay_out_sinks(int sinks) { lay_out(Format::f16, sinks, false); }
+
+    // `sinks` rows at the start of a sequence get a page of their own, kPageRows at most. The newest `window` rows come in small pages, as they are
+    // packed when they leave it; -1 if rows stay as they are.
     void set_rules(int sequence, int sinks, int window);
 
     int sequences() const { return int(sequences_.size()); }
-    int tables() const { return int(shapes_.size()); }
-    const HeadShape& shape(int table) const { return shapes_[table]; }
-    const PageLayout& layout(int table, Format format, int rows, bool gapped = false) const;
+    int tables() const { return layers_.tables(); }
+    const HeadShape& shape(int table) const { return layers_.shape(table); }
+    const PageLayout& layout(int table, Format format, int rows, bool gapped = false) const { return layouts_.of(table, format, rows, gapped); }
     const PageLayout& layout(int table, const PageRef& reference) const {
         return layout(table, reference.format, reference.rows, reference.gapped());
     }
+    Rows rows(int table, const PageRef& reference) const {
+        return {reference.page, &layout(table, reference), reference.format, reference.begin, reference.count};
+    }
     PageTable& table(int sequence, int index) { return sequences_[sequence][index]; }
     const PageTable& table(int sequence, int index) const { return sequences_[sequence][index]; }
+
+    // How much of the first `end` positions another sequence can take over; see Cache::prefix_end(). By the source's rules.
+    int32_t prefix_end(int source, int32_t end, int window, int sinks) const;
 
     // Of the positions that the sequence stands for, whatever was evicted; -1 if there are none.
     int32_t first_position(int sequence) const;
@@ -115,15 +77,21 @@ public:
     // both can go on writing. False if the pool gave no page; then the target is as it was.
     bool fork(int source, int target, int32_t from, int32_t to);
 
-    const PagePool& pool() const { return pool_; }
-    // A page, or nullptr.
-    uint8_t* allocate(const PageLayout& layout) { return pool_.allocate(layout.bytes); }
+    PagePool& pool() const { return pool_; }
+    Place& place() const { return pool_.place(); }
+    // A page, or kNoPage.
+    Page allocate(const PageLayout& layout) { return pool_.allocate(layout.bytes); }
     void retain(const PageRef& reference) { pool_.retain(reference.page); }
     void release(const PageRef& reference) { pool_.release(reference.page); }
     // A reference to `count` rows of another, from its row `first` on. Takes a page reference of its own.
     PageRef slice(int table, const PageRef& reference, int first, int count);
     // Swaps the page under a reference and drops the old one.
-    void replace(PageRef& reference, uint8_t* page, Format format, int rows, int begin);
+    void replace(PageRef& reference, Page page, Format format, int rows, int begin);
+    // Moves pages that only this sequence holds out of slabs that others left.
+    void settle(int sequence);
+
+    // Adds a vector to `centres`. Once these are full it replaces one that neither a page nor `used` [number] names; -1 if there is none.
+    int add_centre(Centres& centres, const std::vector<float>& vector, std::vector<bool> used = {}) const;
 
     // Replaces a sequence's tables; `tables` is left empty.
     void install(int sequence, std::vector<PageTable>& tables, const Extent& extent);
@@ -152,12 +120,8 @@ private:
     void split(int index, PageTable& table, int32_t position);
 
     PagePool& pool_;
-    std::vector<HeadShape> shapes_;
-    std::vector<int> layout_of_;                 // table -> index of its distinct shape
-    std::vector<PageLayout> layouts_;            // [distinct shape][format], kPageRows rows
-    std::vector<PageLayout> window_layouts_;     // the same with kWindowPageRows
-    std::vector<PageLayout> gapped_layouts_;     // the same with gaps
-    std::vector<PageLayout> sink_layouts_;       // [distinct shape][rows - 1], F16
+    const Layers& layers_;
+    Layouts layouts_;
     std::vector<std::vector<PageTable>> sequences_;
     std::vector<Extent> extents_;  // [sequence]
     std::vector<Rules> rules_;  // [sequence]

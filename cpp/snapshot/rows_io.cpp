@@ -11,9 +11,10 @@ bool is_whole(const PageRef& reference) {
 }
 
 CodedError no_room(const PagePool& pool) {
-    if (!pool.hit_limit()) return CodedError("OUT_OF_MEMORY", "The system gave no memory for pages");
-    return CodedError("POOL_LIMIT_REACHED", "It needs more than is left of the pool's limit of " + std::to_string(pool.limit_bytes()) +
-                                                " bytes (policy: pool.limit), of which pages take " + std::to_string(pool.resident_bytes()));
+    if (pool.refusal() == Failure::out_of_memory) return CodedError("OUT_OF_MEMORY", "The system gave no memory for pages");
+    return CodedError("POOL_LIMIT_REACHED", "It needs at least " + std::to_string(pool.missing_bytes()) + " bytes more than are left of the pool's limit of " +
+                                                std::to_string(pool.limit_bytes()) + " bytes (policy: pool.limit), of which pages take " +
+                                                std::to_string(pool.resident_bytes()));
 }
 
 void write_head(const PageRef& reference, uint8_t centre, Writer& writer) {
@@ -57,7 +58,8 @@ static std::vector<Field> whole_fields(const SequenceTable& sequences, int table
 
 void write_reference(const SequenceTable& sequences, int table, const PageRef& reference, uint8_t centre, Writer& writer) {
     write_head(reference, centre, writer);
-    for (const Field& field : whole_fields(sequences, table, reference)) writer.bytes(reference.page + field.offset, field.bytes);
+    for (const Field& field : whole_fields(sequences, table, reference))
+        sequences.place().read(reference.page, field.offset, field.bytes, writer.sink());
 }
 
 // It has no page yet.
@@ -102,34 +104,57 @@ static bool joins(const PageRef& last, const PageRef& next) {
            next.begin == last.end_row() && next.begin % kPartRows == 0 && next.position == last.end_position();
 }
 
-static uint8_t* allocate(SequenceTable& sequences, const PageLayout& layout) {
-    uint8_t* page = sequences.allocate(layout);
-    if (page == nullptr) throw no_room(sequences.pool());
+static Page allocate(SequenceTable& sequences, const PageLayout& layout) {
+    const Page page = sequences.allocate(layout);
+    if (page == kNoPage) throw no_room(sequences.pool());
     return page;
+}
+
+// Gives the rows in scratch memory a page: that of a sequence that has the same bytes, or a new one.
+static void place_scratch(SequenceTable& sequences, int table, Staging::Arriving& arriving) {
+    PageRef& reference = arriving.reference;
+    const PageLayout& layout = sequences.layout(table, reference);
+    const uint8_t* bytes = arriving.scratch.data();
+    const PageRef* twin = find_alike(sequences, table, reference);
+    bool same = twin != nullptr && twin->count == reference.count;
+    if (same)
+        sequences.place().read(twin->page, 0, layout.bytes, [&](const void* piece, size_t count) {
+            same = same && std::memcmp(piece, bytes, count) == 0;
+            bytes += count;
+        });
+    if (same) {
+        reference.page = twin->page;
+        sequences.retain(reference);
+    } else {
+        reference.page = allocate(sequences, layout);
+        bytes = arriving.scratch.data();
+        sequences.place().write(reference.page, 0, layout.bytes, [&](void* piece, size_t count) {
+            std::memcpy(piece, bytes, count);
+            bytes += count;
+        });
+    }
+    arriving.in_scratch = false;
+}
+
+static void require_refined_rows(const Staging& staged, int table) {
+    const Staging::Arriving& arriving = staged.arriving[table];
+    const PageLayout& layout = staged.sequences.layout(table, arriving.reference);
+    uint8_t rows[kMostRefined];
+    if (arriving.in_scratch) std::memcpy(rows, arriving.scratch.data() + layout.refined_rows, layout.refined);
+    else if (layout.refined > 0) staged.sequences.place().read(arriving.reference.page, layout.refined_rows, layout.refined, rows);
+    for (int i = 0; i < layout.refined; i++)
+        if (rows[i] > kPageRows) throw CodedError("STATE_DAMAGED", "A page of the state refines a row outside itself");
 }
 
 // No more rows come to the page.
 static void settle(Staging& staged, int table) {
     Staging::Arriving& arriving = staged.arriving[table];
     PageRef& reference = arriving.reference;
-    if (reference.page == nullptr) return;
+    if (reference.count == 0) return;
     SequenceTable& sequences = staged.sequences;
-    const PageLayout& layout = sequences.layout(table, reference);
-    for (int i = 0; i < layout.refined; i++)
-        if (reference.page[layout.refined_rows + i] > kPageRows) throw CodedError("STATE_DAMAGED", "A page of the state refines a row outside itself");
+    require_refined_rows(staged, table);
     make_room(staged.tables[table]);
-    if (arriving.in_scratch) {
-        const PageRef* twin = find_alike(sequences, table, reference);
-        if (twin != nullptr && twin->count == reference.count && std::memcmp(twin->page, reference.page, layout.bytes) == 0) {
-            reference.page = twin->page;
-            sequences.retain(reference);
-        } else {
-            uint8_t* page = allocate(sequences, layout);
-            std::memcpy(page, reference.page, layout.bytes);
-            reference.page = page;
-        }
-        arriving.in_scratch = false;
-    }
+    if (arriving.in_scratch) place_scratch(sequences, table, arriving);
     if (reference.gapped()) {
         int32_t positions[kPageRows];
         sequences.row_positions(table, reference, positions);
@@ -141,14 +166,14 @@ static void settle(Staging& staged, int table) {
 
 Staging::~Staging() {
     for (const Arriving& each : arriving)
-        if (each.reference.page != nullptr && !each.in_scratch) sequences.release(each.reference);
+        if (each.reference.page != kNoPage) sequences.release(each.reference);
     sequences.discard(tables);
 }
 
 PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader, Twins twins) {
     Staging::Arriving& arriving = staged.arriving[table];
     const PageTable& references = staged.tables[table];
-    const bool goes_on = arriving.reference.page != nullptr;
+    const bool goes_on = arriving.reference.count > 0;
     PageRef part = read_head(centres, reader, goes_on ? &arriving.reference : references.empty() ? nullptr : &references.back());
     if (goes_on && joins(arriving.reference, part)) {
         part.page = arriving.reference.page;
@@ -156,12 +181,20 @@ PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reade
         return part;
     }
     settle(staged, table);
+    staged.sequences.lay_out(part.format, part.rows, part.gapped());
     const PageLayout& layout = staged.sequences.layout(table, part);
     arriving.in_scratch = twins == Twins::all && find_alike(staged.sequences, table, part) != nullptr;
     if (arriving.in_scratch) arriving.scratch.resize(layout.bytes);
-    part.page = arriving.in_scratch ? arriving.scratch.data() : allocate(staged.sequences, layout);
+    else part.page = allocate(staged.sequences, layout);
     arriving.reference = part;
     return part;
+}
+
+void read_field(Staging& staged, int table, const Field& field, Reader& reader) {
+    Staging::Arriving& arriving = staged.arriving[table];
+    if (arriving.in_scratch) return reader.bytes(arriving.scratch.data() + field.offset, field.bytes);
+    staged.sequences.place().write(arriving.reference.page, field.offset, field.bytes,
+                                   [&](void* target, size_t count) { reader.bytes(target, count); });
 }
 
 void finish_reference(Staging& staged, int table) {
@@ -175,7 +208,7 @@ void finish_tables(Staging& staged) {
 
 int read_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader) {
     const PageRef reference = begin_reference(staged, table, centres, reader, Twins::none);
-    for (const Field& field : whole_fields(staged.sequences, table, reference)) reader.bytes(reference.page + field.offset, field.bytes);
+    for (const Field& field : whole_fields(staged.sequences, table, reference)) read_field(staged, table, field, reader);
     finish_reference(staged, table);
     return reference.count;
 }
@@ -200,7 +233,7 @@ Extent read_extent(uint32_t tokens, Reader& reader) {
 }
 
 std::vector<float> read_centre(const Cache& cache, Reader& reader) {
-    std::vector<float> vector(cache.centre_floats());
+    std::vector<float> vector(cache.centres().floats());
     reader.bytes(vector.data(), vector.size() * sizeof(float));
     for (float value : vector)
         if (!(std::abs(value) <= 65504.0f)) throw CodedError("STATE_DAMAGED", "A centre of the state is not finite");

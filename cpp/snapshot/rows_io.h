@@ -20,10 +20,10 @@ inline constexpr int kPartRows = 16;
 
 // Sequences read so far, whose pages are given back to the pool unless they reach their sequence.
 struct Staging {
-    // Rows of a page that may get more of them. None if there is no page.
+    // A page that may get more rows; none if the reference has no rows.
     struct Arriving {
         PageRef reference;
-        bool in_scratch = false;  // as there may be a page already that is the same
+        bool in_scratch = false;  // without a page of its own, as there may be one already that is the same
         std::vector<uint8_t> scratch;
     };
 
@@ -42,7 +42,7 @@ struct Staging {
 // reference's centre by.
 void write_head(const PageRef& reference, uint8_t centre, Writer& writer);
 
-// Whether all of the reference's page is written: if it is coded or has gaps. Otherwise f16 keys and values of the rows in use are.
+// Whether the reference's whole page is written, which it is if it is coded or has gaps. Else the f16 keys and values of the rows in use are.
 bool is_whole(const PageRef& reference);
 
 // What is written of a reference's page.
@@ -56,7 +56,7 @@ Fields fields_of(const SequenceTable& sequences, int table, const PageRef& refer
 // The head and all fields.
 void write_reference(const SequenceTable& sequences, int table, const PageRef& reference, uint8_t centre, Writer& writer);
 
-// What a read reference's centre is called in the cache; the numbers of the bytes if there are none.
+// The cache's number for each centre that references name. Without `numbers` these are the same.
 struct CentreNumbers {
     size_t count;
     const uint8_t* numbers = nullptr;
@@ -65,10 +65,11 @@ struct CentreNumbers {
 // Whose equal page a reference may take instead of its own.
 enum class Twins { none, all };
 
-// Of a reference behind those that were read before it: it has a page, or goes on with the last one's where the rows of one page come in parts. Its bytes
-// are yet to be read. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
+// Reads the head of the next reference and finds its page: a new one, or the last reference's where the rows of one page come in parts. Its fields
+// are read next. Throws CodedError: STATE_DAMAGED, POOL_LIMIT_REACHED or OUT_OF_MEMORY.
 PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reader& reader, Twins twins);
-// Once they are there. Throws CodedError: as above.
+void read_field(Staging& staged, int table, const Field& field, Reader& reader);
+// Once its fields are read. Throws CodedError: as above.
 void finish_reference(Staging& staged, int table);
 // Once there are no more. Throws CodedError: as above.
 void finish_tables(Staging& staged);

@@ -1,16 +1,16 @@
-// A sequence as parts that can be stored: blocks that never change again, and a tail that the next rows will change.
+// A sequence as parts that can be stored: blocks, which never change again, and a tail, which the next rows will change.
 //
-// A block (object) has the k-th part of every table. Parts are pages that are full, gapped, or followed by one that will not join them; of a sequence
-// whose rows stay F16, whose tail would be large, kPartRows of their rows each. Equal rows make equal bytes, whatever the context: a block names the
-// centres of its pages by their tags. All numbers little endian, references as rows_io.h has them.
-//   head    "DSNH", u32 version, origin, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, i32 end, centre tags,
-//           retrieval heads
+// Block k has the k-th part of every table. A part is a page that no row will join: it is full, or gapped, or other pages follow it. Where rows
+// stay F16 the tail would be large, so there a part is kPartRows rows of a page. Equal rows make equal bytes in every context, since a block
+// names the centres of its pages by tags. Numbers are little endian; references are as in rows_io.h.
+//   head    "DSNH", u32 version, origin, shapes, u32 tokens, extent, u32 blocks, i32 end of what the blocks hold in every table, i32 end,
+//           centre tags, retrieval heads
 //   centre  [table][key dim] f32, one for each of the head's tags, in their order
-//   block   "DSNB", u32 version, u64 origin, u8 rotation, centre tags, per table {u8 whether it has a part, its head}, and the first field of all parts, their second, and so
-//           on: codes and scales are coded best among their like
+//   block   "DSNB", u32 version, u64 origin, u8 rotation, centre tags, per table {u8 whether it has a part, its head}; then the first field
+//           of all parts, then their second, and so on, since codes compress best among codes and scales among scales
 //   tail    "DSNT", u32 version, centre tags, per table {u32 references, references}, u8 watched queries, the watch if there are any
-// where centre tags are {u8 count, u64 each}, and a reference's centre is an index into them. All parts have the head's version; in version 1 a u64
-// fingerprint, of the model's and of positions, takes the origin's place.
+// Centre tags are {u8 count, u64 each}; a reference's centre is an index into them. All parts have the head's version. In version 1 a u64
+// fingerprint, of the model and of positions, stands where the origin is.
 #pragma once
 
 #include <cstdint>
@@ -30,9 +30,8 @@ inline constexpr uint32_t kSnapshotWithFingerprint = 1;
 
 using Bytes = std::vector<uint8_t>;
 
-// What the bytes of a block's part come of, so that a block need not be read to know that it is one from before: in a process and with the same
-// version, origin and rotation, blocks whose parts are identical have the same bytes. Others may, too. The page's version says most of it; the rest is
-// what else a block is written from.
+// What the bytes of a block's part are made of. Blocks with equal identities have the same bytes, in one process and with one version, origin and
+// rotation; so a block that was stored before is known without being read. Blocks with other identities may have the same bytes, too.
 struct PartIdentity {
     uint64_t slab = 0;
     uint64_t tag = 0;  // of the centre

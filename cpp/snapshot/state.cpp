@@ -21,7 +21,7 @@ void number_centres(Cache& cache, const std::vector<std::vector<float>>& centres
             for (PageRef& reference : table) {
                 if (reference.centre == kNoCentre) continue;
                 int& number = numbers[reference.centre];
-                if (number < 0) number = cache.add_centre(centres[reference.centre], taken);
+                if (number < 0) number = cache.table().add_centre(cache.centres(), centres[reference.centre], taken);
                 if (number < 0) throw CodedError("OUT_OF_MEMORY", "The pages of this context have too many different centres");
                 taken[number] = true;
                 reference.centre = uint8_t(number);
@@ -41,8 +41,8 @@ void write_state(const Cache& cache, const Origin& origin, const std::vector<int
     writer.number(kStateVersion);
     origin.write(writer);
     write_shapes(cache, writer);
-    writer.number(uint32_t(cache.centres()));
-    for (int index = 0; index < cache.centres(); index++) writer.bytes(cache.centre(index, 0), cache.centre_floats() * sizeof(float));
+    writer.number(uint32_t(cache.centres().count()));
+    for (int index = 0; index < cache.centres().count(); index++) writer.bytes(cache.centres().at(index, 0), cache.centres().floats() * sizeof(float));
     writer.number(uint32_t(sequences.size()));
     for (int sequence : sequences) {
         writer.number(int32_t(sequence));
@@ -80,7 +80,7 @@ void read_state(Cache& cache, const Origin& origin, uint64_t fingerprint, int ta
     std::vector<std::vector<float>> centres;
     for (uint32_t i = 0; i < centre_count; i++) centres.push_back(read_centre(cache, reader));
 
-    cache.account(0, centre_count * cache.centre_floats() * sizeof(float));
+    cache.accounting().charge(0, centre_count * cache.centres().floats() * sizeof(float));
     SequenceTable& sequences = cache.table();
     const uint32_t count = reader.number<uint32_t>(0, uint32_t(cache.options().max_sequences), "number of sequences");
     if (target >= 0 && count != 1) throw CodedError("STATE_DAMAGED", "The state holds " + std::to_string(count) + " sequences instead of one");

@@ -3,9 +3,9 @@
 // All numbers little endian.
 //   "DSTS", u32 version, origin (version 5: u64 model fingerprint), u8 rotation, u32 layers, per layer {u32 KV heads, u32 key dim, u32 value dim}
 //   u32 centres, per centre [table][key dim] f32
-//   u32 sequences, per sequence: i32 id, u32 tokens, u8 evicted, i32 first position, i32 past the last, i32 past the last when rows were evicted (0 if none were), per table: u32 references, per reference
-//     {i32 position, u16 count, u16 rows, u16 first row, u8 format, u8 centre, u8 kind} and its rows: f16 keys and values of the
-//     rows in use, or the whole page if it is coded or has gaps
+//   u32 sequences, per sequence: i32 id, u32 tokens, u8 evicted, i32 first position, i32 past the last, i32 past the last when rows were evicted
+//     (0 if none were), per table: u32 references, per reference {i32 position, u16 count, u16 rows, u16 first row, u8 format, u8 centre, u8 kind}
+//     and its rows: the whole page if it is coded or has gaps, else f16 keys and values of the rows in use
 //   u64 checksum of everything before
 #pragma once
 

@@ -4,10 +4,10 @@ import {isRefusal, Problem} from "./problem.js";
 import {closing, Seats} from "./seats.js";
 import {systemPrompt} from "./system-prompt.js";
 
-/** More are forgotten, the longest unused first. */
+/** Most conversations that are remembered. Those above are forgotten, the longest unused first. */
 const mostConversations = 10_000;
 
-/** Tokens that the model's chat format puts around a message and an answer, at most. */
+/** Tokens, at most, that the model's chat format puts around a message and an answer. */
 const formatTokens = 32;
 
 /**
@@ -19,7 +19,7 @@ const formatTokens = 32;
  *
  * @typedef {object} Watch
  * @property {AbortController} abort of the answer, when the client is gone
- * @property {(conversation: Conversation) => void} onStart there is a first text
+ * @property {(conversation: Conversation) => void} onStart the first text is about to come
  * @property {(text: string) => void} onText
  */
 
@@ -34,7 +34,7 @@ export class Chat {
     #prefix;
     #seats;
     #turns;
-    /** The longest unused first. @type {Map<string, Conversation>} */
+    /** By id, the longest unused first. @type {Map<string, Conversation>} */
     #conversations = new Map();
     #started = 0;
     /** Of those that are being answered, by sequence. @type {Map<number, number>} */
@@ -44,7 +44,7 @@ export class Chat {
 
     /**
      * @param {import("node-llama-cpp").LlamaContext} context
-     * @param {import("node-llama-cpp").ChatWrapper} chatWrapper of the model; to find it takes longer than a short answer
+     * @param {import("node-llama-cpp").ChatWrapper} chatWrapper of the model. To find it takes longer than a short answer, so it is found once
      * @param {import("node-llama-cpp").LlamaContextSequence} prefix holds the system prompt for the others
      * @param {{sequences: number, queue: number, turns: import("llama-deltastore").Turns | null}} options
      */
@@ -74,7 +74,7 @@ export class Chat {
     }
 
     /**
-     * Resolves once the whole answer is there, or what there is of it when it was aborted. A rejection before `onStart` leaves nothing behind.
+     * Resolves once the whole answer is there or, if it was aborted, a part of it. A rejection before `onStart` leaves nothing behind.
      * @param {Question} question
      * @param {Watch} watch
      */
@@ -96,7 +96,7 @@ export class Chat {
         return await answering;
     }
 
-    /** What the sequences are in use for, by the number that stats call them by. */
+    /** What sequences are used for, by the number that stats call them by. */
     get holders() {
         /** @type {Map<number, {name: string, answering: boolean}>} */
         const holders = new Map([[sequenceIdOf(this.#prefix), {name: "system prompt", answering: false}]]);
@@ -184,7 +184,7 @@ export class Chat {
     }
 
     /**
-     * Where the cache is full, conversations that are idle make room, the longest idle first.
+     * Asks, and asks again while the cache is full and an idle conversation gives up its sequence, the longest idle first.
      * @template T
      * @param {() => Promise<T>} ask
      * @param {() => boolean} repeatable
@@ -216,7 +216,7 @@ export class Chat {
     }
 
     /**
-     * As the one used last. One that has a sequence is not forgotten.
+     * Remembers a conversation as the one that was used last. Those that have a sequence are not forgotten.
      * @param {Conversation} conversation
      */
     #remember(conversation) {
@@ -230,7 +230,7 @@ export class Chat {
             }
     }
 
-    /** @param {Conversation} conversation that nobody has heard of */
+    /** @param {Conversation} conversation that no client knows of */
     #forget(conversation) {
         this.#conversations.delete(conversation.id);
         this.#seats.giveUp(conversation);

@@ -2,7 +2,7 @@ import {randomUUID} from "node:crypto";
 import {LlamaChatSession} from "node-llama-cpp";
 import {systemPrompt} from "./system-prompt.js";
 
-/** What a conversation's sequence is asked for: the policy's rules go by its name. */
+/** Options of a conversation's sequence. The policy's rules go by the name. */
 const sequenceOptions = (/** @type {string | undefined} */ tenant) => tenant === undefined ? {} : {name: tenant};
 
 /**
@@ -17,10 +17,10 @@ const complain = (/** @type {Error} */ error) => console.error(error.message);
 
 /** A chat, with a sequence of the context or, while it has none, as plain history. */
 export class Conversation {
-    /** Whoever knows it may go on with the conversation. */
+    /** Who knows it may go on with the conversation. */
     id = /** @type {string} */ (randomUUID());
     busy = false;
-    /** Whether there was ever a text in answer. */
+    /** Whether any answer ever had a text. */
     started = false;
     /** @type {LlamaChatSession | null} */
     #session = null;
@@ -30,7 +30,7 @@ export class Conversation {
     #turns;
 
     /**
-     * @param {number} number for people to tell conversations apart
+     * @param {number} number by which people tell conversations apart
      * @param {string | undefined} tenant
      * @param {import("llama-deltastore").Turns | null} turns where it is saved
      */
@@ -41,7 +41,7 @@ export class Conversation {
     }
 
     /**
-     * A conversation that was saved, as it may be before the server was started. Null if there is none.
+     * A saved conversation, which may be older than this server process. Null if there is none.
      * @param {string} id
      * @param {number} number
      * @param {import("llama-deltastore").Turns} turns
@@ -71,11 +71,11 @@ export class Conversation {
         this.#session = new LlamaChatSession({contextSequence: sequence, systemPrompt, chatWrapper});
         if (this.#history === null) return this.#session;
         this.#session.setChatHistory(this.#history);
-        await this.#turns?.restore(this.id, sequence).catch(complain);  // else it is evaluated again
+        await this.#turns?.restore(this.id, sequence).catch(complain);  // what is not restored is evaluated again
         return this.#session;
     }
 
-    /** What it says so far outlives the sequence, and the server. */
+    /** Saves what was said so far: it outlives the sequence, and the server. */
     async save() {
         if (this.#session === null || this.#turns === null) return;
         /** @type {Saved} */
@@ -83,7 +83,7 @@ export class Conversation {
         await this.#turns.save(this.id, this.#session.sequence, {data}).catch(complain);
     }
 
-    /** Gives the sequence up. What it held is restored, attached or evaluated again when the conversation comes back. */
+    /** Gives the sequence up. When the conversation comes back, what the sequence held is restored, attached or evaluated again. */
     async leave() {
         if (this.#session === null) return;
         const session = this.#session, {sequence} = session;

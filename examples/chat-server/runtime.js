@@ -36,7 +36,7 @@ function cachedModel() {
     const folder = process.env["DELTASTORE_CACHE"] || join(homedir(), ".cache", "llama-deltastore");
     const path = join(folder, "SmolLM2-135M-Instruct.Q4_1.gguf");
     if (existsSync(path)) return path;
-    throw new Error(`There is no model at ${path}. Run "npx deltastore demo" once, which fetches it, or give one by --model`);
+    throw new Error(`There is no model at ${path}. Run "npx deltastore demo" once to fetch it, or give one with --model`);
 }
 
 /**
@@ -45,7 +45,7 @@ function cachedModel() {
  * @returns {string | import("llama-deltastore").PolicyFile | undefined}
  */
 function limited(policy, limit) {
-    loadPolicy(policy);  // so that a mistake in a file is told with its place
+    loadPolicy(policy);  // tells mistakes of a file with their places
     if (limit === undefined) return policy;
     const file = policy === undefined ? {} : existsSync(policy) ? JSON.parse(readFileSync(policy, "utf8")) : {default: policy};
     return {...file, pool: {...file.pool, limit}};

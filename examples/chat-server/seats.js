@@ -1,23 +1,23 @@
 import {Problem} from "./problem.js";
 
 /**
- * @typedef {object} Holder has a sequence, or has given it up
- * @property {() => Promise<void>} leave gives it up
+ * @typedef {object} Holder who has a sequence, or had one
+ * @property {() => Promise<void>} leave gives the sequence up
  */
 
-/** Lends a fixed number of sequences. Who had one keeps it until somebody else needs it more. */
+/** Lends a fixed number of sequences. A holder keeps its sequence until somebody else waits for one. */
 export class Seats {
     #free;
     #bound;
-    /** Hold a sequence without using it, the longest idle first. @type {Set<Holder>} */
+    /** Holders that don't use their sequence, the longest idle first. @type {Set<Holder>} */
     #idle = new Set();
-    /** The longest first. @type {{resolve: () => void, reject: (error: unknown) => void}[]} */
+    /** Who waits longest first. @type {{resolve: () => void, reject: (error: unknown) => void}[]} */
     #waiting = [];
     #closed = false;
 
     /**
      * @param {number} count
-     * @param {number} bound of the queue
+     * @param {number} bound how many may wait
      */
     constructor(count, bound) {
         this.#free = count;
@@ -60,20 +60,20 @@ export class Seats {
         void holder.leave().then(() => this.#passOn());
     }
 
-    /** Makes the longest idle holder leave, so that the cache has room for others; false if nobody is idle. */
+    /** Makes the longest idle holder leave, so that the cache has room for others. False if nobody is idle. */
     async makeRoom() {
         if (!await this.#displaceIdlest()) return false;
         this.#passOn();
         return true;
     }
 
-    /** Nobody gets a sequence any more. */
+    /** From now on nobody gets a sequence. */
     close() {
         this.#closed = true;
         for (const {reject} of this.#waiting.splice(0)) reject(closing());
     }
 
-    /** To whoever waits longest, if anybody does. */
+    /** Gives a sequence to who waits longest, if anybody does. */
     #passOn() {
         const next = this.#waiting.shift();
         if (next === undefined) this.#free++;

@@ -3,10 +3,10 @@ import {Chat} from "./chat.js";
 import {readOptions, usage} from "./options.js";
 import {openRuntime} from "./runtime.js";
 
-/** Milliseconds that answers may go on for once the server is to end. */
+/** Milliseconds that answers may go on after the server was asked to end. */
 const patience = 5000;
 
-/** Milliseconds that clients then have to read what was written. */
+/** Milliseconds that clients then have to read the rest. */
 const flushing = 1000;
 
 /** @param {import("./options.js").Options} options */

@@ -65,7 +65,7 @@ static void compare(const CacheModel& model, int layer, const std::vector<Token>
         for (int f = 0; f < 16; f++) CHECK_EQUAL(at.result(t, shape.query_heads)[f], 12345.0f);
         if (at.tokens > 8 && t + 1 < at.tokens && !random.chance(4.0 / at.tokens)) continue;
         for (int kv_head = 0; kv_head < shape.kv_heads; kv_head++) {
-            const int table = model.cache.table_index(layer, kv_head);
+            const int table = model.cache.layers().table(layer, kv_head);
             std::vector<DefinedRow> rows;
             const PageTable& references = model.cache.table().table(tokens[t].sequence, table);
             std::vector<std::vector<float>> keys(references.size()), values(references.size());
@@ -74,8 +74,8 @@ static void compare(const CacheModel& model, int layer, const std::vector<Token>
                 const int count = std::max(0, std::min<int>(reference.count, tokens[t].position + 1 - reference.position));
                 keys[i].resize(size_t(count) * head.key_dim);
                 values[i].resize(size_t(count) * head.value_dim);
-                const float* centre = format_info(reference.format).packed ? model.cache.centre(reference.centre, table) : nullptr;
-                read_rows(reference.page, model.cache.table().layout(table, reference), reference.format, head, centre,
+                const float* centre = format_info(reference.format).packed ? model.cache.centres().at(reference.centre, table) : nullptr;
+                read_rows(model.cache.place().at(reference.page), model.cache.table().layout(table, reference), reference.format, head, centre,
                           reference.begin, count, keys[i].data(), values[i].data());
                 for (int r = 0; r < count; r++)
                     rows.push_back({keys[i].data() + size_t(r) * head.key_dim, values[i].data() + size_t(r) * head.value_dim, reference.position + r});
@@ -251,7 +251,7 @@ static void check_rotating(Random& random) {
     for (int c = 0; c < 2; c++) {
         const PageRef& tail = caches[c]->table().table(0, 0).back();
         std::vector<float>& row = c ? after : before;
-        read_rows(tail.page, caches[c]->table().layout(0, tail), tail.format, shape.head, nullptr, tail.begin, 1, row.data(), nullptr);
+        read_rows(caches[c]->place().at(tail.page), caches[c]->table().layout(0, tail), tail.format, shape.head, nullptr, tail.begin, 1, row.data(), nullptr);
         if (c) select_kernels()->rotate(row.data(), 1, 128, 128);
         CHECK_EQUAL(tail.shift, 0);
     }

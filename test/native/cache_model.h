@@ -112,7 +112,7 @@ public:
                 std::vector<float> rows(count * heads * dim);
                 for (size_t t = 0; t < count; t++)
                     for (int head = 0; head < heads; head++) {
-                        const std::vector<float> values = row(ids_[index][t], cache.table_index(layer, head), key);
+                        const std::vector<float> values = row(ids_[index][t], cache.layers().table(layer, head), key);
                         std::copy(values.begin(), values.end(), rows.begin() + (t * heads + head) * dim);
                     }
                 const RowsView view{rows.data(), heads * dim * sizeof(float), dim * sizeof(float)};
@@ -221,7 +221,7 @@ public:
     size_t page_bytes(int sequence) const {
         size_t bytes = 0;
         for (int index = 0; index < cache.table().tables(); index++) {
-            const uint8_t* last = nullptr;  // several references may show parts of a page
+            Page last = kNoPage;  // several references may show parts of a page
             for (const PageRef& reference : cache.table().table(sequence, index)) {
                 if (reference.page != last) bytes += cache.table().layout(index, reference).bytes;
                 last = reference.page;
@@ -242,7 +242,7 @@ public:
         for (int table = 0; table < cache.table().tables(); table++) {
             int32_t end = -1;
             for (const PageRef& reference : cache.table().table(sequence, table)) {
-                if (reference.position != end) room += cache.table().layout(table, Format::k4v4, kPageRows).bytes;
+                if (reference.position != end) room += page_layout(Format::k4v4, cache.table().shape(table), kPageRows).bytes;
                 end = reference.end_position();
             }
         }
@@ -279,7 +279,7 @@ public:
     void compare() const {
         const SequenceTable& table = cache.table();
         size_t tokens = 0, sequence_bytes = 0;
-        std::set<const uint8_t*> pages;
+        std::set<Page> pages;
         const CacheStats stats = cache.stats();
         bool pending = false;
         for (int sequence = 0; sequence < int(sequences.size()); sequence++) {
@@ -316,7 +316,7 @@ public:
             }
         }
         CHECK_EQUAL(stats.tokens, tokens);
-        CHECK_EQUAL(stats.stock_bytes, tokens * Cache::stock_bytes_per_token(cache.options().layers));
+        CHECK_EQUAL(stats.stock_bytes, tokens * cache.layers().stock_bytes_per_token());
         CHECK_EQUAL(stats.pages, pages.size());
         CHECK_AT_LEAST(stats.resident_bytes, sequence_bytes);
         CHECK_EQUAL(has_shift(), pending);
@@ -349,7 +349,7 @@ public:
     }
 
     size_t own_bytes() const {
-        size_t bytes = cache.table().bookkeeping_bytes() + cache.centres() * cache.centre_floats() * sizeof(float);
+        size_t bytes = cache.table().bookkeeping_bytes() + cache.centres().count() * cache.centres().floats() * sizeof(float);
         for (int sequence = 0; sequence < int(sequences.size()); sequence++)
             if (const Watch* watch = cache.watch(sequence)) bytes += watch->bytes();
         return bytes;
@@ -393,8 +393,8 @@ private:
         const bool packed = format_info(reference.format).packed;
         const PageLayout& layout = cache.table().layout(index, reference);
         std::vector<float> keys(shape.key_dim), values(shape.value_dim), key = row(token.id, index, true), value = row(token.id, index, false);
-        const float* centre = packed ? cache.centre(reference.centre, index) : nullptr;
-        read_rows(reference.page, layout, reference.format, shape, centre, reference.begin + r, 1, keys.data(), values.data());
+        const float* centre = packed ? cache.centres().at(reference.centre, index) : nullptr;
+        read_rows(cache.place().at(reference.page), layout, reference.format, shape, centre, reference.begin + r, 1, keys.data(), values.data());
         round_to_half(key);
         round_to_half(value);
         for (int32_t delta : token.turns) {
@@ -424,11 +424,12 @@ private:
     // A row's second code is its own, and the only one: with that of a row that was there before, the error would grow.
     void compare_refined(int index, const PageRef& reference, const PageLayout& layout, int r, const std::vector<float>& value,
                          const std::vector<float>& found) {
-        const uint8_t* numbers = reference.page + layout.refined_rows;
-        const auto codes = std::count(numbers, numbers + refined_rows(reference.page, layout), reference.begin + r + 1);
+        const uint8_t* page = cache.place().at(reference.page);
+        const uint8_t* numbers = page + layout.refined_rows;
+        const auto codes = std::count(numbers, numbers + refined_rows(page, layout), reference.begin + r + 1);
         CHECK_AT_MOST(codes, 1);
         if (codes == 0) return;
-        std::vector<uint8_t> coarse(reference.page, reference.page + layout.bytes);
+        std::vector<uint8_t> coarse(page, page + layout.bytes);
         std::memset(coarse.data() + layout.refined_rows, 0, format_info(reference.format).refined);
         std::vector<float> without(value.size());
         read_rows(coarse.data(), layout, reference.format, cache.table().shape(index), nullptr, reference.begin + r, 1, nullptr, without.data());

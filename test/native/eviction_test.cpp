@@ -74,7 +74,7 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
             if (!weights && !heads) continue;
             const int group = shape.query_heads / shape.kv_heads;
             for (int kv_head = 0; kv_head < shape.kv_heads; kv_head++) {
-                const int table = model.cache.table_index(layer, kv_head);
+                const int table = model.cache.layers().table(layer, kv_head);
                 const PageTable& references = model.cache.table().table(1, table);
                 std::vector<DefinedRow> rows;
                 std::vector<std::vector<float>> keys(references.size());
@@ -82,8 +82,8 @@ static void compute(CacheModel& model, const std::vector<int>& ubatches, int thr
                 for (size_t i = 0; i < references.size(); i++) {
                     const PageRef& reference = references[i];
                     keys[i].resize(size_t(reference.count) * head.key_dim);
-                    const float* centre = format_info(reference.format).packed ? model.cache.centre(reference.centre, table) : nullptr;
-                    read_rows(reference.page, model.cache.table().layout(table, reference), reference.format, head, centre, reference.begin,
+                    const float* centre = format_info(reference.format).packed ? model.cache.centres().at(reference.centre, table) : nullptr;
+                    read_rows(model.cache.place().at(reference.page), model.cache.table().layout(table, reference), reference.format, head, centre, reference.begin,
                               reference.count, keys[i].data(), nullptr);
                     for (int r = 0; r < reference.count; r++)
                         rows.push_back({keys[i].data() + size_t(r) * head.key_dim, value.data(), model.positions_of(table, reference)[r]});
@@ -196,15 +196,16 @@ static void check_refined_choice(Format format, uint64_t seed) {
             const PageRef& reference = references[i];
             if (reference.format != format || reference.count < kPageRows) continue;
             const PageLayout& layout = model.cache.table().layout(table, reference);
-            CHECK(std::memcmp(reference.page, threaded[i].page, layout.bytes) == 0);
-            CHECK_EQUAL(refined_rows(reference.page, layout), format_info(format).refined);
+            const uint8_t* page = model.cache.place().at(reference.page);
+            CHECK(std::memcmp(page, other.cache.place().at(threaded[i].page), layout.bytes) == 0);
+            CHECK_EQUAL(refined_rows(page, layout), format_info(format).refined);
             std::set<int> refined;
-            for (int r = 0; r < format_info(format).refined; r++) refined.insert(reference.page[layout.refined_rows + r] - 1);
+            for (int r = 0; r < format_info(format).refined; r++) refined.insert(page[layout.refined_rows + r] - 1);
             double least_refined = kInfinity, best_plain = 0;
             for (int r = 0; r < kPageRows; r++) {
                 const int32_t position = reference.position + r;
                 const double score = expected[table][position] *
-                                     value_norm(format, model.cache.table().shape(table), reference.page, layout, r);
+                                     value_norm(format, model.cache.table().shape(table), page, layout, r);
                 if (refined.count(r)) least_refined = std::min(least_refined, score);
                 else best_plain = std::max(best_plain, score);
             }

@@ -55,7 +55,7 @@ static void check_operations(const CacheOptions& options, uint64_t seed) {
             sightings.see(stored.identities, stored.blocks, tables);
             if (!random.chance(0.1)) continue;
             CacheModel& where = random.chance(0.5) ? model : other;
-            const int target = random.between(0, options.max_sequences - 1), tier = where.cache.tier_index(one.cache.tier(sequence).name);
+            const int target = random.between(0, options.max_sequences - 1), tier = where.cache.tiers().index(one.cache.tier(sequence).name);
             std::vector<PartIdentity> identities;
             const std::vector<ModelToken> tokens = one.sequences[sequence];
             const ModelExtent extent = one.extents[sequence];

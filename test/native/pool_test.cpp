@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "pages/host_place.h"
 #include "pages/page_pool.h"
 #include "check.h"
 #include "random.h"
@@ -40,20 +41,20 @@ static bool intact(const uint8_t* page, const LivePage& live) {
 
 class PoolModel {
 public:
-    PoolModel(size_t limit, Random& random) : pool_(limit), random_(random) {}
+    PoolModel(size_t limit, Random& random) : pool_(place_, limit), random_(random) {}
 
     bool allocate(size_t bytes) {
-        uint8_t* page = pool_.allocate(bytes);
-        if (page == nullptr) {
-            CHECK(pool_.hit_limit());
+        const Page page = pool_.allocate(bytes);
+        if (page == kNoPage) {
+            CHECK(pool_.refusal() == Failure::pool_limit);
             return false;
         }
-        CHECK_EQUAL(reinterpret_cast<uintptr_t>(page) % 64, uintptr_t(0));
+        CHECK_EQUAL(reinterpret_cast<uintptr_t>(place_.at(page)) % 64, uintptr_t(0));
         const auto after = live_.lower_bound(page);
-        if (after != live_.end()) CHECK(page + bytes <= after->first);
-        if (after != live_.begin()) CHECK(std::prev(after)->first + std::prev(after)->second.bytes <= page);
+        if (after != live_.end()) check_apart(page, bytes, after->first);
+        if (after != live_.begin()) check_apart(std::prev(after)->first, std::prev(after)->second.bytes, page);
         const LivePage& live = live_[page] = {bytes, 1, random_.next()};
-        fill(page, live);
+        fill(place_.at(page), live);
         held_ += bytes;
         return true;
     }
@@ -64,7 +65,7 @@ public:
     }
     void release() {
         const auto at = any();
-        CHECK(intact(at->first, at->second));
+        CHECK(intact(place_.at(at->first), at->second));
         CHECK_EQUAL(pool_.references(at->first), at->second.references);
         pool_.release(at->first);
         if (--at->second.references > 0) return;
@@ -76,20 +77,20 @@ public:
         const auto at = any();
         if (at->second.references != 1) return;
         const size_t before = pool_.resident_bytes();
-        uint8_t* moved = pool_.settle(at->first);
+        const Page moved = pool_.settle(at->first);
         CHECK_AT_MOST(pool_.resident_bytes(), before + 2 * 4096);
         if (moved == at->first) return;
         const LivePage live = at->second;
         live_.erase(at);
         CHECK(live_.emplace(moved, live).second);
-        CHECK(intact(moved, live));
+        CHECK(intact(place_.at(moved), live));
     }
     // After this, all pages of a size but one slab's are in full slabs.
     void settle_all() {
         for (int round = 0; round < 2; round++)
-            for (const auto& [page, live] : std::map<uint8_t*, LivePage>(live_)) {
+            for (const auto& [page, live] : std::map<Page, LivePage>(live_)) {
                 if (live.references != 1) continue;
-                uint8_t* moved = pool_.settle(page);
+                const Page moved = pool_.settle(page);
                 if (moved == page) continue;
                 live_.erase(page);
                 live_.emplace(moved, live);
@@ -106,23 +107,22 @@ public:
     }
     void compare_contents() {
         for (const auto& [page, live] : live_) {
-            CHECK(intact(page, live));
+            CHECK(intact(place_.at(page), live));
             CHECK_EQUAL(pool_.references(page), live.references);
         }
     }
     // Compares what the pool reports with what the system keeps in memory for the slabs; returns the latter.
     size_t compare_residence() const {
-        std::set<uintptr_t> slabs;
-        for (const auto& [page, live] : live_) slabs.insert(reinterpret_cast<uintptr_t>(page) & ~(uintptr_t(PagePool::kSlabBytes) - 1));
+        std::set<uint32_t> slabs;
+        for (const auto& [page, live] : live_) slabs.insert(Place::slab_of(page));
         const size_t unit = size_t(sysconf(_SC_PAGESIZE));
         std::vector<unsigned char> present(PagePool::kSlabBytes / unit);
         size_t bytes = 0;
-        for (uintptr_t slab : slabs) {
-            CHECK_EQUAL(mincore(reinterpret_cast<void*>(slab), PagePool::kSlabBytes, present.data()), 0);
+        for (uint32_t slab : slabs) {
+            CHECK_EQUAL(mincore(place_.at(Place::page_at(slab, 0)), PagePool::kSlabBytes, present.data()), 0);
             for (unsigned char one : present) bytes += one & 1 ? unit : 0;
         }
-        CHECK_AT_MOST(bytes, pool_.resident_bytes());
-        CHECK_AT_LEAST(bytes + slabs.size() * unit, pool_.resident_bytes());  // of a slab's header perhaps only one page
+        CHECK_EQUAL(bytes + pool_.header_bytes(), pool_.resident_bytes());
         return bytes;
     }
     bool empty() const { return live_.empty(); }
@@ -130,11 +130,16 @@ public:
     const PagePool& pool() const { return pool_; }
 
 private:
-    std::map<uint8_t*, LivePage>::iterator any() { return std::next(live_.begin(), random_.between(0, int(live_.size()) - 1)); }
+    // Pages of a slab do not overlap.
+    void check_apart(Page first, size_t bytes, Page second) const {
+        if (Place::slab_of(first) == Place::slab_of(second)) CHECK_AT_MOST(Place::offset_of(first) + bytes, Place::offset_of(second));
+    }
+    std::map<Page, LivePage>::iterator any() { return std::next(live_.begin(), random_.between(0, int(live_.size()) - 1)); }
 
+    HostPlace place_{kScalarKernels};
     PagePool pool_;
     Random& random_;
-    std::map<uint8_t*, LivePage> live_;
+    std::map<Page, LivePage> live_;
     size_t held_ = 0;
 };
 
@@ -218,13 +223,14 @@ static void check_growth_and_return(Random& random) {
     for (int i = 0; i < 1000; i++) model.allocate(16384);
     const size_t full = model.pool().resident_bytes();
     CHECK_AT_MOST(full, size_t(1000 * 16384 * 1.02) + PagePool::kSlabBytes / 4);
-    PagePool small(64 * 1024);
-    CHECK(small.allocate(PagePool::max_page_bytes()) == nullptr);
-    CHECK(small.hit_limit());
+    HostPlace place(kScalarKernels);
+    PagePool small(place, 64 * 1024);
+    CHECK(small.allocate(PagePool::max_page_bytes()) == kNoPage);
+    CHECK(small.refusal() == Failure::pool_limit);
     CHECK_EQUAL(small.resident_bytes(), size_t(0));
     CHECK(small.fits({{16384, 2}}));
     CHECK(!small.fits({{16384, 4}}));
-    PagePool larger(64 * 1024 + small.missing_bytes()), nearly(64 * 1024 + small.missing_bytes() - 1);
+    PagePool larger(place, 64 * 1024 + small.missing_bytes()), nearly(place, 64 * 1024 + small.missing_bytes() - 1);
     CHECK(larger.fits({{16384, 4}}));
     CHECK(!nearly.fits({{16384, 4}}));
     model.release_all();

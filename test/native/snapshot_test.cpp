@@ -231,9 +231,9 @@ static void check_tier() {
     model.cache.set_tier(1, 1);
     CHECK(model.cache.watch(1) == nullptr);
     CHECK_CODE(restore(model, 1, stored, true, -1, 50, 0), "STATE_TOO_LARGE");
-    CHECK(&model.cache.tier(1) == &model.cache.tier_at(1));
+    CHECK(&model.cache.tier(1) == &model.cache.tiers().at(1));
     CHECK_CODE(restore(model, 1, stored, true, -1, 1 << 20, 0), "");
-    CHECK(&model.cache.tier(1) == &model.cache.tier_at(0));
+    CHECK(&model.cache.tier(1) == &model.cache.tiers().at(0));
     CHECK_AT_LEAST(model.cache.watch(1)->end(), model.cache.watch(1)->begin() + 1);
     CHECK(Stored(model, 1).tail == stored.tail);
 }
@@ -244,7 +244,7 @@ static void check_limit() {
     options.pool_limit = 330 << 10;
     CacheModel model(options, *select_kernels(), 19);
     model.add(0, 100);
-    const int centres = model.cache.centres();
+    const int centres = model.cache.centres().count();
     for (int round = 0; round < 300; round++) {
         CacheModel source(make_options(Format::k4v4, true), *select_kernels(), 100 + round);
         source.add(0, 300);
@@ -252,7 +252,7 @@ static void check_limit() {
         stored.tail.pop_back();
         CHECK_CODE(restore(model, 1, stored, true), "STATE_DAMAGED");
     }
-    CHECK_EQUAL(model.cache.centres(), centres);
+    CHECK_EQUAL(model.cache.centres().count(), centres);
     int restored = 0, refused = 0;
     for (int tokens = 100; tokens < 1500; tokens += 20) {
         CacheModel source(make_options(Format::k4v4, true), *select_kernels(), 19);

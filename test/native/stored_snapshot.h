@@ -56,7 +56,7 @@ inline ByteSpan span(const Bytes& bytes) {
 // The error's code; empty if the sequence holds `tokens` now. `tier`: that it gets, or -1. `message`: the error's.
 inline std::string restore(CacheModel& model, int sequence, const Stored& stored, bool with_tail, int tokens = -1, size_t most = 1 << 20, int tier = -1,
                            std::vector<PartIdentity>* identities = nullptr, const Own& own = {}, std::string* message = nullptr) {
-    if (tier < 0) tier = model.cache.tier_index(model.cache.tier(sequence).name);
+    if (tier < 0) tier = model.cache.tiers().index(model.cache.tier(sequence).name);
     SnapshotParts parts;
     parts.head = span(stored.head);
     for (const Bytes& bytes : stored.centres) parts.centres.push_back(span(bytes));

@@ -24,12 +24,12 @@ const help = "/stats shows the cache's memory, /help this line, /quit ends. Ctrl
 /** Adds `chat`. */
 export function addChatCommand(program: Command): void {
     program.command("chat")
-        .description("chat with a model on a packed cache; reads questions from a pipe too, one a line")
+        .description("chat with a model on a packed cache; questions may come from a pipe, one a line")
         .option("--model <path>", "GGUF file to use instead of fetching SmolLM2 135M (98 MB)")
         .option("--tier <name>", "tier of the cache, or stock (default: the policy's default tier)")
         .option("--policy <file>", "policy file (JSON) or built-in tier (default: DELTASTORE_POLICY)")
-        .option("--context-size <tokens>", "tokens that the conversation may have", wholeNumber(64, 2 ** 24), 8192)
-        .option("--max-tokens <n>", "tokens of an answer at most", wholeNumber(1, 2 ** 24), 512)
+        .option("--context-size <tokens>", "most tokens of the conversation", wholeNumber(64, 2 ** 24), 8192)
+        .option("--max-tokens <n>", "most tokens of an answer", wholeNumber(1, 2 ** 24), 512)
         .option("--threads <n>", "threads to compute with", wholeNumber(1, 1024))
         .addHelpText("after", `\nIn the chat: ${help}`)
         .action(chat);
@@ -84,7 +84,7 @@ async function answer(session: LlamaChatSession, question: string, maxTokens: nu
     } catch (error) {
         printLine();
         if (signal.aborted) return;
-        // The conversation goes on; one that is piped in must still end with a failure.
+        // The conversation goes on. But one that is piped in must end with a failure.
         process.exitCode = reportError(toDeltaStoreError(error), false);
     }
 }
@@ -92,7 +92,7 @@ async function answer(session: LlamaChatSession, question: string, maxTokens: nu
 interface Interrupts {
     /** Whether Ctrl+C was pressed twice. */
     readonly ended: boolean;
-    /** Forgets what was pressed before. */
+    /** A line was given: what was pressed before no longer counts. */
     beginLine(): void;
     /** The signal that the next Ctrl+C aborts. */
     beginAnswer(): AbortSignal;
@@ -100,7 +100,7 @@ interface Interrupts {
     stop(): void;
 }
 
-/** The first Ctrl+C stops the answer being written, if any; a second one without a line between ends the chat. */
+/** The first Ctrl+C stops the answer that is being written, if there is one. A second one, without a line in between, ends the chat. */
 function watchInterrupts(lines: Interface, terminal: boolean): Interrupts {
     let answering: AbortController | null = null;
     let pressed = 0;
@@ -116,7 +116,7 @@ function watchInterrupts(lines: Interface, terminal: boolean): Interrupts {
             lines.prompt();
         }
     };
-    // A terminal in raw mode gives Ctrl+C to readline; otherwise it arrives as a signal.
+    // A terminal in raw mode gives Ctrl+C to readline. Otherwise it comes as a signal.
     const source: NodeJS.EventEmitter = terminal ? lines : process;
     source.on("SIGINT", onInterrupt);
     return {
@@ -136,7 +136,7 @@ function printStats({store}: Runtime, context: LlamaContext, cache: string): voi
     try {
         stats = store.stats(context);
     } catch (error) {
-        // The user's choice, or the policy's with `onUnsupported: "stock"`.
+        // The user chose the stock cache, or the policy did, by `onUnsupported: "stock"`.
         if (!(error instanceof DeltaStoreError) || error.code !== "OPTION_INVALID") throw error;
         return printLine("This is the stock cache, which isn't measured.");
     }

@@ -2,7 +2,7 @@ import {formatBytes} from "../policy/bytes.js";
 import {decodeRound, prefillRound, type CacheRun} from "./demo-run.js";
 import {formatTable} from "./output.js";
 
-/** Speeds of a cache's rounds: the median in tokens a second, and its ratio to stock's. */
+/** Speed of a cache: the median of its rounds, in tokens a second, and its ratio to stock's median. */
 export interface Speed {
     rounds: number;
     tokensPerSecond: number;
@@ -13,7 +13,7 @@ export interface Speed {
 export interface CacheFigures {
     cache: string;
     tokens: number;
-    /** Measured for a packed cache; for stock, what F16 takes for its tokens. */
+    /** Measured for a packed cache. For stock it is what F16 takes for the tokens. */
     residentBytes: number | null;
     residentBytesAre: "measured" | "computed";
     bytesPerToken: number | null;
@@ -26,7 +26,7 @@ export interface CacheFigures {
     answer: string;
 }
 
-/** Figures of all runs; the first is stock. */
+/** Figures of all runs. The first run is stock's. */
 export function computeFigures(runs: readonly CacheRun[]): CacheFigures[] {
     const stock = runs[0]!;
     const stockBytes = runs.find((run) => run.stockBytes !== null)?.stockBytes ?? null;

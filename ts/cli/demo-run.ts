@@ -8,20 +8,20 @@ export const decodeRound = 16;
 
 const decodeRounds = 5;
 const leastContextSize = 4096;
-/** Positions of prompt and answer at which the most likely next tokens are compared. */
+/** Last positions of prompt and answer, where the most likely next tokens are compared. */
 const comparedPositions = 256;
 
 /** What one kind of cache did with the demo's prompt and question. */
 export interface CacheRun {
     /** A tier's name, or "stock". */
     readonly cache: string;
-    /** Tokens in the cache after the answer; the same for all caches. */
+    /** Tokens in the cache after the answer. They are the same for all caches. */
     readonly tokens: number;
-    /** Null for stock, which the store can't measure. */
+    /** Null for stock, whose cache the store can't measure. */
     readonly residentBytes: number | null;
-    /** What stock F16 holds for as many tokens; null for stock itself. */
+    /** What stock's F16 cache holds for as many tokens. Null for stock itself. */
     readonly stockBytes: number | null;
-    /** Tokens a second in each round; a round is the same for all caches. */
+    /** Tokens a second, round by round. A round is as long for all caches. */
     readonly prefillRates: readonly number[];
     readonly decodeRates: readonly number[];
     readonly answer: string;
@@ -35,14 +35,14 @@ interface Lane {
     readonly sequence: LlamaContextSequence;
     readonly prefillRates: number[];
     readonly decodeRates: number[];
-    /** Goes on behind the end of the answer, so that all lanes are timed alike. */
+    /** Generation goes on behind the end of the answer, so that all lanes are timed alike. */
     readonly generated: Token[];
 }
 
 /**
- * Puts the demo's document and question to the stock cache and to these tiers, all at once and in turns, so that what
- * else the machine does befalls them alike. Stock's run is the first of the result.
- * @param note told what is being done
+ * Gives the demo's document and question to the stock cache and to these tiers, in turns: so other work on the machine
+ * befalls them alike. Stock's run comes first.
+ * @param note is told what is being done
  * @throws DeltaStoreError MODEL_UNSUPPORTED and the like before anything is evaluated
  */
 export async function runCaches(runtime: Runtime, tiers: readonly string[],
@@ -94,7 +94,7 @@ async function openLane(runtime: Runtime, cache: string, contextSize: number): P
     return {cache, context, sequence: context.getSequence(), prefillRates: [], decodeRates: [], generated: []};
 }
 
-/** Reads the weights once, so that the first round doesn't pay for it. */
+/** Reads the weights once, so that the first round doesn't have to. */
 async function warmUp(runtime: Runtime): Promise<void> {
     const context = await createContext(runtime, "stock", 256);
     await context.getSequence().evaluateWithoutGeneratingNewTokens(runtime.model.tokenize("Good morning."));
@@ -122,7 +122,7 @@ async function decode(lanes: readonly Lane[], token: Token): Promise<void> {
     for (const stream of streams.values()) await stream.return();
 }
 
-/** The lanes, another one first in each round. */
+/** The lanes, with another one first in each round. */
 function inTurn(lanes: readonly Lane[], round: number): Lane[] {
     const first = round % lanes.length;
     return [...lanes.slice(first), ...lanes.slice(0, first)];

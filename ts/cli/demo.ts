@@ -37,7 +37,7 @@ async function demo({model, tier, policy = policyFromEnvironment(process.env), t
     for (const name of tiers) resolveTier(loaded, name);
 
     // Stock beside stock would show nothing, so what can't be served is an error, whatever the policy says.
-    // And what one round evaluated is nothing for the next to find.
+    // Without sharing, no round finds what another one has evaluated.
     const alone = {...readPolicy(policy), sharing: {automatic: false}};
     const runtime = await openRuntime({model, policy: alone, threads, quiet: json, onUnsupported: "error"});
     try {

@@ -12,7 +12,7 @@ interface DoctorOptions {
 
 interface ModelReport {
     path: string;
-    /** Null where it couldn't be tried. */
+    /** Null if it could not be tried. */
     supported: boolean | null;
     reason: string | null;
     code: string | null;
@@ -55,7 +55,7 @@ function examinePolicy(source: string | undefined): PolicyReport | null {
     }
 }
 
-/** Any failure with a code is the model's report, not the command's end. */
+/** A failure with a code is part of the report, and does not end the command. */
 async function examineModel(path: string, engineLoads: boolean): Promise<ModelReport> {
     const {describeModel} = await import("../store/doctor.js");
     try {

@@ -3,7 +3,7 @@ import type {CacheReport, EvalReport} from "../eval/report.js";
 import {brokenBelow, isBroken, type RetrievalSummary} from "../eval/retrieval.js";
 import {formatTable} from "./output.js";
 
-/** A table of each measurement with its legend. */
+/** A table of each measurement, with its legend. */
 export function formatReport({model, caches}: EvalReport): string {
     return [`Caches beside the stock F16 cache, on ${model}.`, ...logits(caches), ...retrieval(caches), ...generation(caches)].join("\n");
 }
@@ -24,7 +24,7 @@ function logits(caches: readonly CacheReport[]): string[] {
         ]),
         `KL divergence in nats, mean ± standard error, at ${window.positions} positions: chunks of 1,024 tokens, a prompt of 512, the rest in`,
         `batches of 16. Worst case: no window, every row is packed before any query sees it (${worst.positions} positions). Less memory: stock's`,
-        `F16 bytes over resident bytes at the end of a chunk; computed for stock's. Perplexity: of the text, to stock F16's.`,
+        `F16 bytes over resident bytes at the end of a chunk; computed for stock's caches. Perplexity: of the text, to stock F16's.`,
         gradeLegend
     ];
 }
@@ -41,8 +41,8 @@ function retrieval(caches: readonly CacheReport[]): string[] {
             ...measured.map(({name, unknown, known}) =>
                 [name, ...cells(unknown), ...cells(known), isBroken(unknown) || isBroken(known) ? "BROKEN" : ""])
         ]),
-        `${measured[0]!.unknown.questions} questions each. Asked later: in a turn after the text's, unknown when rows are evicted; at once: in the text's own prompt.`,
-        "Log-probability: change of the right answer's against stock F16, in nats, mean ± standard error.",
+        `${measured[0]!.unknown.questions} questions each. Asked later: in a turn after the text's, so unknown when rows are evicted. At once: in the text's own prompt.`,
+        "Log-probability: how the right answer's differs from stock F16's, in nats, mean ± standard error.",
         `BROKEN: less than ${percent(brokenBelow)} of stock's accuracy, whatever the divergence says.`
     ];
 }

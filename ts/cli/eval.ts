@@ -44,9 +44,9 @@ export function addEvalCommand(program: Command): void {
         .option("--caches <names>", `tiers of the policy, ${stockCacheNames.join(", ")}; commas between them ` +
             `(default: ${defaultCacheNames.join(",")})`, nameList)
         .option("--what <names>", `what to measure; commas between them (default: ${measurements.join(",")})`, nameListOf(measurements))
-        .option("--chunks <n>", "times 1,024 tokens of text whose next-token distributions are compared", wholeNumber(1, 2 ** 16), 4)
+        .option("--chunks <n>", "chunks of 1,024 tokens of text whose next-token distributions are compared", wholeNumber(1, 2 ** 16), 4)
         .option("--text <file>", "text to use instead of an excerpt of WikiText-2")
-        .option("--out <file>", "file (JSON) to write the results to; a run that was interrupted goes on where it stopped")
+        .option("--out <file>", "file (JSON) for the results; an interrupted run goes on where it stopped")
         .option("--threads <n>", "threads to compute with", wholeNumber(1, 1024))
         .option("--json", "print JSON")
         .action(evaluateCaches);

@@ -30,10 +30,10 @@ addTurnsCommand(program);
 addDoctorCommand(program);
 
 const json = process.argv.includes("--json");
-// Warnings are for people; with --json, stderr has nothing but the error.
+// Warnings are for people. With --json, stderr has nothing but the error.
 if (json) process.removeAllListeners("warning");
 for (const stream of [process.stdout, process.stderr]) stream.on("error", (error: NodeJS.ErrnoException) => {
-    // A reader that has gone, such as `head`, has what it wanted.
+    // A reader that is gone, such as `head`, has what it wanted.
     process.exit(error.code === "EPIPE" ? process.exitCode : reportError(error, json));
 });
 try {

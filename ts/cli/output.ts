@@ -14,12 +14,12 @@ export function printLine(text = ""): void {
     process.stdout.write(`${text}\n`);
 }
 
-/** What a person should know while the command goes on; not part of its output. */
+/** Tells a person something while the command goes on. It is no part of the output. */
 export function printNote(text: string): void {
     process.stderr.write(`${text}\n`);
 }
 
-/** Writes an error to stderr, as `error CODE: message` or as a JSON object, and gives the exit code it calls for. */
+/** Writes an error to stderr, as `error CODE: message` or as a JSON object. Gives the exit code. */
 export function reportError(error: unknown, json: boolean): ExitCode {
     if (error instanceof CommanderError) return reportUsage(error, json);
     const code = error instanceof DeltaStoreError ? error.code : null;
@@ -43,7 +43,7 @@ function reportUsage(error: CommanderError, json: boolean): ExitCode {
     return exitCodes.usage;
 }
 
-/** Rows of cells as text, columns aligned: the first to the left, the others to the right. */
+/** Rows of cells as text. The first column is aligned to the left, the others to the right. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
     const widths: number[] = [];
     for (const row of rows)

@@ -3,7 +3,7 @@ import {formatBytes} from "../policy/bytes.js";
 import type {ModelProgress} from "../models/model-source.js";
 import {printNote} from "./output.js";
 
-const lineInterval = 5000; // milliseconds between lines where there is no terminal
+const lineInterval = 5000;  // milliseconds between lines, where there is no terminal
 
 const titles: Readonly<Record<ModelProgress["source"], string>> = {pypi: "PyPI", huggingface: "Hugging Face"};
 
@@ -12,7 +12,7 @@ export interface StepProgress {
     stop(): void;
 }
 
-/** Shows work that goes step by step as a bar on stderr; nothing where there is no terminal. */
+/** Shows the steps of a work as a bar on stderr. Shows nothing where there is no terminal. */
 export function showSteps(): StepProgress {
     if (!process.stderr.isTTY) return {onStep: () => undefined, stop: () => undefined};
     const bar = new SingleBar({
@@ -31,11 +31,11 @@ export function showSteps(): StepProgress {
 
 export interface DownloadProgress {
     onProgress(progress: ModelProgress): void;
-    /** `whole`: the model is there, though the last report may have been before its last bytes. */
+    /** `whole`: the model is there, although the last report may have come before its last bytes. */
     stop(whole: boolean): void;
 }
 
-/** Shows a download on stderr: a bar on a terminal, a line now and then elsewhere. */
+/** Shows a download on stderr: as a bar on a terminal, elsewhere by a line now and then. */
 export function showDownload(name: string): DownloadProgress {
     return process.stderr.isTTY ? showBar(name) : showLines(name);
 }

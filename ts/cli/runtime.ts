@@ -12,7 +12,7 @@ export interface Runtime {
     readonly modelPath: string;
     /** Threads that contexts compute with. */
     readonly threads: number;
-    /** Kept until `close`: node-llama-cpp 3.22.1 never finishes disposing of a model whose context was collected as garbage before. */
+    /** They are kept until `close`. node-llama-cpp 3.22.1 never finishes disposing of a model whose context was collected as garbage. */
     readonly contexts: LlamaContext[];
     close(): Promise<void>;
 }
@@ -21,15 +21,15 @@ export interface RuntimeOptions {
     model?: string | undefined;
     policy?: string | PolicyFile | undefined;
     threads?: number | undefined;
-    /** Writes nothing but errors that are thrown: neither a download's progress nor the runtime's log. */
+    /** Nothing is written: neither a download's progress nor the runtime's log. */
     quiet?: boolean | undefined;
     /** Instead of the policy's. */
     onUnsupported?: "error" | undefined;
-    /** What is loaded in place of the model's file. */
+    /** Gives the path of what is loaded in place of the model's file. */
     prepareModel?(llama: Llama, store: DeltaStore, modelPath: string): Promise<string>;
 }
 
-/** The model's path, after fetching it, with a progress bar unless `quiet`, if need be. Ctrl+C stops the download. */
+/** The model's path. The model is fetched if need be, with a progress bar unless `quiet`. Ctrl+C stops the download. */
 async function getModelPath(path: string | undefined, quiet: boolean): Promise<string> {
     const abort = new AbortController();
     const onInterrupt = (): void => abort.abort(new Error("The download was stopped."));
@@ -51,7 +51,7 @@ export async function openRuntime({model: givenPath, policy, threads, quiet = fa
     const foundPath = await getModelPath(givenPath, quiet);
     const {getLlama, LlamaLogLevel} = await import("node-llama-cpp");
     const {attach} = await import("../index.js");
-    // The runtime's own default is at least 4 threads; on fewer processors, they mostly wait for each other.
+    // The runtime takes at least 4 threads by itself. On fewer processors they mostly wait for each other.
     const maxThreads = threads ?? availableParallelism();
     const llama = await getLlama({gpu: false, logLevel: quiet ? LlamaLogLevel.disabled : LlamaLogLevel.error, maxThreads});
     const store = await attach(llama, {...policy === undefined ? {} : {policy}, ...onUnsupported === undefined ? {} : {onUnsupported}});

@@ -22,7 +22,7 @@ interface CollectOptions extends StoreOptions {
 
 /** Adds `turns ls|show|rm|gc|verify`. */
 export function addTurnsCommand(program: Command): void {
-    const turns = program.command("turns").description("look at saved conversations, and tidy up");
+    const turns = program.command("turns").description("look at saved conversations, and tidy up their store");
     const add = (usage: string, description: string) => turns.command(usage)
         .description(description)
         .option("--store <place>", "the store's folder or Redis URL (default: the policy's turns.store)")
@@ -34,8 +34,8 @@ export function addTurnsCommand(program: Command): void {
     add("rm <conversations...>", "delete conversations")
         .action(async (names: string[], options: StoreOptions) => await using(options, (turns) => remove(turns, names, options)));
     add("gc", "drop what is past its time or above the budget")
-        .option("--ttl <seconds>", "drop conversations that were not used for so long (default: the policy's)")
-        .option("--budget <bytes>", "drop the longest unused ones above so many bytes, or such a size (default: the policy's)")
+        .option("--ttl <seconds>", "drop conversations that nobody used for so long (default: the policy's)")
+        .option("--budget <bytes>", "drop the longest unused ones above this size, as bytes or with a unit (default: the policy's)")
         .action(async (options: CollectOptions) => await using(options, collect));
     add("verify", "read everything and tell what is damaged").action(async (options: StoreOptions) => await using(options, verify));
     turns.addHelpText("after", "\nA store that is encrypted needs its key in DELTASTORE_KEY (64 hexadecimal digits).");
@@ -70,7 +70,7 @@ async function list(turns: Turns, {json}: StoreOptions): Promise<void> {
     printLine(`\n${formatBytes(bytes)} in ${turns.place}`);
 }
 
-/** Names are other people's, and may have characters that a terminal obeys. */
+/** Other people choose the names, and a terminal obeys some characters. */
 function printable(name: string): string {
     return /\p{Cc}/u.test(name) ? JSON.stringify(name) : name;
 }

@@ -7,19 +7,19 @@ export interface EvalCache {
     readonly name: string;
     /** Options of `createContext`. */
     readonly options: LlamaContextOptions & {kvCache: string};
-    /** What a value takes, in a stock cache, whose bytes nobody reports. */
+    /** Bits of a value in a stock cache, whose bytes nobody reports: they are computed. */
     readonly bitsPerValue?: number;
-    /** With all that decides on its results: those of another definition aren't this cache's. */
+    /** All that the results depend on. Results of another definition are not this cache's. */
     readonly definition: string;
 }
 
 const stock = {kvCache: stockCacheName, flashAttention: true} as const;
 const ofType = (type: "Q8_0" | "Q4_0") => ({...stock, experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type});
 
-/** Stock's F16 cache: what every other one is compared with. */
+/** Stock's F16 cache. Every other one is compared with it. */
 export const reference: EvalCache = {name: "stock", definition: "stock", options: stock, bitsPerValue: 16};
 
-/** Besides the tiers, which can't have these names: tiers have no underscores. */
+/** No tier can have one of these names: a tier's name has no underscore. */
 const stockCaches: readonly EvalCache[] = [
     reference,
     {name: "stock-f16_plain", definition: "stock-f16_plain", options: {...stock, flashAttention: false}, bitsPerValue: 16},
@@ -31,7 +31,7 @@ export const stockCacheNames: readonly string[] = stockCaches.map(({name}) => na
 export const defaultCacheNames: readonly string[] = ["stock-q8_0", "stock-q4_0", ...builtInTiers.keys()];
 
 /**
- * The caches of these names, each once and without the reference, which always takes part.
+ * The caches of these names, each once. The reference is left out, as it always takes part.
  * @throws DeltaStoreError TIER_UNKNOWN with the nearest name
  */
 export function resolveCaches(policy: Policy, names: readonly string[]): EvalCache[] {
@@ -48,7 +48,7 @@ function resolveCache(policy: Policy, name: string): EvalCache {
 
 const windowlessName = (tier: string) => `${tier}-window-0`;
 
-/** The policy with each tier a second time, without a window; see `windowless`. */
+/** The policy with a second tier for each that packs rows: the same without a window, for `windowless`. */
 export function withWindowlessTiers(file: PolicyFile, policy: Policy): PolicyFile {
     const tiers: Record<string, PolicyTier> = {...file.tiers};
     for (const {name, format} of policy.tiers.values()) {
@@ -59,7 +59,10 @@ export function withWindowlessTiers(file: PolicyFile, policy: Policy): PolicyFil
     return {...file, tiers};
 }
 
-/** The cache with every row packed before any query sees it, if it packs rows; the policy is one of `withWindowlessTiers`. */
+/**
+ * The same cache without a window: every row is packed before any query sees it. A cache that packs no rows is given as it is.
+ * @param policy one of `withWindowlessTiers`
+ */
 export function windowless(cache: EvalCache, policy: Policy): EvalCache {
     const tier = policy.tiers.get(windowlessName(cache.options.kvCache));
     return tier === undefined ? cache : {name: cache.name, options: {kvCache: tier.name}, definition: JSON.stringify(tier)};

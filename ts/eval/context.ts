@@ -7,7 +7,7 @@ import {addonContextOf} from "../runtime/contexts.js";
 import type {DeltaStore} from "../store/store.js";
 import type {EvalCache} from "./caches.js";
 
-/** Tokens of one evaluation at most; node-llama-cpp's default. */
+/** Tokens of one evaluation, at most. It is node-llama-cpp's default. */
 export const batchSize = 512;
 
 /** A context with one of the caches, driven token by token. The context's lock keeps other users out of each step. */
@@ -21,8 +21,8 @@ export class EvalContext {
 
     /**
      * Adds tokens to a sequence.
-     * @param wanted so many of the last tokens' logits are returned, a row each; at most `batchSize`. A cache that evicts does so after
-     *     an evaluation that wanted any, if its slack is full.
+     * @param wanted how many of the last tokens' logits are returned, a row each; at most `batchSize`. After an evaluation that wants any,
+     *     a cache evicts if its slack is full.
      */
     async evaluate(tokens: readonly number[], wanted: number, sequence = 0): Promise<Float32Array> {
         const evaluated = this.#tokensOf(sequence);
@@ -37,7 +37,7 @@ export class EvalContext {
         return logits;
     }
 
-    /** Adds a prompt's last tokens to a sequence, after which a cache that evicts does so, however short it was; the last one's logits. */
+    /** Adds a prompt's last tokens to a sequence, and gives the last one's logits. A cache that evicts does so then, however short the prompt was. */
     async endPrompt(tokens: readonly number[], sequence = 0): Promise<Float32Array> {
         const logits = await this.evaluate(tokens, 1, sequence);
         const eviction = this.store.policy.tiers.get(this.cache.options.kvCache)?.eviction ?? null;
@@ -45,7 +45,7 @@ export class EvalContext {
         return logits;
     }
 
-    /** Makes a sequence that of these tokens, keeping what it shares with them, as chats do; the logits of the last are returned. */
+    /** Has a sequence hold these tokens, and gives the last one's logits. What it holds of their beginning stays, as in a chat. */
     async moveTo(tokens: readonly number[], sequence = 0): Promise<Float32Array> {
         const evaluated = this.#tokensOf(sequence);
         let shared = 0;
@@ -57,7 +57,10 @@ export class EvalContext {
         return await this.endPrompt(tokens.slice(shared), sequence);
     }
 
-    /** Adds tokens behind those of the sequence's last evaluation, whose logits are given, and scores each by what stood before it. */
+    /**
+     * Adds tokens to a sequence, and scores each by what stands before it.
+     * @param before logits of the sequence's last token
+     */
     async scoreNext(before: Float32Array, tokens: readonly number[], sequence = 0): Promise<LogitScores> {
         const rows = new Float32Array(before.length * tokens.length);
         rows.set(before);
@@ -65,7 +68,10 @@ export class EvalContext {
         return await coded(this.native.scoreLogits(rows, Uint32Array.from(tokens)));
     }
 
-    /** The most likely continuation; it ends with the text or after so many tokens. */
+    /**
+     * The most likely continuation, of `count` tokens at most. It ends sooner with a token that is an end.
+     * @param before logits of the sequence's last token
+     */
     async generate(before: Float32Array, count: number, isEnd: (token: number) => boolean, sequence = 0): Promise<number[]> {
         const generated: number[] = [];
         for (let logits = before; ; logits = await this.evaluate(generated.slice(-1), 1, sequence)) {
@@ -89,7 +95,7 @@ export class EvalContext {
         this.#evaluated.delete(sequence);
     }
 
-    /** Bytes of stock's F16 cache for the tokens that it holds, over what it takes itself: reported by ours, computed for stock's. */
+    /** Bytes of stock's F16 cache for the same tokens, over this cache's. Our caches report theirs, those of stock's are computed. */
     memoryRatio(): number {
         const {bitsPerValue} = this.cache;
         if (bitsPerValue !== undefined) return 16 / bitsPerValue;

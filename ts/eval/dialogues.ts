@@ -5,11 +5,11 @@ import type {EvalText} from "./text.js";
 export interface Dialogue {
     readonly name: string;
     readonly turns: number;
-    /** The tokens up to where the model goes on, after it has answered the earlier turns so. */
+    /** The tokens up to where the model goes on. `answers` are what it answered in the turns before. */
     prompt(answers: readonly string[]): number[];
 }
 
-/** Tokens of a passage; more than caches keep exactly. */
+/** Tokens of a passage. They are more than a window holds, so that rows are packed. */
 const passageTokens = 320;
 
 const continuations = 10;
@@ -27,7 +27,7 @@ const chat = [
     "What else does the text tell about that?", "Now write two sentences of your own in the same style."
 ];
 
-/** Each on a passage of its own. */
+/** All dialogues, each on a passage of its own. */
 export function dialoguesOn(text: EvalText): Dialogue[] {
     const wrapper = resolveChatWrapper(text.model);
     const passage = (index: number) => text.slice(index * passageTokens, passageTokens, `a prompt of ${passageTokens}`);

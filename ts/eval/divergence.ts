@@ -3,11 +3,11 @@ import {estimate, exponentialEstimate, quantile} from "./statistics.js";
 
 /** How a cache's distributions of the next token differ from the reference's at the scored positions of one chunk. */
 export interface ChunkDivergence {
-    /** Of each position, in nats; both as `encodeFloats` writes them. */
+    /** KL divergence at each position, in nats, as `encodeFloats` writes it. */
     kld: string;
-    /** Log-loss of the text's next token, less the reference's. */
+    /** Log-loss of the text's next token less the reference's, likewise. */
     lossChange: string;
-    /** Positions where both have the same most likely token. */
+    /** Number of positions where both have the same most likely token. */
     sameTop1: number;
 }
 
@@ -32,7 +32,7 @@ const worstGrade = "POOR";
 
 export type Grade = (typeof grades)[number][0] | typeof worstGrade;
 
-/** What the grades mean, for the legend of a table. */
+/** The legend of a table with grades. */
 export const gradeLegend = `Grades by KLD: ${grades.map(([name, below]) => `${name} below ${below}`).join(", ")}, else ${worstGrade}.`;
 
 export function gradeOf(kld: number): Grade {
@@ -69,7 +69,7 @@ export function summarizeDivergence(chunks: readonly ChunkDivergence[]): Diverge
     };
 }
 
-/** Base64 of doubles: JSON has neither NaN nor infinity, and what is read again must be what was written. */
+/** Base64 of doubles. JSON has neither NaN nor infinity, and what is read again must be what was written. */
 export function encodeFloats(values: readonly number[]): string {
     return Buffer.from(Float64Array.from(values).buffer).toString("base64");
 }

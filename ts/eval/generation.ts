@@ -6,14 +6,14 @@ import {estimate, exponentialEstimate} from "./statistics.js";
 import type {Suite} from "./suite.js";
 import type {EvalText} from "./text.js";
 
-/** Tokens of an answer at most. */
-const mostTokens = 64;
-/** Of the longest dialogue: its passage, its questions and its answers. */
+/** Tokens of an answer, at most. */
+export const mostTokens = 64;
+/** Tokens of the longest dialogue: its passage, questions and answers. */
 const contextSize = 2048;
 
 /** A greedy answer beside the reference's. */
 export interface AnswerOutcome {
-    /** Tokens at its beginning that are the reference's. */
+    /** Tokens before the first that is not the reference's. */
     agreed: number;
     identical: boolean;
     /** Minus the log-probability of each token under the reference cache, in nats. */
@@ -27,7 +27,7 @@ export interface GenerationSummary {
     agreedError: number;
     /** Share of answers that are the reference's throughout, from 0 to 1. */
     identical: number;
-    /** Perplexity of the answers under the reference cache; its standard error takes tokens as independent. */
+    /** Perplexity of the answers under the reference cache. Its standard error takes tokens as independent. */
     perplexity: number;
     perplexityError: number;
 }
@@ -38,7 +38,7 @@ interface Expected {
     turns: {prompt: number[]; answer: number[]}[];
 }
 
-/** Greedy answers. Later turns of a chat stand on the reference's earlier answers, so that each answer is compared by itself. */
+/** Greedy answers. Later turns of a chat stand on the reference's earlier answers: so each answer is compared by itself. */
 export function generationSuite(caches: readonly EvalCache[], text: EvalText): Suite<Expected, AnswerOutcome[]> {
     const {model} = text;
     const dialogues = dialoguesOn(text);

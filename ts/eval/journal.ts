@@ -6,9 +6,8 @@ import {quoteList} from "../nearest.js";
 export type JournalSetup = Readonly<Record<string, string>>;
 
 /**
- * Results that are kept as they are made, so that a run that was interrupted goes on where it stopped. A file of JSON lines, the first of
- * which is the setup; a last line that was cut off counts as not written, and a file without results as none. Without a path results are
- * kept in memory.
+ * Results that are written as they are made. So a run that was interrupted goes on where it stopped. The file has lines of JSON, the setup
+ * first. A last line that was cut off counts as not written, and a file without results as no file. Without a path results stay in memory.
  */
 export class Journal {
     readonly #values = new Map<string, unknown>();
@@ -22,7 +21,7 @@ export class Journal {
         if (this.size === 0) this.#write(() => writeFileSync(path, line(setup)));
     }
 
-    /** Results that it has. */
+    /** Number of results. */
     get size(): number {
         return this.#values.size;
     }

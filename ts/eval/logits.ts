@@ -9,18 +9,18 @@ import type {EvalText} from "./text.js";
 export interface LogitsProtocol {
     readonly name: "window" | "worst";
     readonly chunkTokens: number;
-    /** Evaluated first; what follows is scored. */
+    /** Tokens that are evaluated first. What follows is scored. */
     readonly promptTokens: number;
-    /** Tokens of a scored batch: what a sequence of small ones sees, decoding sees. */
+    /** Tokens of a scored batch. Small batches see what decoding sees. */
     readonly batch: number;
 }
 
-/** As used. */
+/** For caches as they are used. */
 export const windowProtocol: LogitsProtocol = {name: "window", chunkTokens: 1024, promptTokens: 512, batch: 16};
-/** For caches without a window: every row is packed before any query sees it. */
+/** For caches without a window, where every row is packed before any query sees it. */
 export const worstProtocol: LogitsProtocol = {name: "worst", chunkTokens: 512, promptTokens: 256, batch: 256};
 
-/** Tokens of a chunk, as `--chunks` counts them. */
+/** Tokens that `--chunks` counts as one. */
 export const textChunk = 1024;
 
 export interface ChunkOutcome extends ChunkDivergence {
@@ -35,8 +35,8 @@ export interface LogitsSummary extends DivergenceSummary {
 export type LogitsSuite = Suite<Float32Array[], ChunkOutcome>;
 
 /**
- * Divergence from the reference over so many times 1,024 tokens of text.
- * The text's first chunk is left out: contexts have seen it when they are opened.
+ * Divergence from the reference over so many chunks of text. The text's first chunk is left out: contexts have seen it when they are opened.
+ * @param chunks of `textChunk` tokens
  */
 export function logitsSuite(protocol: LogitsProtocol, caches: readonly EvalCache[], text: EvalText, chunks: number): LogitsSuite {
     const {name, chunkTokens, promptTokens, batch} = protocol;
@@ -44,7 +44,7 @@ export function logitsSuite(protocol: LogitsProtocol, caches: readonly EvalCache
     const starts = Array.from({length: count}, (_, index) => textChunk + index * chunkTokens);
     text.slice(starts.at(-1)!, chunkTokens + 1, purpose);
 
-    /** The logits that score a chunk, batch by batch, each with the tokens that follow. */
+    /** Logits of a chunk, batch by batch, with the tokens that they predict. */
     async function* scored(context: EvalContext, start: number): AsyncGenerator<{logits: Float32Array; next: Uint32Array}> {
         const tokens = text.beginning(start, chunkTokens + 1, purpose);
         await context.endPrompt(tokens.slice(0, promptTokens));

@@ -1,7 +1,7 @@
 import type {LlamaModel} from "node-llama-cpp";
 import type {EvalText} from "./text.js";
 
-/** Facts that no text says by itself; their values are numbers of five digits. */
+/** What hidden facts are about. No text says them by itself. Their values are numbers of five digits. */
 const subjects = [
     "the pass key of the blue door", "the telephone number of the bakery", "the serial number of the red engine",
     "the number of the lottery ticket", "the code of the library safe"
@@ -9,16 +9,16 @@ const subjects = [
 
 const lengths = [512, 1024, 2048];
 const documentsPerLength = 2;
-/** Between the beginnings of the documents' texts, so that no two have the same. */
+/** Tokens between the beginnings of two documents' texts, so that no two are the same. */
 const stride = 640;
 
-/** The longest document, with a question. */
+/** Tokens of the longest document with a question. */
 export const mostTokens = Math.max(...lengths) + 256;
 
 /** How a hidden value is asked for. */
 export interface Asked {
     readonly question: readonly number[];
-    /** The beginning of an answer, which the value follows. */
+    /** The beginning of the answer. The value follows it. */
     readonly cue: readonly number[];
     readonly value: readonly number[];
 }
@@ -34,7 +34,7 @@ export interface NeedleDocument {
     readonly needles: readonly Needle[];
 }
 
-/** Long texts in which facts are hidden, each at another depth in each document. */
+/** Long texts in which facts are hidden. A fact has another depth in each. */
 export function needleDocuments(text: EvalText): NeedleDocument[] {
     return lengths.flatMap((length) => Array.from({length: documentsPerLength}, (_, index) => {
         const number = lengths.indexOf(length) * documentsPerLength + index;
@@ -70,7 +70,7 @@ export function cueAndValue(model: LlamaModel, cueText: string, value: string): 
     return {cue: whole.slice(0, shared), value: whole.slice(shared)};
 }
 
-/** Five digits that look random; all different for the first 90,000 numbers. */
+/** Five digits that look random. They differ for the first 90,000 numbers. */
 function valueOf(number: number): string {
     return String(10_000 + (number + 1) * 60_493 % 90_000);
 }

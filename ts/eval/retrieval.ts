@@ -5,10 +5,10 @@ import {estimate} from "./statistics.js";
 import type {Suite} from "./suite.js";
 import type {EvalText} from "./text.js";
 
-/** Tokens of a document that are evaluated last, with the question if it is known by then; a cache evicts after them. */
+/** A document's last tokens. A known question is evaluated together with them. A cache evicts after them. */
 const lastTokens = 64;
 
-/** Whether the question stood in the prompt after which a cache evicts, or came in a later turn. */
+/** Whether the question came in a later turn (unknown), or stood in the prompt after which a cache evicts (known). */
 export type Asking = "unknown" | "known";
 
 /** The answers to one document's questions. */
@@ -25,7 +25,7 @@ export interface RetrievalSummary {
     questions: number;
     /** A share from 0 to 1. */
     accuracy: number;
-    /** Over the reference's; null where that is 0. */
+    /** Accuracy over the reference's. Null where that is 0. */
     relative: number | null;
     /** Mean change of the hidden value's log-probability against the reference, in nats, with its standard error. */
     logProbabilityChange: number;
@@ -54,7 +54,7 @@ export function retrievalSuite(caches: readonly EvalCache[], text: EvalText): Su
     };
 }
 
-/** Every question in a copy of the first sequence: what `prompt` gives is evaluated in one go, then the cue, then the value. */
+/** Asks every question in a copy of the first sequence: what `prompt` gives is evaluated in one go, then the cue, then the value. */
 export async function answerAll(context: EvalContext, all: readonly Asked[], prompt: (asked: Asked) => readonly number[]): Promise<Answers> {
     const answers: Answers = {hits: [], logProbabilities: []};
     for (const asked of all) {

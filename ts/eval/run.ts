@@ -11,7 +11,7 @@ import {retrievalSuite, summarizeRetrieval, type Asking} from "./retrieval.js";
 import {runSuite, type Suite, type SuiteRunner} from "./suite.js";
 import type {EvalText} from "./text.js";
 
-/** A model in a process where contexts may have packed caches; the store's policy is one of `withWindowlessTiers`. */
+/** A model in a process where contexts may have packed caches. The store's policy is one of `withWindowlessTiers`. */
 export interface EvalRuntime {
     readonly model: LlamaModel;
     readonly store: DeltaStore;
@@ -23,11 +23,11 @@ export interface EvalPlan {
     readonly caches: readonly EvalCache[];
     readonly what: readonly Measurement[];
     readonly text: EvalText;
-    /** Times 1,024 tokens of text whose logits are compared. */
+    /** Chunks of text whose logits are compared, see `textChunk`. */
     readonly chunks: number;
 }
 
-/** Outcomes so far and in all, and whose is next. */
+/** Outcomes so far, outcomes in all, and whose is next. */
 export interface EvalProgress {
     done: number;
     total: number;
@@ -35,7 +35,7 @@ export interface EvalProgress {
     cache: string;
 }
 
-/** @throws DeltaStoreError OPTION_INVALID, before anything is evaluated, if the text is too short; MODEL_UNSUPPORTED and the like */
+/** @throws DeltaStoreError OPTION_INVALID if the text is too short, before anything is evaluated; MODEL_UNSUPPORTED and the like */
 export async function evaluate(runtime: EvalRuntime, {caches, what, text, chunks}: EvalPlan, journal: Journal,
                                onProgress: (progress: EvalProgress) => void = () => undefined): Promise<CacheReport[]> {
     const all = [reference, ...caches];
@@ -70,7 +70,7 @@ export async function evaluate(runtime: EvalRuntime, {caches, what, text, chunks
     });
 }
 
-/** Every context sees the text's beginning first: what a cache takes from the first rows that it sees is then the same in all runs. */
+/** Opens a context that has seen the text's beginning. What a cache takes from the first rows that it sees is then the same in all runs. */
 export async function openContext({model, store, native, threads}: EvalRuntime, text: EvalText, cache: EvalCache, contextSize: number,
                                   sequences: number): Promise<EvalContext> {
     const context = await model.createContext({...cache.options, contextSize, sequences, batchSize, threads});

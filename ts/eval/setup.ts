@@ -5,7 +5,7 @@ import {binaryFolder, engineFile} from "../engine/files.js";
 import type {NativeBinding} from "../engine/native.js";
 import type {JournalSetup} from "./journal.js";
 
-/** Whatever decides on all results: the model, the text, the engine and its kernels. */
+/** What all results depend on: the model, the text, the engine and its kernels. */
 export function evalSetup(native: NativeBinding, modelPath: string, text: string): JournalSetup {
     return {
         model: `${path.basename(modelPath)}, ${statSync(modelPath).size} bytes`,

@@ -1,6 +1,6 @@
 export interface Estimate {
     mean: number;
-    /** Standard error of the mean, the values taken as independent; 0 for one value. */
+    /** Standard error of the mean. Values are taken as independent. 0 for one value. */
     error: number;
 }
 
@@ -14,13 +14,13 @@ export function estimate(values: ArrayLike<number>): Estimate {
     return {mean, error: count < 2 ? 0 : Math.sqrt(squares / (count - 1) / count)};
 }
 
-/** The mean's exponential: of log-losses the perplexity, of their differences the ratio of two perplexities. */
+/** The mean's exponential. Of log-losses it is the perplexity, of their differences the ratio of two perplexities. */
 export function exponentialEstimate(values: ArrayLike<number>): Estimate {
     const {mean, error} = estimate(values);
     return {mean: Math.exp(mean), error: Math.exp(mean) * error};
 }
 
-/** Linear between the two values that it falls between. */
+/** Interpolates linearly between the two nearest values. */
 export function quantile(values: ArrayLike<number>, fraction: number): number {
     const sorted = Float64Array.from(values).sort(), at = (sorted.length - 1) * fraction, below = Math.floor(at);
     const low = sorted[below]!, high = sorted[Math.ceil(at)]!;

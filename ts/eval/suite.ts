@@ -2,32 +2,32 @@ import type {EvalCache} from "./caches.js";
 import type {EvalContext} from "./context.js";
 import type {Journal} from "./journal.js";
 
-/** A measurement that is made case by case, of each cache beside the reference. */
+/** A measurement of each cache beside the reference, case by case. */
 export interface Suite<Expected, Outcome> {
     readonly name: string;
-    /** A name for each case, with all that its outcome depends on besides the cache, the model and the text. */
+    /** A name for each case. It says all that the outcome depends on besides the cache, the model and the text. */
     readonly cases: readonly string[];
     readonly caches: readonly EvalCache[];
-    /** Tokens of a sequence at most. */
+    /** Tokens of a sequence, at most. */
     readonly contextSize: number;
     readonly sequences: number;
-    /** What all caches are compared with in a case, made by the reference; its sequences are empty when it is opened. */
+    /** Has the reference make what all caches are compared with in a case. Its sequences are empty when it is opened. */
     expect(openReference: () => Promise<EvalContext>, index: number): Promise<Expected>;
-    /** JSON of what a cache does with a case. All sequences are empty at first. */
+    /** What a cache does with a case, as JSON. All its sequences are empty at first. */
     measure(context: EvalContext, index: number, expected: Expected): Promise<Outcome>;
 }
 
 export interface SuiteRunner {
     readonly journal: Journal;
     open(cache: EvalCache, contextSize: number, sequences: number): Promise<EvalContext>;
-    /** Told before each outcome is measured or, if it is there already, taken from the journal. */
+    /** Called before an outcome is measured or, if the journal has it, taken from there. */
     onOutcome(suite: string, cache: string): void;
 }
 
-/** Not a cache's name: the reference may also be one of the caches. */
+/** The reference's key among the contexts. No cache has this name, and the reference may be one of the caches, too. */
 const referenceRole = "";
 
-/** The outcomes of each cache, in the order of the cases. Those that the journal has are not measured again. */
+/** The outcomes of each cache, in the order of the cases. What the journal has is not measured again. */
 export async function runSuite<Expected, Outcome>(suite: Suite<Expected, Outcome>, reference: EvalCache,
                                                   {journal, open, onOutcome}: SuiteRunner): Promise<Map<string, Outcome[]>> {
     const contexts = new Map<string, EvalContext>();

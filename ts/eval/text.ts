@@ -15,8 +15,8 @@ export class EvalText {
 
     /**
      * Some of its tokens.
-     * @param purpose who needs them, for the error
-     * @throws DeltaStoreError OPTION_INVALID if the text ends before
+     * @param purpose says in the error who needs them
+     * @throws DeltaStoreError OPTION_INVALID: the text is too short
      */
     slice(from: number, count: number, purpose: string): Token[] {
         if (from + count > this.length)
@@ -25,7 +25,7 @@ export class EvalText {
         return this.#tokens.slice(from, from + count);
     }
 
-    /** Some of its tokens as the beginning of a sequence: the model's beginning-of-text token, if it has one, stands for the first. */
+    /** Some of its tokens as the beginning of a sequence. The model's beginning-of-text token, if it has one, takes the place of the first. */
     beginning(from: number, count: number, purpose: string): Token[] {
         const [first, ...rest] = this.slice(from, count, purpose);
         return [this.model.tokens.bos ?? first!, ...rest];

@@ -9,8 +9,10 @@ import type {NativeBinding} from "../engine/native.js";
 const exactTypes = [0, 1];
 
 /**
- * Path of a model with its weights as F16, made beside it on first use; the model itself if it has no others. With quantized weights
- * llama.cpp rounds activations to 8 bits, which parts even two exact caches by a KL divergence of 0.003; with F16 weights by 0.000002.
+ * Path of the model with its weights as F16. The file is made beside the model on first use. A model without quantized weights is given as it is.
+ *
+ * With quantized weights llama.cpp rounds activations to 8 bits. That parts even two exact caches by a KL divergence of 0.003, and F16
+ * weights by 0.000002.
  * @param onConvert called before the file is made
  */
 export async function f16Weights(native: NativeBinding, source: string,

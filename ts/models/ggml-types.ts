@@ -1,6 +1,6 @@
 /**
- * Values a block and bytes a block of the tensor types that GGUF files hold, by their number in `enum ggml_type`; the
- * sizes are those of ggml-common.h's blocks. A type that isn't here is newer than this table.
+ * Values and bytes of a block, for the tensor types that GGUF files hold, by their number in `enum ggml_type`. The sizes
+ * are those of the blocks in ggml-common.h. A type that isn't here is newer than this table.
  */
 const blocks: ReadonlyMap<number, readonly [values: number, bytes: number]> = new Map([
     [0, [1, 4]], [1, [1, 2]],                                                   // F32, F16
@@ -15,7 +15,7 @@ const blocks: ReadonlyMap<number, readonly [values: number, bytes: number]> = ne
     [39, [32, 17]], [40, [64, 36]], [41, [128, 18]], [42, [64, 18]]             // MXFP4, NVFP4, Q1_0, Q2_0
 ]);
 
-/** Bytes of a tensor's data; a type that isn't known counts as 0, so that newer files aren't called damaged. */
+/** Bytes of a tensor's data. A type that isn't known counts as 0: newer files must not be called damaged. */
 export function tensorBytes(type: number, dimensions: readonly number[]): number {
     const block = blocks.get(type);
     if (block === undefined) return 0;

@@ -8,7 +8,7 @@ export interface GgufTensor {
     offset: number;
 }
 
-/** Bytes of a metadata value by its type's number in GGUF; strings (8) and arrays (9) carry their length. */
+/** Bytes of a metadata value, by its type's number in GGUF. Strings (8) and arrays (9) carry their length. */
 const valueBytes: ReadonlyMap<number, number> = new Map([
     [0, 1], [1, 1], [2, 2], [3, 2], [4, 4], [5, 4], [6, 4], [7, 1], [10, 8], [11, 8], [12, 8]
 ]);
@@ -23,9 +23,8 @@ const windowBytes = 1 << 20;
 
 /**
  * The tensors that a GGUF header describes. Every length is checked against the file's size before it is followed, so
- * that any bytes whatever end in an answer: node-llama-cpp's own reader, which takes the header at its word, can run
- * without end on a damaged one.
- * @throws Error with what is wrong.
+ * any bytes come to an end. node-llama-cpp's own reader trusts the header, and can run without end on a damaged one.
+ * @throws Error with what is wrong
  */
 export function readTensors(descriptor: number, fileBytes: number): GgufTensor[] {
     const reader = new HeaderReader(descriptor, fileBytes);

@@ -4,9 +4,9 @@ import {tensorBytes} from "./ggml-types.js";
 import {readTensors} from "./gguf-header.js";
 
 /**
- * Checks that a file is a whole GGUF file: its header can be read and the data of every tensor lies inside it. The
- * data itself isn't read. Of a model split into several files only this part is checked.
- * @throws DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED.
+ * Checks that a file is a whole GGUF file: its header can be read, and the data of every tensor lies inside the file. The
+ * data itself isn't read. Of a model that is split into several files, only this one is checked.
+ * @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_DAMAGED
  */
 export async function verifyGguf(path: string): Promise<void> {
     const file = await openFile(path);

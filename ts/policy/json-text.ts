@@ -10,8 +10,8 @@ export interface JsonTextProblem {
 }
 
 /**
- * The value of JSON text and its mistakes: syntax errors, and fields given twice (of which `JSON.parse` would silently
- * take the last). With mistakes, the value is what could be read in spite of them; undefined if nothing could.
+ * The value of JSON text, and its mistakes: syntax errors, and fields that are given twice, of which `JSON.parse` would
+ * silently take the last. With mistakes, the value is what could be read in spite of them, or undefined.
  */
 export function parseJsonText(text: string): {value: unknown; problems: JsonTextProblem[]} {
     const body = text.replace(/^\uFEFF/, "");
@@ -36,7 +36,7 @@ export function parseJsonText(text: string): {value: unknown; problems: JsonText
     return problems.length === 0 ? parseBody(body) : {value: parseInSpite(body), problems};
 }
 
-/** What can be made of broken text. Not by jsonc-parser's `parse`, which takes a field named `__proto__` for the prototype. */
+/** What can be read of broken text. jsonc-parser's `parse` would take a field named `__proto__` for the prototype. */
 function parseInSpite(body: string): unknown {
     const tree = parseTree(body);
     return tree === undefined ? undefined : getNodeValue(tree);
@@ -50,7 +50,7 @@ function parseBody(body: string): {value: unknown; problems: JsonTextProblem[]} 
     }
 }
 
-/** `PropertyNameExpected` becomes `property name expected`, unless there is something clearer to say. */
+/** Words for a parser's code: `property name expected` for `PropertyNameExpected`, or something clearer. */
 function describe(code: ParseErrorCode, body: string, offset: number): string {
     const name = printParseErrorCode(code);
     if (name === "InvalidCommentToken") return "comments are not allowed";

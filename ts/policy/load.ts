@@ -22,7 +22,7 @@ export function loadPolicy(input: string | PolicyFile | undefined): Policy {
     return completePolicy(readPolicy(input));
 }
 
-/** What `loadPolicy` takes, checked as it does, with nothing filled in. */
+/** Takes and checks what `loadPolicy` does, and fills in nothing. */
 export function readPolicy(input: string | PolicyFile | undefined): PolicyFile {
     if (input === undefined) return {};
     if (typeof input !== "string") return checkPolicy(input, "The policy");
@@ -33,12 +33,12 @@ export function readPolicy(input: string | PolicyFile | undefined): PolicyFile {
         throw unknownTier(input, [...builtInTiers.keys()], " and no file has this path");
     const {value, problems} = readPolicyFile(input);
     const what = `The policy file ${input}`;
-    // What is no object after syntax errors says nothing about the fields that were meant.
+    // After syntax errors, a value that is no object says nothing about the fields that were meant.
     if (problems.length > 0 && !isRecord(value)) throw invalid(what, problems);
     return checkPolicy(value, what, problems);
 }
 
-/** What DELTASTORE_POLICY says: a path or a built-in tier's name; undefined when it is unset or empty. */
+/** What DELTASTORE_POLICY says: a path or a built-in tier's name. Undefined if it is unset or empty. */
 export function policyFromEnvironment(env: NodeJS.ProcessEnv): string | undefined {
     return env["DELTASTORE_POLICY"]?.trim() || undefined;
 }

@@ -13,12 +13,12 @@ export function describeSchemaErrors(errors: readonly ErrorObject[], defaultTier
     return [...new Set(sentences.filter((sentence) => sentence !== null))];
 }
 
-/** One sentence for a mistake; `pointer` is the value's JSON pointer, "" (shown as `(root)`) for the whole policy. */
+/** One sentence for a mistake. `pointer` is the value's JSON pointer; "" stands for the whole policy, and is shown as `(root)`. */
 export function problem(pointer: string, value: unknown, wrong: string): string {
     return `${pointer === "" ? "(root)" : pointer}: ${shortJson(value)} ${wrong}.`;
 }
 
-/** JSON of a value, cut so that a sentence stays readable. */
+/** JSON of a value, cut where a sentence would get too long. */
 export function shortJson(value: unknown): string {
     const json = JSON.stringify(value) ?? String(value);
     return json.length > 60 ? `${json.slice(0, 57)}...` : json;

@@ -8,12 +8,12 @@ import {invalid} from "../options.js";
 export interface Tier {
     readonly name: string;
     readonly format: RowFormat;
-    /** Newest tokens of a sequence that aren't packed yet, at least. */
+    /** Newest tokens of a sequence that are not packed yet. There may be some more. */
     readonly window: number;
     readonly windowFormat: WindowFormat;
     /** First tokens of a sequence that stay F16. */
     readonly sinks: number;
-    /** About the share of the packed rows whose values have 4 bits instead of 2. */
+    /** About which share of the packed rows has values of 4 bits instead of 2. */
     readonly important: ImportantShare;
     /** Null if all rows stay. */
     readonly eviction: Eviction | null;
@@ -21,27 +21,27 @@ export interface Tier {
 
 export type ImportantShare = 0 | 0.1 | 0.2;
 
-/** Whether its values have fewer bits than important rows are given. */
+/** Whether the format's values have fewer bits than those of important rows. */
 export function hasCoarseValues(format: RowFormat): format is "k4v2" | "k3v2" {
     return format === "k4v2" || format === "k3v2";
 }
 
-/** How rows lie in pages once they are packed: the format, and room for the important rows' second codes. */
+/** How rows lie in pages once they are packed: in the format, with room for the second codes of important rows. */
 export function pageFormatOf({format, important}: Tier): PageFormat {
     if (important === 0 || !hasCoarseValues(format)) return format;
     return `${format}r${important === 0.1 ? 6 : 14}`;
 }
 
-/** Of a row's key and value together, for each of their elements; of rows that go, none. About. */
+/** About how many bits an element of a key and one of a value take together. Rows that go take none. */
 export function bitsOf({format, important, eviction}: Tier): number {
     const bits = {f16: 32, k4v4: 8, k4v2: 6, k3v2: 5}[format] + 2 * important;
     return bits * (eviction?.keep ?? 1);
 }
 
-/** What sequences of a context hold together by themselves. */
+/** What sequences of a context share by themselves. */
 export interface Sharing {
     readonly automatic: boolean;
-    /** Most bytes that prefixes may hold whose sequences have ended. */
+    /** Most bytes of kept prefixes, whose sequences have ended. */
     readonly keptBytes: number;
     /** Whether sequences without a group share with one another. */
     readonly scope: "context" | "group";
@@ -51,14 +51,14 @@ export const defaultSharing: Sharing = {automatic: true, keptBytes: 32 * 1024 **
 
 /** Which sequences get a tier. */
 export interface Rule {
-    /** With a `*` at the end, what names begin with. */
+    /** A sequence's name. A `*` at the end stands for any ending. */
     readonly name: string;
     /** Least length. */
     readonly tokens: number;
     readonly tier: Tier;
 }
 
-/** The tier that a sequence of this name (if it has one) and length has; undefined if no rule fits. */
+/** The tier of the first rule that fits a sequence's name, if it has one, and length. Undefined if none does. */
 export function ruledTier(rules: readonly Rule[], name: string | undefined, tokens: number): Tier | undefined {
     const fits = (pattern: string) => pattern === "*" || (name !== undefined && (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern));
     return rules.find((rule) => fits(rule.name) && tokens >= rule.tokens)?.tier;
@@ -66,9 +66,9 @@ export function ruledTier(rules: readonly Rule[], name: string | undefined, toke
 
 /** What becomes of idle sequences as the pool fills. */
 export interface Pressure {
-    /** Newest tokens of a sequence that stay as they are when its window is packed, which comes first. */
+    /** The window is packed first. So many of the newest tokens then stay as they are. */
     readonly window: number;
-    /** That sequences get then, one after another. */
+    /** The tiers that sequences get then, one after the other. */
     readonly tiers: readonly Tier[];
     /** Share of the pool's limit. */
     readonly above: number;
@@ -84,27 +84,27 @@ export interface TurnsPolicy {
     readonly store: string;
     /** Turns that a conversation can go back to. */
     readonly history: number;
-    /** Seconds until an unused conversation goes; may be Infinity, as the next. */
+    /** Seconds until an unused conversation goes. Infinity for never. */
     readonly ttl: number;
-    /** Bytes that the store may hold. */
+    /** Bytes that the store may hold. Infinity for no limit. */
     readonly budget: number;
-    /** Seconds without an evaluation until a sequence is parked; null for never. */
+    /** Seconds without an evaluation until a sequence is parked. Null for never. */
     readonly park: number | null;
 }
 
 export const defaultTurns = {history: 100, ttl: Infinity, budget: Infinity, park: null} as const;
 
-/** A checked policy with everything filled in. */
+/** A checked policy, with everything filled in. */
 export interface Policy {
     /** The built-in tiers and the policy's own, by name. */
     readonly tiers: ReadonlyMap<string, Tier>;
     /** Tier of a context that asks for none. */
     readonly defaultTier: string;
-    /** The first that fits says which tier a sequence has, where the app does not. */
+    /** Where the app does not say which tier a sequence has, the first rule that fits does. */
     readonly rules: readonly Rule[];
-    /** Most bytes that the page pool may hold; 0 is no limit. */
+    /** Most bytes that the page pool may hold. 0 for no limit. */
     readonly poolLimitBytes: number;
-    /** Null if requests are refused as soon as no kept prefix is left. */
+    /** Null if nothing but kept prefixes is given up before a request is refused. */
     readonly pressure: Pressure | null;
     readonly sharing: Sharing;
     /** Null if it names no store. */
@@ -115,15 +115,15 @@ export interface Policy {
 
 export const defaultTierName = "high";
 
-/** The `kvCache` value that leaves a context to node-llama-cpp; no tier may have this name. */
+/** The `kvCache` value that leaves a context to node-llama-cpp. No tier may have this name. */
 export const stockCacheName = "stock";
 
-/** In tokens; why these: QUALITY.md. */
+/** In tokens. Why these: docs/tiers.md. */
 export const defaultWindow = 64;
 export const defaultSinks = 4;
 export const defaultWindowFormat = "k8v8";
 
-/** What an `evict` without them means; why these: docs/tiers.md. */
+/** What an `evict` means that leaves them out. Why these: docs/tiers.md. */
 export const defaultEviction = {schedule: "retrieval", scorer: "attention", slack: 512} as const;
 
 const allRows = {window: defaultWindow, windowFormat: defaultWindowFormat, sinks: defaultSinks, important: 0, eviction: null} as const;
@@ -159,13 +159,13 @@ export function resolveTier(policy: Policy, name: string): Tier {
         : unknownTier(name, [...names, stockCacheName]);
 }
 
-/** @throws DeltaStoreError OPTION_INVALID if it is of a type that no tier's name is of; `allowed` are the names to offer */
+/** @throws DeltaStoreError OPTION_INVALID if it is no string; `allowed` are the names that the message offers */
 export function requireTierName(what: string, given: unknown, allowed: readonly string[]): asserts given is string {
     if (typeof given !== "string")
         throw invalid(`${what} is ${inspect(given, {depth: 0})}; allowed are ${quoteList(allowed)}`);
 }
 
-/** The error for a name that is no tier's; `allowed` are the names to offer. */
+/** The error for a name that no tier has. `allowed` are the names that the message offers. */
 export function unknownTier(name: string, allowed: readonly string[], note = ""): DeltaStoreError {
     const hint = didYouMean(name, allowed);
     return new DeltaStoreError("TIER_UNKNOWN",

@@ -4,7 +4,7 @@ import {bitsOf, tiersBeside, type Policy, type Rule, type Tier} from "./tiers.js
 
 const leastUsefulLimit = 2 ** 20;
 
-/** What a valid policy says in vain, as far as contexts of its default tier go. A sentence each, as of mistakes. */
+/** What a valid policy says in vain, for contexts of its default tier. A sentence each, as for mistakes. */
 export function policyWarnings(policy: Policy): string[] {
     const {rules, pressure, poolLimitBytes} = policy, own = policy.tiers.get(policy.defaultTier)!, pressed = pressure?.tiers ?? [];
     const possible = new Set([own, ...tiersBeside(own, policy)]), impossible = `can't be had in a context of the default tier "${own.name}", which has only F16 tiers`;
@@ -32,7 +32,7 @@ function fitsWhenever(one: Rule, other: Rule): boolean {
     return named && one.tokens <= other.tokens;
 }
 
-/** As SequenceTiers goes from one to the next. */
+/** The tiers that pressure can give to sequences that start with these, as SequenceTiers goes from one to the next. */
 function reachedByPressure(starts: readonly Tier[], tiers: readonly Tier[]): Set<Tier> {
     const reached = new Set<Tier>();
     for (let tier of starts) {

@@ -1,10 +1,10 @@
 import {readLines} from "../public/lines.js";
 
-/** After this long an answer counts as lost: a failure. */
+/** An answer that takes longer counts as failed. */
 const patienceMilliseconds = 120_000;
 
 /**
- * How an attempt to get an answer ended. `refused` before there was any text, `cut` after.
+ * How an attempt to get an answer ended: `refused` before there was any text, `cut` after there was some.
  * @typedef {{outcome: "finished" | "aborted" | "refused" | "cut" | "failed", code: string, retryAfter: number, text: string, lines: any[],
  *     firstText: number, total: number}} Attempt
  */
@@ -33,7 +33,7 @@ export async function ask(url, question, {afterMilliseconds, afterTexts} = {}) {
         if (!response.ok) {
             attempt.code = (await response.json()).code;
             attempt.retryAfter = Number(response.headers.get("retry-after") ?? 0.2);
-            // 409: the answer that the client went away from has not ended yet.
+            // 409: the answer that the client left has not ended yet.
             attempt.outcome = [409, 503].includes(response.status) ? "refused" : "failed";
             return attempt;
         }

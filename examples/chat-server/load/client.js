@@ -5,10 +5,10 @@ import {fixedCount, fixedDialogue, secretDialogue} from "./dialogues.js";
 
 const maxTokens = 48;
 
-/** Of all answers, the share that the client does not wait for. */
+/** Share of the answers that the client leaves before their end. */
 const abortedShare = 0.1;
 
-/** Of all conversations, the share that is always the same. */
+/** Share of the conversations that are always the same ones. */
 const fixedShare = 0.25;
 
 /**
@@ -51,7 +51,7 @@ async function converse({messages, codeWord, fixed}, {url, contextSize, deadline
     tally.counts.conversations++;
     /** @type {string | undefined} */
     let conversation;
-    let whole = true;  // nothing of it was lost, so that it can be compared
+    let whole = true;  // nothing was lost, so the answers can be compared
     for (const [turn, message] of messages.entries()) {
         const impatient = random.next() < impatience, begin = performance.now();
         let attempt;
@@ -79,7 +79,7 @@ async function converse({messages, codeWord, fixed}, {url, contextSize, deadline
     }
 }
 
-/** When an impatient client goes: after a while, or after some words. @param {import("./random.js").Random} random */
+/** When an impatient client leaves: after a while, or after some words. @param {import("./random.js").Random} random */
 function departure(random) {
     return random.next() < 0.5 ? {afterMilliseconds: random.integer(1, 5000)} : {afterTexts: random.integer(1, 20)};
 }

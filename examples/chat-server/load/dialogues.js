@@ -2,7 +2,7 @@
  * @typedef {object} Dialogue
  * @property {string[]} messages
  * @property {string | null} codeWord told in the first message and asked for in the last
- * @property {number | null} fixed the number of the dialogue, where it is always the same
+ * @property {number | null} fixed the number of a dialogue that is always the same
  */
 
 const openings = ["Hello, I am here for the first time.", "Good morning!", "I have a question about the library.", "Hi, I hope you can help me."];
@@ -23,7 +23,7 @@ const sentences = [
     "Our choir needs sheet music for twelve voices before the spring.", "I have a box of letters from a sailor who wrote home every month."
 ];
 
-/** The same ones each time, whose answers an idle server has given before. */
+/** Dialogues that are the same each time. An idle server has answered them before. */
 const fixedDialogues = Array.from({length: 6}, (_, number) => [
     questions[number], questions[number + 6], `Thank you. And one more thing: ${questions[(number + 9) % questions.length]}`
 ].map(String));
@@ -59,5 +59,5 @@ function makeCodeWord(random) {
     return `${syllable()}${syllable()}${syllable()}-${random.integer(100, 999)}`;
 }
 
-/** What looks like a code word in a text. */
+/** Finds what looks like a code word. */
 export const codeWordsIn = (/** @type {string} */ text) => text.toLowerCase().match(/\b(?:[a-z][aeiou]){3}-\d{3}\b/g) ?? [];

@@ -1,4 +1,4 @@
-/** Random numbers that a seed gives again (mulberry32). */
+/** Random numbers: the same seed gives the same ones (mulberry32). */
 export class Random {
     #state;
 

@@ -15,9 +15,9 @@ class Latency {
     }
 }
 
-/** What came of all attempts. */
+/** Counts what became of all attempts. */
 export class Tally {
-    /** For a sequence, which the server tells. It is part of the others. */
+    /** Time that a request waited for a sequence, as the server tells it. It is part of the others. */
     waited = new Latency();
     /** Of the attempt that was answered. */
     firstToken = new Latency();
@@ -27,9 +27,9 @@ export class Tally {
     counts = {conversations: 0, finished: 0, aborted: 0, refused: 0, cut: 0, failed: 0, wrong: 0};
     /** Refusals and cut answers by their error's code. @type {Record<string, number>} */
     codes = {};
-    /** How often an answer had its own conversation's, and how often one that was asked for was right. */
+    /** How often an answer had its own conversation's code word, and how often one was asked for and right. */
     codeWords = {mentioned: 0, asked: 0, right: 0};
-    /** Answers that an idle server has given, too. */
+    /** Answers that are compared with an idle server's. */
     fixed = {compared: 0, same: 0};
     tokens = {generated: 0, evaluated: 0, attached: 0};
     /** The first few. @type {string[]} */

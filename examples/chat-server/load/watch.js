@@ -2,7 +2,7 @@ import {setTimeout as sleep} from "node:timers/promises";
 
 const milliseconds = 100;
 
-/** Looks at the cache all the time until it is stopped. */
+/** Looks at the cache again and again, until it is stopped. */
 export class Watch {
     #url;
     #stopped = false;
@@ -47,7 +47,7 @@ export async function readStats(url) {
 }
 
 /**
- * The stats once nothing is being answered. Throws if that takes longer than half a minute.
+ * Waits until nothing is being answered, and gives the stats. Throws if that takes longer than half a minute.
  * @param {string} url
  */
 export async function settled(url) {

@@ -1,0 +1,62 @@
+// What of the pool's limit is taken, and what may be asked for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "attention/watches.h"
+#include "pages/centres.h"
+#include "pages/sequence_table.h"
+#include "tiers.h"
+
+namespace deltastore {
+
+// Tables, centres and sums share the limit with pages. All under the cache's lock.
+class Accounting {
+public:
+    Accounting(const CacheOptions& options, const Tiers& tiers, SequenceTable& sequences, const Centres& centres, const Watches& watches)
+        : rotate_(options.rotate), tiers_(tiers), sequences_(sequences), centres_(centres), watches_(watches) {}
+
+    // Of tables, centres and sums.
+    size_t own_bytes() const;
+    // Tells the pool what these take now, and that sums of `tokens` more, and `more` bytes, are to come.
+    void charge(size_t tokens = 0, size_t more = 0);
+
+    // Rows that a sequence is to get, in pages of that format and centre.
+    struct Rows {
+        int sequence;
+        int32_t position;
+        int count;
+        Format format;
+        uint8_t centre;
+    };
+    // Charges a whole batch, and tells whether there is room for it.
+    bool reserve(const std::vector<Rows>& batch);
+    // Asks before a batch is put together: whether there is room for these rows, besides those admitted since begin_admission().
+    void begin_admission();
+    bool admit(const Rows& rows);
+
+private:
+    struct Wanted {
+        PagePool::Demand pages;
+        std::vector<char> tiers;  // [tier]: whether a sequence with rows has it
+        size_t tokens = 0;
+    };
+    // What sequences with rows may take at any time.
+    Wanted begun() const;
+    void add(const Rows& rows, Wanted& wanted) const;
+    bool fits(const Wanted& wanted) const;
+    void expect(size_t tokens);
+
+    const bool rotate_;
+    const Tiers& tiers_;
+    SequenceTable& sequences_;
+    const Centres& centres_;
+    const Watches& watches_;
+    size_t growing_bytes_ = 0;   // sums, as charge() found them; they take an eighth more than they need
+    size_t expected_bytes_ = 0;  // what may be added besides
+    Wanted admitted_;
+};
+
+}  // namespace deltastore

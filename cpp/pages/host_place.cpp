@@ -1,0 +1,63 @@
+#include "host_place.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <new>
+
+namespace deltastore {
+
+void Place::read(Page page, size_t offset, size_t bytes, void* target) const {
+    uint8_t* at = static_cast<uint8_t*>(target);
+    read(page, offset, bytes, [&at](const void* piece, size_t count) {
+        std::memcpy(at, piece, count);
+        at += count;
+    });
+}
+
+HostPlace::~HostPlace() {
+    for (const auto& chunk : chunks_)
+        if (chunk)
+            for (uint8_t* slab : *chunk)
+                if (slab) munmap(slab, kSlabBytes);
+}
+
+bool HostPlace::give(uint32_t slab) {
+    std::unique_ptr<Chunk>& chunk = chunks_[slab / kChunk];
+    if (chunk == nullptr) chunk.reset(new (std::nothrow) Chunk());
+    if (chunk == nullptr) return false;
+    void* mapping = mmap(nullptr, kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) return false;
+    // A huge page would commit what no page was handed out for. Where the kernel has none the call fails, and nothing is lost.
+    madvise(mapping, kSlabBytes, MADV_NOHUGEPAGE);
+    (*chunk)[slab % kChunk] = static_cast<uint8_t*>(mapping);
+    return true;
+}
+
+void HostPlace::take_back(uint32_t slab) {
+    uint8_t*& memory = (*chunks_[slab / kChunk])[slab % kChunk];
+    munmap(memory, kSlabBytes);
+    memory = nullptr;
+}
+
+void HostPlace::forget(Page page, size_t bytes) {
+    madvise(at(page), bytes, MADV_DONTNEED);
+}
+
+void HostPlace::read(Page page, size_t offset, size_t bytes, const WriteBytes& to) const {
+    to(at(page) + offset, bytes);
+}
+
+void HostPlace::write(Page page, size_t offset, size_t bytes, const ReadBytes& from) {
+    from(at(page) + offset, bytes);
+}
+
+void HostPlace::copy(Page source, Page target, size_t bytes) {
+    std::memcpy(at(target), at(source), bytes);
+}
+
+void HostPlace::clear(Page page, size_t bytes) {
+    std::memset(at(page), 0, bytes);
+}
+
+}  // namespace deltastore
