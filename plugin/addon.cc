@@ -195,6 +195,7 @@ Napi::Value failure_to_js(Napi::Env env, const FailureReport& report) {
     Napi::Object result = Napi::Object::New(env);
     result.Set("code", report.code);
     result.Set("message", report.message);
+    result.Set("missingBytes", double(report.missing_bytes));
     return result;
 }
 

@@ -165,10 +165,11 @@ void PackedMemory::fail(Failure failure) const {
 
 FailureReport PackedMemory::report(Failure failure) const {
     if (failure == Failure::out_of_memory) return {"OUT_OF_MEMORY", "The system gave no memory for pages"};
-    return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(cache_->missing_bytes()) +
+    const size_t missing = cache_->missing_bytes();
+    return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(missing) +
                                       " bytes more than are left of the pool's limit of " + std::to_string(cache_->options().pool_limit) +
                                       " bytes (policy: pool.limit), of which " + std::to_string(cache_->resident_bytes()) +
-                                      " are in use. It may be tried again once other sequences are disposed or smaller"};
+                                      " are in use. It may be tried again once other sequences are disposed or smaller", missing};
 }
 
 FailureReport PackedMemory::take_failure() const {

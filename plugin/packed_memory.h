@@ -17,6 +17,7 @@ namespace deltastore {
 struct FailureReport {
     std::string code;
     std::string message;
+    size_t missing_bytes = 0;  // that the pool's limit lacked
 };
 
 // Shapes of the layers that llama.cpp's own cache has. Throws CodedError(MODEL_UNSUPPORTED) if they can't be served.

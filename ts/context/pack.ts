@@ -49,9 +49,7 @@ function missingForOneToken(context: AddonContext, native: NativeBinding): numbe
     const fits = native.admit(context, 0, 0, 1);
     native.beginAdmission(context);  // forgets the token, which is not evaluated
     if (fits) return 0;
-    const {message} = native.takeFailure(context)!, [, missing] = /needs at least (\d+) bytes more/.exec(message) ?? [];  // only the message has the figure
-    if (missing === undefined) throw new DeltaStoreError("POOL_LIMIT_REACHED", message);
-    return Number(missing);
+    return native.takeFailure(context)!.missingBytes;
 }
 
 /** Whether the first sequence can have this tier. Then it does. A model with ALiBi has none that evicts. */

@@ -81,6 +81,8 @@ export interface NativeStats {
 export interface NativeFailure {
     code: string;
     message: string;
+    /** Bytes that the pool's limit lacked; 0 for other failures. */
+    missingBytes: number;
 }
 
 /** For each row of logits: its most likely token, and the loss of one given token. */
