@@ -100,12 +100,17 @@ void Attention::attend_run(const Group& group, const Block& block, int run, cons
     const PageTable& references = sequences_.table(block.sequence, table);
     const int32_t last_position = buffers.positions[queries.count - 1];
     reset(buffers.run, queries.count, layers_[group.layer].head.value_dim);
-    const size_t end = std::min(references.size(), size_t(run + 1) * kRunPages);
-    for (size_t r = size_t(run) * kRunPages; r < end; r++) {
-        const PageRef& reference = references[r];
-        if (reference.position > last_position) break;
-        const PageRows rows = r + 1 < references.size() ? pages_.rows(table, reference, references[r + 1]) : pages_.rows(table, reference);
-        pages_.attend(table, rows, reference.centre, queries, scores, buffers.kernel);
+    const size_t begin = size_t(run) * kRunPages, end = std::min(references.size(), begin + kRunPages);
+    PageRows next;
+    if (begin < end) next = pages_.rows(table, references[begin]);
+    for (size_t r = begin; r < end && references[r].position <= last_position; r++) {
+        PageRows rows = next;
+        if (r + 1 < references.size()) {
+            next = pages_.rows(table, references[r + 1]);
+            rows.next = next.page;
+            rows.next_bytes = next.layout->bytes;
+        }
+        pages_.attend(table, rows, references[r].centre, queries, scores, buffers.kernel);
     }
 }
 

@@ -23,13 +23,6 @@ public:
         return {place_.at(reference.page), &sequences_.layout(table, reference), sequences_.shape(table), reference.format,
                 reference.rows, reference.begin, reference.count, reference.position};
     }
-    // As rows(); `next`: the reference that will be read after it.
-    PageRows rows(int table, const PageRef& reference, const PageRef& next) const {
-        PageRows rows = this->rows(table, reference);
-        rows.next = place_.at(next.page);
-        rows.next_bytes = sequences_.layout(table, next).bytes;
-        return rows;
-    }
 
     // `queries.centre_scores` are those of `scores`.
     void attend(int table, const PageRows& rows, uint8_t centre, const QueryBlock& queries, CentreScores& scores, void* scratch) const {

@@ -14,12 +14,12 @@ Layouts::Layouts(const Layers& layers) {
 }
 
 void Layouts::add(Format format, int rows, bool gapped, std::vector<size_t>& sizes) {
-    std::unique_ptr<Set>& set = sets_[index(format, rows, gapped)];
+    std::unique_ptr<PageLayout[]>& set = sets_[index(format, rows, gapped)];
     if (set != nullptr) return;
-    auto added = std::make_unique<Set>();
-    for (const HeadShape& shape : shapes_) {
-        added->push_back(page_layout(format, shape, rows, gapped));
-        sizes.push_back(added->back().bytes);
+    auto added = std::make_unique<PageLayout[]>(shapes_.size());
+    for (size_t shape = 0; shape < shapes_.size(); shape++) {
+        added[shape] = page_layout(format, shapes_[shape], rows, gapped);
+        sizes.push_back(added[shape].bytes);
     }
     set = std::move(added);
 }

@@ -19,17 +19,16 @@ public:
     void add(Format format, int rows, bool gapped, std::vector<size_t>& sizes);
     // Of a format and size that were added.
     const PageLayout& of(int table, Format format, int rows, bool gapped) const {
-        return (*sets_[index(format, rows, gapped)])[shape_of_[table]];
+        return sets_[index(format, rows, gapped)][shape_of_[table]];
     }
 
 private:
-    using Set = std::vector<PageLayout>;  // [distinct shape]
     static constexpr int kKinds = kPageRows + 1;  // of a format: pages without gaps by their rows, and pages with gaps
     static int index(Format format, int rows, bool gapped) { return int(format) * kKinds + (gapped ? 0 : rows); }
 
     std::vector<HeadShape> shapes_;  // distinct ones
     std::vector<int> shape_of_;      // [table]
-    std::array<std::unique_ptr<Set>, kFormatCount * kKinds> sets_;
+    std::array<std::unique_ptr<PageLayout[]>, kFormatCount * kKinds> sets_;  // [distinct shape]
 };
 
 }  // namespace deltastore
