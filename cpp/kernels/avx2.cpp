@@ -121,67 +121,31 @@ inline __m256i table16(const int8_t* codes, int offset) {
 inline __m256i load_bytes(const void* source) { return _mm256_loadu_si256(static_cast<const __m256i*>(source)); }
 inline void store(void* target, __m256i x) { _mm256_storeu_si256(static_cast<__m256i*>(target), x); }
 
-// load(i, k): code points of dims 8 i to 8 i + 3 and of the four after them, as unsigned bytes, of rows 8 k to 8 k + 7.
-struct KeyPair {
-    __m256i first, second;
-};
-struct Lloyd4Keys {
-    const uint8_t* codes;
-    KeyPair load(int i, int k) const {
-        const __m256i table = table16(kKeyCodes4.at, kKeyOffset), low = _mm256_set1_epi8(15);
-        const __m256i packed = load_bytes(codes + (i * kPageRows + 8 * k) * 4);
-        return {_mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)),
-                _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low))};
-    }
-};
-struct Lloyd3Keys {
-    const uint8_t* codes;
-    KeyPair load(int i, int k) const {
-        const uint8_t* at = codes + (i / 4 * 3 * kPageRows + 8 * k) * 4;
-        constexpr int next = kPageRows * 4;
-        const __m256i table = table16(kKeyCodes3.at, kKeyOffset), low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(char(0x88));
-        if (i % 4 < 3) {
-            const __m256i packed = load_bytes(at + i % 4 * next);
-            return {_mm256_shuffle_epi8(table, _mm256_and_si256(packed, low)),
-                    _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low))};
-        }
-        // One code in bits 0 to 2, another in bits 4 to 6; of an index the shuffle ignores bits 4 to 6, and bit 7 is 0.
-        const __m256i first = _mm256_srli_epi16(_mm256_and_si256(load_bytes(at), top), 3);
-        const __m256i second = _mm256_srli_epi16(_mm256_and_si256(load_bytes(at + next), top), 2);
-        const __m256i third = _mm256_srli_epi16(_mm256_and_si256(load_bytes(at + 2 * next), top), 1);
-        const __m256i both = _mm256_or_si256(_mm256_or_si256(first, second), third);
-        return {_mm256_shuffle_epi8(table, both), _mm256_shuffle_epi8(table, _mm256_srli_epi16(both, 4))};
-    }
-};
-template <int Rows>
-struct KeyBytes {
-    const uint8_t* bytes;
-    KeyPair load(int i, int k) const {
-        const uint8_t* at = bytes + (2 * i * Rows + 8 * k) * 4;
-        return {load_bytes(at), load_bytes(at + Rows * 4)};
-    }
-};
-template <typename Keys>
-void expand_keys(const Keys& keys, uint8_t* bytes) {
-    for (int i = 0; i < kGroup / 8; i++) {
-        for (int k = 0; k < 8; k++) {
-            const KeyPair pair = keys.load(i, k);
-            uint8_t* at = bytes + (2 * i * kPageRows + 8 * k) * 4;
-            store(at, pair.first);
-            store(at + kPageRows * 4, pair.second);
-        }
-    }
+inline __m256i both(__m256i a, __m256i b) { return _mm256_and_si256(a, b); }
+inline __m256i either(__m256i a, __m256i b) { return _mm256_or_si256(a, b); }
+template <int N>
+inline __m256i right(__m256i words) { return _mm256_srli_epi16(words, N); }
+inline __m256i lookup(__m256i table, __m256i indices) { return _mm256_shuffle_epi8(table, indices); }
+inline __m256i bytes_of(char byte) { return _mm256_set1_epi8(byte); }
+inline __m256i words_of(int32_t word) { return _mm256_set1_epi32(word); }
+
+inline __m256i dot4(__m256i sum, __m256i unsigned_bytes, __m256i signed_bytes) {
+    const __m256i pairs = _mm256_maddubs_epi16(unsigned_bytes, signed_bytes);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-// load(quad, k): code points of dims 8 k to 8 k + 7 of four rows.
-struct Lloyd4Values {
-    const uint8_t* codes;
-    __m256i load(int quad, int k) const {
-        const __m256i packed = load_bytes(codes + quad * 128 + k % 4 * 32);
-        const __m256i nibbles = _mm256_and_si256(k < 4 ? packed : _mm256_srli_epi16(packed, 4), _mm256_set1_epi8(15));
-        return _mm256_shuffle_epi8(table16(kValueCodes4.at, 0), nibbles);
-    }
-};
+inline __m256i broadcast4(const void* bytes) {
+    int32_t word;
+    __builtin_memcpy(&word, bytes, 4);
+    return _mm256_set1_epi32(word);
+}
+
+inline __m256 load_floats(const float* source) { return _mm256_loadu_ps(source); }
+inline void store_floats(float* target, __m256 x) { _mm256_storeu_ps(target, x); }
+inline __m256 broadcast(const float* value) { return _mm256_broadcast_ss(value); }
+inline __m256 fused_floats(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
+
+// load(quad, k): as in wide.inl.
 struct Trellis2Values {
     const uint8_t* codes;
     __m256i load(int quad, int k) const {
@@ -206,122 +170,18 @@ struct Trellis2Values {
                                                           _mm256_and_si256(_mm256_srli_epi16(packed, 6), _mm256_set1_epi8(3))));
     }
 };
-struct ValueBytes {
-    const uint8_t* bytes;
-    __m256i load(int quad, int k) const { return load_bytes(bytes + quad * kGroup * 4 + k * 32); }
-};
-template <typename Values>
-void expand_values(const Values& values, uint8_t* bytes) {
-    for (int quad = 0; quad < kPageRows / 4; quad++)
-        for (int k = 0; k < 8; k++) store(bytes + quad * kGroup * 4 + k * 32, values.load(quad, k));
-}
 
-inline __m256i dot4(__m256i sum, __m256i unsigned_bytes, __m256i signed_bytes) {
-    const __m256i pairs = _mm256_maddubs_epi16(unsigned_bytes, signed_bytes);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-inline __m256i broadcast4(const void* bytes) {
-    int32_t word;
-    __builtin_memcpy(&word, bytes, 4);
-    return _mm256_set1_epi32(word);
-}
-
-template <int N, int Rows, typename Keys>
-[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[Rows]) {
-    constexpr int tiles = N == 1 && Rows >= 32 ? 4 : 2;  // of 8 rows: as many sums as fit in registers
-    for (int t = 0; t < Rows / 8; t += tiles) {
-        __m256i sums[N][tiles];
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_set1_epi32(starts[i]);
-#pragma GCC unroll 4  // so that load() knows what lies where
-        for (int d = 0; d < kGroup / 8; d++) {
-            KeyPair rows[tiles];
-            for (int k = 0; k < tiles; k++) rows[k] = keys.load(d, t + k);
-            for (int i = 0; i < N; i++) {
-                const __m256i first = broadcast4(queries + i * stride + d * 8), second = broadcast4(queries + i * stride + d * 8 + 4);
-                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(dot4(sums[i][k], rows[k].first, first), rows[k].second, second);
-            }
-        }
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) store(dots[i] + (t + k) * 8, sums[i][k]);
-    }
-}
-
-template <int N, int Rows, int Extra, typename Values>
-[[gnu::always_inline]] inline void value_sums(const Values& values, const Trellis2Values& refined, int refined_rows,
-                                              const uint8_t (*weights)[Rows + Extra], int32_t (*result)[kGroup]) {
-    constexpr int tiles = N == 1 ? 8 : 2;  // of 8 dims
-#pragma GCC unroll 4  // so that load() knows its shifts
-    for (int t = 0; t < 8; t += tiles) {
-        __m256i sums[N][tiles];
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_si256();
-        const auto add = [&](const __m256i* dims, int row) {
-            for (int i = 0; i < N; i++) {
-                const __m256i weight = broadcast4(weights[i] + row);
-                for (int k = 0; k < tiles; k++) sums[i][k] = dot4(sums[i][k], weight, dims[k]);
-            }
-        };
-        for (int quad = 0; quad < Rows / 4; quad++) {
-            __m256i dims[tiles];
-            for (int k = 0; k < tiles; k++) dims[k] = values.load(quad, t + k);
-            add(dims, quad * 4);
-        }
-        if constexpr (Extra > 0) {
-            for (int quad = 0; quad <= refined_rows / 4; quad++) {
-                __m256i dims[tiles];
-                for (int k = 0; k < tiles; k++) dims[k] = quad < refined_rows / 4 ? refined.load(quad, t + k) : refined.load_two(quad, t + k);
-                add(dims, Rows + quad * 4);
-            }
-        }
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) store(result[i] + (t + k) * 8, sums[i][k]);
-    }
-}
-
+using Bytes = __m256i;
+using Floats = __m256;
+constexpr int kWide = 8;
+template <int N, int Rows>
+constexpr int key_tiles() { return N == 1 && Rows >= 32 ? 4 : 2; }
 template <int N>
-void float_scores(const float* keys, const float* queries, int dim, float (*scores)[kPageRows]) {
-    constexpr int tiles = N == 1 ? 8 : 2;
-    for (int t = 0; t < 8; t += tiles) {
-        __m256 sums[N][tiles];
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_setzero_ps();
-        for (int d = 0; d < dim; d++) {
-            __m256 rows[tiles];
-            for (int k = 0; k < tiles; k++) rows[k] = _mm256_loadu_ps(keys + d * kPageRows + (t + k) * 8);
-            for (int i = 0; i < N; i++) {
-                const __m256 query = _mm256_broadcast_ss(queries + i * dim + d);
-                for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_fmadd_ps(query, rows[k], sums[i][k]);
-            }
-        }
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) _mm256_storeu_ps(scores[i] + (t + k) * 8, sums[i][k]);
-    }
-}
-
-template <int N>
-void float_sums(const float* values, const float (*weights)[kPageRows], int end, int dim, float* output) {
-    constexpr int tiles = N == 1 ? 8 : 2;
-    for (int t = 0; t < dim / 8; t += tiles) {
-        __m256 sums[N][tiles];
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_loadu_ps(output + i * dim + (t + k) * 8);
-        for (int r = 0; r < end; r++) {
-            __m256 dims[tiles];
-            for (int k = 0; k < tiles; k++) dims[k] = _mm256_loadu_ps(values + r * dim + (t + k) * 8);
-            for (int i = 0; i < N; i++) {
-                const __m256 weight = _mm256_broadcast_ss(weights[i] + r);
-                for (int k = 0; k < tiles; k++) sums[i][k] = _mm256_fmadd_ps(weight, dims[k], sums[i][k]);
-            }
-        }
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < tiles; k++) _mm256_storeu_ps(output + i * dim + (t + k) * 8, sums[i][k]);
-    }
-}
+constexpr int value_tiles() { return N == 1 ? 8 : 2; }
 
 }  // namespace
 
+#include "wide.inl"
 #include "common.inl"
 
 const Kernels kAvx2Kernels = {"avx2", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, attend_half,

@@ -106,67 +106,28 @@ inline __m512i table16(const int8_t* codes, int offset) {
 inline __m512i load_bytes(const void* source) { return _mm512_loadu_si512(source); }
 inline void store(void* target, __m512i x) { _mm512_storeu_si512(target, x); }
 
-// load(i, k): code points of dims 8 i to 8 i + 3 and of the four after them, as unsigned bytes, of rows 16 k to 16 k + 15.
-struct KeyPair {
-    __m512i first, second;
-};
-struct Lloyd4Keys {
-    const uint8_t* codes;
-    KeyPair load(int i, int k) const {
-        const __m512i table = table16(kKeyCodes4.at, kKeyOffset), low = _mm512_set1_epi8(15);
-        const __m512i packed = load_bytes(codes + (i * kPageRows + 16 * k) * 4);
-        return {_mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)),
-                _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low))};
-    }
-};
-struct Lloyd3Keys {
-    const uint8_t* codes;
-    KeyPair load(int i, int k) const {
-        const uint8_t* at = codes + (i / 4 * 3 * kPageRows + 16 * k) * 4;
-        constexpr int next = kPageRows * 4;
-        const __m512i table = table16(kKeyCodes3.at, kKeyOffset), low = _mm512_set1_epi8(15), top = _mm512_set1_epi8(char(0x88));
-        if (i % 4 < 3) {
-            const __m512i packed = load_bytes(at + i % 4 * next);
-            return {_mm512_shuffle_epi8(table, _mm512_and_si512(packed, low)),
-                    _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low))};
-        }
-        // One code in bits 0 to 2, another in bits 4 to 6; of an index the shuffle ignores bits 4 to 6, and bit 7 is 0.
-        const __m512i first = _mm512_srli_epi16(_mm512_and_si512(load_bytes(at), top), 3);
-        const __m512i second = _mm512_srli_epi16(_mm512_and_si512(load_bytes(at + next), top), 2);
-        const __m512i third = _mm512_srli_epi16(_mm512_and_si512(load_bytes(at + 2 * next), top), 1);
-        const __m512i both = _mm512_or_si512(_mm512_or_si512(first, second), third);
-        return {_mm512_shuffle_epi8(table, both), _mm512_shuffle_epi8(table, _mm512_srli_epi16(both, 4))};
-    }
-};
-template <int Rows>
-struct KeyBytes {
-    const uint8_t* bytes;
-    KeyPair load(int i, int k) const {
-        const uint8_t* at = bytes + (2 * i * Rows + 16 * k) * 4;
-        return {load_bytes(at), load_bytes(at + Rows * 4)};
-    }
-};
-template <typename Keys>
-void expand_keys(const Keys& keys, uint8_t* bytes) {
-    for (int i = 0; i < kGroup / 8; i++) {
-        for (int k = 0; k < 4; k++) {
-            const KeyPair pair = keys.load(i, k);
-            uint8_t* at = bytes + (2 * i * kPageRows + 16 * k) * 4;
-            store(at, pair.first);
-            store(at + kPageRows * 4, pair.second);
-        }
-    }
+inline __m512i both(__m512i a, __m512i b) { return _mm512_and_si512(a, b); }
+inline __m512i either(__m512i a, __m512i b) { return _mm512_or_si512(a, b); }
+template <int N>
+inline __m512i right(__m512i words) { return _mm512_srli_epi16(words, N); }
+inline __m512i lookup(__m512i table, __m512i indices) { return _mm512_shuffle_epi8(table, indices); }
+inline __m512i bytes_of(char byte) { return _mm512_set1_epi8(byte); }
+inline __m512i words_of(int32_t word) { return _mm512_set1_epi32(word); }
+
+inline __m512i dot4(__m512i sum, __m512i unsigned_bytes, __m512i signed_bytes) { return _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes); }
+
+inline __m512i broadcast4(const void* bytes) {
+    int32_t word;
+    __builtin_memcpy(&word, bytes, 4);
+    return _mm512_set1_epi32(word);
 }
 
-// load(quad, k): code points of dims 16 k to 16 k + 15 of four rows.
-struct Lloyd4Values {
-    const uint8_t* codes;
-    __m512i load(int quad, int k) const {
-        const __m512i packed = load_bytes(codes + quad * 128 + k % 2 * 64);
-        const __m512i nibbles = _mm512_and_si512(k < 2 ? packed : _mm512_srli_epi16(packed, 4), _mm512_set1_epi8(15));
-        return _mm512_shuffle_epi8(table16(kValueCodes4.at, 0), nibbles);
-    }
-};
+inline __m512 load_floats(const float* source) { return _mm512_loadu_ps(source); }
+inline void store_floats(float* target, __m512 x) { _mm512_storeu_ps(target, x); }
+inline __m512 broadcast(const float* value) { return _mm512_set1_ps(*value); }
+inline __m512 fused_floats(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+
+// load(quad, k): as in wide.inl.
 struct Trellis2Values {
     const uint8_t* codes;
     __m512i load(int quad, int k) const { return decode(load_bytes(codes + quad * 64), k); }
@@ -183,108 +144,18 @@ struct Trellis2Values {
                                                           _mm512_and_si512(_mm512_srli_epi16(packed, 6), _mm512_set1_epi8(3))));
     }
 };
-struct ValueBytes {
-    const uint8_t* bytes;
-    __m512i load(int quad, int k) const { return load_bytes(bytes + quad * kGroup * 4 + k * 64); }
-};
-template <typename Values>
-void expand_values(const Values& values, uint8_t* bytes) {
-    for (int quad = 0; quad < kPageRows / 4; quad++)
-        for (int k = 0; k < 4; k++) store(bytes + quad * kGroup * 4 + k * 64, values.load(quad, k));
-}
 
-inline __m512i broadcast4(const void* bytes) {
-    int32_t word;
-    __builtin_memcpy(&word, bytes, 4);
-    return _mm512_set1_epi32(word);
-}
-
-template <int N, int Rows, typename Keys>
-[[gnu::always_inline]] inline void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[Rows]) {
-    constexpr int tiles = Rows / 16;
-    __m512i sums[N][tiles];
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < tiles; k++) sums[i][k] = _mm512_set1_epi32(starts[i]);
-#pragma GCC unroll 4  // so that load() knows what lies where
-    for (int d = 0; d < kGroup / 8; d++) {
-        KeyPair rows[tiles];
-        for (int k = 0; k < tiles; k++) rows[k] = keys.load(d, k);
-        for (int i = 0; i < N; i++) {
-            const __m512i first = broadcast4(queries + i * stride + d * 8), second = broadcast4(queries + i * stride + d * 8 + 4);
-            for (int k = 0; k < tiles; k++)
-                sums[i][k] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sums[i][k], rows[k].first, first), rows[k].second, second);
-        }
-    }
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < tiles; k++) store(dots[i] + k * 16, sums[i][k]);
-}
-
-template <int N, int Rows, int Extra, typename Values>
-[[gnu::always_inline]] inline void value_sums(const Values& values, const Trellis2Values& refined, int refined_rows,
-                                              const uint8_t (*weights)[Rows + Extra], int32_t (*result)[kGroup]) {
-    __m512i sums[N][4];
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_si512();
-    const auto add = [&](const __m512i* dims, int row) {
-        for (int i = 0; i < N; i++) {
-            const __m512i weight = broadcast4(weights[i] + row);
-            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_dpbusd_epi32(sums[i][k], weight, dims[k]);
-        }
-    };
-    for (int quad = 0; quad < Rows / 4; quad++) {
-        __m512i dims[4];
-        for (int k = 0; k < 4; k++) dims[k] = values.load(quad, k);
-        add(dims, quad * 4);
-    }
-    if constexpr (Extra > 0) {
-        for (int quad = 0; quad <= refined_rows / 4; quad++) {
-            __m512i dims[4];
-            for (int k = 0; k < 4; k++) dims[k] = quad < refined_rows / 4 ? refined.load(quad, k) : refined.load_two(quad, k);
-            add(dims, Rows + quad * 4);
-        }
-    }
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < 4; k++) store(result[i] + k * 16, sums[i][k]);
-}
-
+using Bytes = __m512i;
+using Floats = __m512;
+constexpr int kWide = 16;
+template <int N, int Rows>
+constexpr int key_tiles() { return Rows / 16; }
 template <int N>
-void float_scores(const float* keys, const float* queries, int dim, float (*scores)[kPageRows]) {
-    __m512 sums[N][4];
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < 4; k++) sums[i][k] = _mm512_setzero_ps();
-    for (int d = 0; d < dim; d++) {
-        __m512 rows[4];
-        for (int k = 0; k < 4; k++) rows[k] = _mm512_loadu_ps(keys + d * kPageRows + k * 16);
-        for (int i = 0; i < N; i++) {
-            const __m512 query = _mm512_set1_ps(queries[i * dim + d]);
-            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_fmadd_ps(query, rows[k], sums[i][k]);
-        }
-    }
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < 4; k++) _mm512_storeu_ps(scores[i] + k * 16, sums[i][k]);
-}
-
-template <int N>
-void float_sums(const float* values, const float (*weights)[kPageRows], int end, int dim, float* output) {
-    for (int t = 0; t < dim; t += kGroup) {
-        __m512 sums[N][4];
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < 4; k++) sums[i][k] = _mm512_loadu_ps(output + i * dim + t + k * 16);
-        for (int r = 0; r < end; r++) {
-            __m512 dims[4];
-            for (int k = 0; k < 4; k++) dims[k] = _mm512_loadu_ps(values + r * dim + t + k * 16);
-            for (int i = 0; i < N; i++) {
-                const __m512 weight = _mm512_set1_ps(weights[i][r]);
-                for (int k = 0; k < 4; k++) sums[i][k] = _mm512_fmadd_ps(weight, dims[k], sums[i][k]);
-            }
-        }
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < 4; k++) _mm512_storeu_ps(output + i * dim + t + k * 16, sums[i][k]);
-    }
-}
+constexpr int value_tiles() { return 4; }
 
 }  // namespace
 
+#include "wide.inl"
 #include "common.inl"
 
 const Kernels kAvx512Kernels = {"avx512", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, attend_half,
