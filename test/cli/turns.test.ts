@@ -1,9 +1,9 @@
 import {attach, type Turns} from "llama-deltastore";
 import t from "tap";
 import {deltastore} from "../support/command.js";
-import {openLlama, randomTokens} from "../support/engine.js";
+import {moreTokens, openLlama, randomTokens} from "../support/engine.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {moreTokens, storeFolder} from "../support/turns.js";
+import {storeFolder} from "../support/turns.js";
 
 const llama = await openLlama(), store = await attach(llama);
 const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});

@@ -1,18 +1,15 @@
-import {spawnSync} from "node:child_process";
-import {copyFileSync, cpSync, readFileSync, rmSync, truncateSync, writeFileSync} from "node:fs";
-import {join, relative, resolve} from "node:path";
 import {attach, DeltaStoreError, storeOf, type AttachOptions} from "llama-deltastore";
 import type {Llama, LlamaContext} from "node-llama-cpp";
 import t from "tap";
 import {codeOf, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
-import {tinyGguf} from "../support/gguf.js";
-import {root} from "../support/paths.js";
-import {splitGguf} from "../support/split-gguf.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {dist} from "../support/paths.js";
+import {loadTiny, openTiny, tinyPath} from "../support/tiny-engine.js";
+
+const {checkRuntime} = await import(dist("runtime/release.js")) as typeof import("../../dist/runtime/release.js");
 
 t.setTimeout(120_000);
 
-const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
+const modelPath = await tinyPath();
 const small = {contextSize: 256, threads: 1};
 
 // First: nothing was attached in this process yet.
@@ -49,7 +46,7 @@ t.test("isPacked", async (t) => {
     const stock = await model.createContext({...small, kvCache: "stock"});
     const store = await attach(llama, {onUnsupported: "stock"});
     t.ok(first.disposed, "attached once more, the store before is disposed");
-    const refused = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("mamba")), gpuLayers: 0});
+    const refused = await loadTiny(llama, "mamba");
     const warned = new Promise((resolve) => process.once("warning", resolve));
     const fallback = await refused.createContext({...small, kvCache: "high"});
     await warned;
@@ -72,7 +69,7 @@ t.test("one warning for each cause and store", async (t) => {
     process.on("warning", collect);
     t.teardown(() => process.off("warning", collect));
     const create = async (name: string, options = {}) => {
-        const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel(name)), gpuLayers: 0});
+        const model = await loadTiny(llama, name);
         for (let i = 0; i < 3; i++) await (await model.createContext({...small, ...options})).dispose();
         await new Promise(setImmediate);
     };
@@ -132,100 +129,22 @@ t.test("wrong arguments of attach", async (t) => {
     t.match(await rejection(attach(new Copy() as unknown as Llama)), {code: "RUNTIME_UNSUPPORTED", message: /another copy of node-llama-cpp/});
 });
 
-t.test("a linked clone, which has a node-llama-cpp of its own, says so", (t) => {
-    const app = t.testdir({
-        "app.mjs": `import {attach} from "llama-deltastore";
-            import {getLlama} from "node-llama-cpp";
-            const llama = await getLlama({gpu: false, maxThreads: 1, build: "never", logLevel: "error"});
-            await attach(llama).catch(({code, message}) => console.log(JSON.stringify({code, message})));
-            await llama.dispose();`,
-        node_modules: {"llama-deltastore": t.fixture("symlink", resolve(root))}
+t.test("other runtimes are refused before anything is touched", async (t) => {
+    const {llama} = await openTiny(t);
+    await checkRuntime(llama);
+    const fake = {llamaCppRelease: {release: "b9999", repo: "ggml-org/llama.cpp"}} as unknown as Llama;
+    t.match(await rejection(checkRuntime(fake)), {
+        code: "RUNTIME_UNSUPPORTED", message: /with llama\.cpp b9999; supported: node-llama-cpp 3\.22\.1 with llama\.cpp v0\.5\.0/
     });
-    const [own, apps] = [root, app].map((folder) => join(folder, "node_modules/node-llama-cpp"));
-    cpSync(own!, apps!, {recursive: true});
-    const {status, stdout, stderr} = spawnSync(process.execPath, ["app.mjs"], {encoding: "utf8", timeout: 60_000, cwd: app});
-    t.equal(status, 0, stderr);
-    const {code, message} = JSON.parse(stdout) as {code: string; message: string};
-    t.equal(code, "RUNTIME_UNSUPPORTED");
-    for (const part of [`another copy of node-llama-cpp, ${apps},`, `llama-deltastore's, ${own}.`, `npm install --install-links ${resolve(root)}\``])
-        t.ok(message.includes(part), message);
-    t.end();
-});
 
-t.test("storeOf in an app that was started with --import llama-deltastore/register", (t) => {
-    const {DELTASTORE_POLICY: _, ...env} = process.env;
-    const {status, stdout, stderr} = spawnSync(process.execPath, [
-        "--import", "llama-deltastore/register", join(root, "test/fixtures/store-of.mjs"), modelPath
-    ], {encoding: "utf8", timeout: 60_000, cwd: root, env});
-    t.equal(status, 0, stderr);
-    t.match(JSON.parse(/^\{.*\}$/m.exec(stdout)?.[0] ?? "null"), {packed: true, stats: {tokens: 0}});
-    t.end();
-});
-
-t.test("models that can't be loaded", async (t) => {
-    const llama = await openLlama();
-    t.teardown(() => llama.dispose());
-    const original = llama.loadModel;
-    const store = await attach(llama);
-    const folder = t.testdir({"text.gguf": "This is no model."});
-    const [none, cut, changed, nowhere] = ["none.gguf", "cut.gguf", "changed.gguf", "nowhere.gguf"].map((name) => join(folder, name)) as
-        [string, string, string, string];
-    copyFileSync(modelPath, cut);
-    truncateSync(cut, 200_000);
-    const whole = readFileSync(modelPath);
-    whole[22] = 0xff;  // metadata without end
-    writeFileSync(changed, whole);
-    writeFileSync(nowhere, tinyGguf());
-
-    const attempts: [string, string][] = [
-        [none, "MODEL_NOT_FOUND"], [folder, "MODEL_NOT_FOUND"], ["hf:user/model:Q4_0", "MODEL_NOT_FOUND"],
-        [cut, "MODEL_DAMAGED"], [changed, "MODEL_DAMAGED"], [join(folder, "text.gguf"), "MODEL_DAMAGED"]
-    ];
-    for (const [path, code] of attempts) {
-        for (const given of [path, relative(process.cwd(), path)]) {
-            const error = await rejection(llama.loadModel({modelPath: given, gpuLayers: 0}));
-            t.type(error, DeltaStoreError);
-            t.match(error, {code, message: path});
-        }
-    }
-    // Never disposed: its model that failed isn't returned, so openLlama can't hold it, and once collected it would block dispose().
-    const failing = await openLlama();
-    await attach(failing);
-    t.notMatch(await rejection(failing.loadModel({modelPath: nowhere, gpuLayers: 0})), {name: "DeltaStoreError"}, "other failures have their own errors");
-    t.notMatch(await rejection(llama.loadModel({modelPath: 4 as unknown as string})), {name: "DeltaStoreError"});
-    t.notMatch(await rejection(llama.loadModel(undefined!)), {name: "DeltaStoreError"});
-
-    const parts = splitGguf(modelPath, join(folder, "split"));
-    const [model, split] = [await llama.loadModel({modelPath, gpuLayers: 0}), await llama.loadModel({modelPath: parts[0]!, gpuLayers: 0})];
-    const texts = [];
-    for (const one of [model, split]) {
-        const context = await one.createContext({...small, kvCache: "high"});
-        texts.push(await generate(context.getSequence(), randomTokens(100, 3), 10));
-        await one.dispose();
-    }
-    t.strictSame(texts[1], texts[0], "a model in parts is the same model");
-    truncateSync(parts[1]!, 3000);
-    t.match(await rejection(llama.loadModel({modelPath: parts[0]!, gpuLayers: 0})), {code: "MODEL_DAMAGED", message: parts[1]});
-    rmSync(parts[1]!);
-    t.match(await rejection(llama.loadModel({modelPath: parts[0]!, gpuLayers: 0})), {code: "MODEL_NOT_FOUND", message: parts[1]});
-
-    const again = await attach(llama);
-    t.ok(store.disposed);
-    t.equal(await codeOf(llama.loadModel({modelPath: none})), "MODEL_NOT_FOUND");
-    again.dispose();
-    t.equal(llama.loadModel, original, "the original is back");
-    t.notMatch(await rejection(llama.loadModel({modelPath: none})), {name: "DeltaStoreError"});
-
-    const third = await attach(llama);
-    const own = (llama.loadModel as typeof original).bind(llama);
-    llama.loadModel = own;
-    third.dispose();
-    t.equal(llama.loadModel, own, "another's own method stays");
-});
-
-t.test("a disposed Llama instance loads no model", async (t) => {
-    const llama = await openLlama();
-    await attach(llama);
-    await llama.dispose();
-    t.match(await codeOf(llama.loadModel({modelPath: "none.gguf"})), /dispos/i);
+    const bindings = {AddonContext: class {}};
+    const before = bindings.AddonContext;
+    const other = {disposed: false, llamaCppRelease: {release: "b9999"}, _bindings: bindings} as unknown as Llama;
+    t.equal(await codeOf(attach(other)), "RUNTIME_UNSUPPORTED");
+    t.equal(bindings.AddonContext, before, "its context class is as it was");
+    const warning = new Promise<Error>((resolve) => process.once("warning", resolve));
+    const store = await attach(other, {onUnsupported: "stock"});
+    t.match(await warning, {code: "DELTASTORE_RUNTIME_UNSUPPORTED"});
+    t.notOk(store.active);
+    t.equal(bindings.AddonContext, before);
 });

@@ -1,9 +1,8 @@
 import {attach} from "llama-deltastore";
 import type {LlamaContextOptions, LlamaModel} from "node-llama-cpp";
 import t from "tap";
-import {
-    allFinite, codeOf, divergences, generate, greedy, logitsOf, nativeBinding, openLlama, randomTokens, rejection
-} from "../support/engine.js";
+import {codeOf, generate, nativeBinding, openLlama, randomTokens, rejection} from "../support/engine.js";
+import {allFinite, divergences, greedy, logitsOf} from "../support/logits.js";
 import {tinyModelPath, tinyModels, type TinyModel} from "../support/tiny-models.js";
 
 t.setTimeout(150_000);

@@ -2,8 +2,9 @@ import {join} from "node:path";
 import {attach, DeltaStoreError, type EvictOptions} from "llama-deltastore";
 import {LlamaChatSession, type LlamaContextSequence, type LlamaModel, type Token} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, divergences, generate, logitsOf, nativeBinding, openLlama, randomTokens, rejection} from "../support/engine.js";
+import {codeOf, generate, nativeBinding, openLlama, randomTokens, rejection} from "../support/engine.js";
 import {f16ModelPath} from "../support/f16-model.js";
+import {divergences, logitsOf} from "../support/logits.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 
 t.setTimeout(180_000);

@@ -1,11 +1,13 @@
 import {attach, type StoreEvent} from "llama-deltastore";
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, divergence, openLlama, randomTokens} from "../support/engine.js";
+import {codeOf, moreTokens, openLlama, randomTokens} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
+import {divergence, nextLogits} from "../support/logits.js";
 import {dist} from "../support/paths.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {isWell, moreTokens, nextLogits, settled, storeFolder} from "../support/turns.js";
+import {isWell, storeFolder} from "../support/turns.js";
+import {settled} from "../support/waiting.js";
 
 const {commonLength} = await import(dist("context/prefix-sharing.js")) as typeof import("../../dist/context/prefix-sharing.js");
 

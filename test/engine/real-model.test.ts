@@ -3,8 +3,9 @@ import {resolve} from "node:path";
 import {attach} from "llama-deltastore";
 import {LlamaChatSession, type Token} from "node-llama-cpp";
 import t from "tap";
-import {generate, handleOf, logitsOf, nativeBinding, openLlama} from "../support/engine.js";
+import {generate, handleOf, nativeBinding, openLlama} from "../support/engine.js";
 import {demoModelPath, f16ModelPath} from "../support/f16-model.js";
+import {logitsOf} from "../support/logits.js";
 import {root} from "../support/paths.js";
 
 t.setTimeout(180_000);

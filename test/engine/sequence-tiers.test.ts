@@ -1,7 +1,8 @@
 import {attach} from "llama-deltastore";
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, divergence, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
+import {codeOf, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
+import {divergence} from "../support/logits.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 
 t.setTimeout(120_000);

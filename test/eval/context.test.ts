@@ -5,7 +5,7 @@ import type {AddonContext} from "../../dist/runtime/addon.js";
 import {handleOf, nativeBinding, openLlama, randomTokens} from "../support/engine.js";
 import {dist} from "../support/paths.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {settled} from "../support/turns.js";
+import {settled} from "../support/waiting.js";
 
 const {EvalContext} = await import(dist("eval/context.js")) as typeof import("../../dist/eval/context.js");
 const {reference, resolveCaches} = await import(dist("eval/caches.js")) as typeof import("../../dist/eval/caches.js");

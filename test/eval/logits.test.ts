@@ -1,6 +1,7 @@
 import t, {type Test} from "tap";
-import {codeOf, divergence, greedy, nativeBinding, openLlama} from "../support/engine.js";
+import {codeOf, nativeBinding, openLlama} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
+import {divergence, greedy} from "../support/logits.js";
 
 const llama = await openLlama();
 t.teardown(() => llama.dispose());

@@ -8,9 +8,9 @@ import {root} from "../support/paths.js";
 t.setTimeout(1_500_000);  // two builds, the second with sanitizers
 
 const run = promisify(execFile);
-/** `kernels` and `packing` go through all kernels themselves; the others run on the one that DELTASTORE_KERNEL names. */
-const ofAllKernels = ["packing", "kernels"];
-const ofOneKernel = ["cache", "attention", "eviction", "state", "snapshot", "identity"];
+/** `kernels`, `packing` and `conversions` go through all kernels themselves; the others run on the one that DELTASTORE_KERNEL names. */
+const ofAllKernels = ["conversions", "packing", "kernels"];
+const ofOneKernel = ["cache", "attention", "eviction", "state", "state_refusals", "snapshot", "snapshot_restore", "snapshot_refusals", "identity"];
 const ofNone = ["pool", "scoring"];
 
 async function build(folder: string, ...options: string[]): Promise<string> {

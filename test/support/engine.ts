@@ -47,69 +47,8 @@ export function randomTokens(count: number, seed: number): Token[] {
     return [bosToken, ...Array.from({length: count - 1}, piece)] as Token[];
 }
 
-export interface Evaluation {
-    sequence?: number;
-    /** Tokens of each batch in turn, over and over; one batch if absent. */
-    batches?: readonly number[];
-    /** Index of the first token whose logits are wanted. */
-    from?: number;
-    /** Position of the first token. */
-    position?: number;
-}
-
-/** The logits of the tokens from `from` on, a row each. They are added behind what the native sequence holds. */
-export async function logitsOf(native: NativeBinding, context: LlamaContext, tokens: readonly number[],
-                               {sequence = 0, batches = [tokens.length], from = 0, position = 0}: Evaluation = {}): Promise<Float32Array[]> {
-    const rows: Float32Array[] = [];
-    for (let start = 0, turn = 0; start < tokens.length; turn++) {
-        const batch = Uint32Array.from(tokens.slice(start, start + batches[turn % batches.length]!));
-        const first = Math.min(Math.max(from - start, 0), batch.length - 1);
-        const logits = await native.evaluateLogits(handleOf(context), sequence, position + start, batch, first);
-        const vocabulary = logits.length / (batch.length - first);
-        for (let row = first; row < batch.length; row++) {
-            const at = (row - first) * vocabulary;
-            if (start + row >= from) rows.push(logits.subarray(at, at + vocabulary));
-        }
-        start += batch.length;
-    }
-    return rows;
-}
-
-function logSoftmax(logits: Float32Array): Float64Array {
-    let largest = -Infinity;
-    for (const logit of logits) largest = Math.max(largest, logit);
-    let sum = 0;
-    for (const logit of logits) sum += Math.exp(logit - largest);
-    return Float64Array.from(logits, (logit) => logit - largest - Math.log(sum));
-}
-
-/** Kullback-Leibler divergence of the next-token distributions, in nats; NaN if any logit is. */
-export function divergence(expected: Float32Array, found: Float32Array): number {
-    const [p, q] = [logSoftmax(expected), logSoftmax(found)];
-    return p.reduce((sum, logP, token) => sum + Math.exp(logP) * (logP - q[token]!), 0);
-}
-
-export interface Divergences {
-    rows: number;
-    mean: number;
-    largest: number;
-}
-
-export function divergences(expected: readonly Float32Array[], found: readonly Float32Array[]): Divergences {
-    if (expected.length !== found.length) throw new Error(`${expected.length} rows against ${found.length}`);
-    const all = expected.map((row, index) => divergence(row, found[index]!));
-    // Math.max would hide a NaN behind nothing, and a mean does not.
-    return {rows: all.length, mean: all.reduce((sum, one) => sum + one, 0) / all.length, largest: Math.max(...all)};
-}
-
-export const allFinite = (rows: readonly Float32Array[]): boolean => rows.every((row) => row.every(Number.isFinite));
-
-export function greedy(row: Float32Array): number {
-    let best = 0;
-    for (let token = 1; token < row.length; token++)
-        if (row[token]! > row[best]!) best = token;
-    return best;
-}
+/** Tokens to go on with. */
+export const moreTokens = (count: number, seed: number): Token[] => randomTokens(count + 1, seed).slice(1);
 
 /** The most likely tokens after `tokens`, `count` of them or fewer if the text ends. */
 export async function generate(sequence: LlamaContextSequence, tokens: readonly Token[], count: number, end = false): Promise<Token[]> {

@@ -2,7 +2,7 @@ import {attach, type KeptSession, type Turns} from "llama-deltastore";
 import {EmptyChatWrapper, LlamaChatSession, type Llama, type LlamaContext, type LlamaModel} from "node-llama-cpp";
 import {openLlama} from "./engine.js";
 import {Gaussian} from "./gaussian.js";
-import {settled} from "./turns.js";
+import {settled} from "./waiting.js";
 
 export interface KeptChat {
     llama: Llama;

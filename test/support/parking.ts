@@ -1,9 +1,15 @@
 import {attach, type PolicyFile, type StoreEvent} from "llama-deltastore";
 import type {Llama, LlamaModel} from "node-llama-cpp";
 import type {Test} from "tap";
-import {settled, storeFolder} from "./turns.js";
+import {openLlama, randomTokens} from "./engine.js";
+import {loadTiny, tinyPath} from "./tiny-engine.js";
+import {storeFolder} from "./turns.js";
+import {settled} from "./waiting.js";
 
 export const evicting = {format: "k4v2", evict: {keep: 0.6, slack: 128}} as const;
+
+/** Of every test's sequences. */
+export const parkedPrompt = randomTokens(400, 1);
 
 export interface ParkingOptions {
     policy?: PolicyFile;
@@ -49,4 +55,12 @@ export async function openParking(t: Test, llama: Llama, model: LlamaModel, {pol
         await turns.close();
     });
     return {folder, store, context, twins, events, parked, held, turns};
+}
+
+/** A Llama instance and a model that end with the file, and how its tests open a parking. */
+export async function openParkingEngine(t: Test) {
+    const llama = await openLlama();
+    t.teardown(() => llama.dispose());
+    const model = await loadTiny(llama), modelPath = await tinyPath();
+    return {llama, model, modelPath, open: (t: Test, options: ParkingOptions = {}) => openParking(t, llama, model, options)};
 }

@@ -6,10 +6,12 @@ import type {LlamaContext, LlamaModel} from "node-llama-cpp";
 import t, {type Test} from "tap";
 import {changedCopy} from "../support/changed-gguf.js";
 import {openLlama, randomTokens, rejection} from "../support/engine.js";
+import {goOn, sameLogits} from "../support/logits.js";
 import {writeLora} from "../support/lora-writer.js";
 import {dist, root} from "../support/paths.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {goOn, isWell, sameLogits, settled, storeFolder} from "../support/turns.js";
+import {isWell, storeFolder} from "../support/turns.js";
+import {settled} from "../support/waiting.js";
 
 // test/fixtures/version-1 is what the version before states and turns said by which contents they were made: of the model "llama-wide-group", tier
 // "conservative", 230 tokens; the first of two turns of "anna" after 150.

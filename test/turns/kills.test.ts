@@ -3,11 +3,12 @@ import {once} from "node:events";
 import {join} from "node:path";
 import {attach} from "llama-deltastore";
 import t from "tap";
-import {generate, openLlama} from "../support/engine.js";
+import {generate, moreTokens, openLlama} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
 import {root} from "../support/paths.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {moreTokens, settled, storeFolder} from "../support/turns.js";
+import {storeFolder} from "../support/turns.js";
+import {settled} from "../support/waiting.js";
 
 const kills = Number(process.env["DELTASTORE_KILLS"] ?? 15);
 t.setTimeout(60_000 + 5000 * kills);

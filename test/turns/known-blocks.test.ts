@@ -1,8 +1,9 @@
 import {attach, MemoryStore, type Turns} from "llama-deltastore";
 import t, {type Test} from "tap";
-import {openLlama, randomTokens} from "../support/engine.js";
+import {moreTokens, openLlama, randomTokens} from "../support/engine.js";
+import {goOn, sameLogits} from "../support/logits.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {goOn, isWell, moreTokens, sameLogits, wrapped} from "../support/turns.js";
+import {isWell, wrapped} from "../support/turns.js";
 
 // What a sequence's last save or its restore has named is neither read nor hashed again, and is what it was all the same.
 const llama = await openLlama();

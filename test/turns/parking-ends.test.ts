@@ -3,35 +3,29 @@ import {once} from "node:events";
 import {join} from "node:path";
 import {attach, LmdbStore, type PolicyFile} from "llama-deltastore";
 import type {LlamaContextSequence} from "node-llama-cpp";
-import t, {type Test} from "tap";
-import {codeOf, openLlama, randomTokens} from "../support/engine.js";
-import {openParking, type ParkingOptions} from "../support/parking.js";
+import t from "tap";
+import {codeOf, moreTokens, randomTokens} from "../support/engine.js";
+import {goOn, nextLogits, sameLogits} from "../support/logits.js";
+import {openParkingEngine, parkedPrompt} from "../support/parking.js";
 import {dist, root} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {goOn, isWell, moreTokens, nextLogits, sameLogits, settled, storeFolder} from "../support/turns.js";
+import {isWell, storeFolder} from "../support/turns.js";
+import {settled} from "../support/waiting.js";
 
 const {isAbandoned, parkedName} = await import(dist("turns/parked-name.js")) as typeof import("../../dist/turns/parked-name.js");
 
 t.setTimeout(120_000);
 
-const llama = await openLlama();
-const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
-const model = await llama.loadModel({modelPath, gpuLayers: 0});
+const {llama, model, modelPath, open} = await openParkingEngine(t);
 const alive = setInterval(() => undefined, 1000);  // parking alone keeps no process
-t.teardown(async () => {
-    clearInterval(alive);
-    await llama.dispose();
-});
+t.teardown(() => clearInterval(alive));
 
-const prompt = randomTokens(400, 1);
-const open = (t: Test, options: ParkingOptions = {}) => openParking(t, llama, model, options);
 const {step} = LmdbStore.prototype;
 t.afterEach(() => { LmdbStore.prototype.step = step; });
 
 t.test("who needs the memory does not wait for whom takes his time to park", async (t) => {
     const {context, twins, events} = await open(t, {kvCache: "exact", park: 0.3, policy: {pool: {limit: "3MB"}}});
     const [idle, twin] = [context, twins].map((one) => one.getSequence()) as [LlamaContextSequence, LlamaContextSequence];
-    for (const one of [idle, twin]) await nextLogits(one, prompt);
+    for (const one of [idle, twin]) await nextLogits(one, parkedPrompt);
     let slow = true;
     const begun = new Promise<void>((resolve) => {
         LmdbStore.prototype.step = async function (given) {
@@ -69,7 +63,7 @@ t.test("an attempt that is overtaken before it has begun is no failure", async (
         };
     });
     const [idle, other] = [context.getSequence(), context.getSequence()];
-    await idle.evaluateWithoutGeneratingNewTokens(prompt);
+    await idle.evaluateWithoutGeneratingNewTokens(parkedPrompt);
     await begun;
     await other.evaluateWithoutGeneratingNewTokens(randomTokens(600, 2));
     t.match(events, [{type: "park", sequenceId: 0}]);
@@ -112,7 +106,7 @@ t.test("what a process left that ended while it parked makes room for parking ag
     await lost.step({objects: [["ab".repeat(16), new Uint8Array(2e6)]]});
     await lost.close();
     const sequence = context.getSequence();
-    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt);
     await parked(1);
     t.ok(await turns.bytes() < 2e6, "of the parked rows alone");
 });
@@ -120,7 +114,7 @@ t.test("what a process left that ended while it parked makes room for parking ag
 t.test("a request finds room also while its sequence is forked", async (t) => {
     const {store, context, parked} = await open(t, {kvCache: "exact", park: 60, policy: {pool: {limit: "3MB", pressure: {idle: 0, above: 1}}}});
     const [idle, sequence, copy] = [context.getSequence(), context.getSequence(), context.getSequence()];
-    await idle.evaluateWithoutGeneratingNewTokens(prompt);
+    await idle.evaluateWithoutGeneratingNewTokens(parkedPrompt);
     await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(40, 3));
     const going = codeOf(sequence.evaluateWithoutGeneratingNewTokens(moreTokens(700, 2)));
     await store.fork(sequence, copy);
@@ -140,7 +134,7 @@ t.test("a store that can't be opened is told of once, and not tried on and on", 
     const folder = storeFolder(t), policy: PolicyFile = {sharing: {automatic: false}, turns: {store: folder, park: 0.1}};
     const store = await attach(llama, {policy}), context = await model.createContext({contextSize: 512, threads: 1, kvCache: "high"}), sequence = context.getSequence();
     const turns = await store.openTurns({key: "0a".repeat(32)});
-    await sequence.evaluateWithoutGeneratingNewTokens(prompt.slice(0, 10));
+    await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt.slice(0, 10));
     await turns.save("c", sequence);
     await turns.close();
     let opened = 0;
@@ -161,7 +155,7 @@ t.test("a store that can't be opened is told of once, and not tried on and on", 
 t.test("what can't be removed from the store is removed later", async (t) => {
     const {context, parked, turns} = await open(t, {kvCache: "exact"});
     const sequence = context.getSequence();
-    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt);
     await parked(1);
     let failed = 0;
     LmdbStore.prototype.step = async function (given) {

@@ -4,11 +4,10 @@ import {join} from "node:path";
 import {createInterface} from "node:readline";
 import {RedisStore} from "llama-deltastore";
 import t from "tap";
-import {randomTokens} from "../support/engine.js";
+import {moreTokens, randomTokens} from "../support/engine.js";
 import {root} from "../support/paths.js";
 import {noRedis, startRedis} from "../support/redis-server.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {moreTokens} from "../support/turns.js";
 
 t.setTimeout(120_000);
 

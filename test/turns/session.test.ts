@@ -3,7 +3,8 @@ import {LlamaChatSession, type LlamaContext} from "node-llama-cpp";
 import t from "tap";
 import {codeOf, openLlama, rejection} from "../support/engine.js";
 import {demoModelPath} from "../support/f16-model.js";
-import {isWell, settled, storeFolder, wrapped} from "../support/turns.js";
+import {isWell, storeFolder, wrapped} from "../support/turns.js";
+import {settled} from "../support/waiting.js";
 
 t.setTimeout(180_000);
 

@@ -1,7 +1,6 @@
 import {writeSync} from "node:fs";
 import {attach} from "llama-deltastore";
-import {openLlama, randomTokens} from "../support/engine.js";
-import {moreTokens} from "../support/turns.js";
+import {moreTokens, openLlama, randomTokens} from "../support/engine.js";
 
 // A process that saves one turn after the other until it is killed: `node turn-process.js <model> <folder> <number>`. Conversations "a" to "c" take
 // turns, and are forked and deleted in between. Each turn that is stored is told as "<conversation> <id> <tokens>", each line in one write.

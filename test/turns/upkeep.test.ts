@@ -1,9 +1,10 @@
 import {attach, DeltaStoreError, MemoryStore} from "llama-deltastore";
 import type {LlamaContext} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, openLlama, randomTokens} from "../support/engine.js";
+import {codeOf, moreTokens, openLlama, randomTokens} from "../support/engine.js";
 import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
-import {inventoryOf, isWell, moreTokens, settled, wrapped} from "../support/turns.js";
+import {inventoryOf, isWell, wrapped} from "../support/turns.js";
+import {settled} from "../support/waiting.js";
 
 t.setTimeout(120_000);
 
