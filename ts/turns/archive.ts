@@ -7,28 +7,28 @@ import type {StoredRows} from "./rows.js";
 import type {Coding, Seal} from "./seal.js";
 import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
 
-/** Conversations that are opened to find out whether the key is theirs: a damaged one says nothing. */
+/** How many conversations are opened to check the key. Several, since a damaged one can't tell. */
 const mostKeyTries = 8;
 
 const namesAtOnce = 16;
 
-/** What apps have named, and what this package has. */
+/** Whose names: those that apps gave, and those of this package. */
 type Kind = "conversation" | "parked";
 
 /** A conversation's entry as it was read. */
 export interface Entry {
     readonly key: string;
-    /** Undefined if there is none. */
+    /** Undefined if there is no entry. */
     readonly raw: Uint8Array | undefined;
     readonly conversation: Conversation | undefined;
 }
 
-/** A store's conversations, turns and parts as what they are, sealed and named on the way in and checked on the way out. */
+/** A store's conversations, turns and parts as typed values. They are sealed and named on the way in, opened and checked on the way out. */
 export class Archive {
     readonly store: SnapshotStore;
     readonly seal: Seal;
     readonly known = new KnownBlocks();
-    /** Objects that were found damaged, and that the next save that has their bytes makes whole. */
+    /** Objects that were found damaged. The next save that has their bytes writes them again. */
     readonly #broken = new Set<string>();
 
     constructor(store: SnapshotStore, seal: Seal) {
@@ -50,7 +50,7 @@ export class Archive {
         return {key, raw, conversation: raw === undefined ? undefined : await this.#decode(key, raw)};
     }
 
-    /** A damaged entry is as good as none: whoever saves or deletes replaces it. */
+    /** A damaged entry counts as none. Saving and deleting replace it. */
     async readAnyhow(name: string): Promise<Entry> {
         const key = this.#keyOf(name), raw = await this.store.get(key);
         return {key, raw, conversation: raw === undefined ? undefined : await this.#decode(key, raw).catch(unlessLost(undefined))};
@@ -83,13 +83,13 @@ export class Archive {
         }
     }
 
-    /** Whether an entry is as it was read. */
+    /** Whether an entry is still as it was read. */
     async isStill({key, raw}: Entry): Promise<boolean> {
         const now = await this.store.get(key);
         return now !== undefined && raw !== undefined && Buffer.compare(now, raw) === 0;
     }
 
-    /** A step that puts a conversation in the place of what was read, if that is still there. */
+    /** A step that replaces the entry that was read by a conversation. It is refused if the entry has changed. */
     async write({key, raw}: Entry, conversation: Conversation, step: Step): Promise<Refusal | null> {
         return await this.store.step({
             ...step, expect: [[key, raw ?? null], ...step.expect ?? []], put: [[key, await this.seal.sealEntry(key, encodeConversation(conversation))]]
@@ -101,13 +101,13 @@ export class Archive {
         const opened: Uint8Array[] = [];
         const ask = (begin: number) => {
             const coming = begin < names.length ? this.store.objects(names.slice(begin, begin + namesAtOnce)) : Promise.resolve([]);
-            coming.catch(() => undefined);  // where it is awaited it is told, unless something else ends this first
+            coming.catch(() => undefined);  // it is told where it is awaited, unless something else fails first
             return coming;
         };
         let coming = ask(0);
         for (let begin = 0; begin < names.length; begin += namesAtOnce) {
             const sealed = await coming;
-            coming = ask(begin + namesAtOnce);  // comes in while these are checked
+            coming = ask(begin + namesAtOnce);  // read while these are checked
             opened.push(...await Promise.all(sealed.map((bytes, index) => this.#open(names[begin + index]!, bytes))));
         }
         return opened;
@@ -143,19 +143,19 @@ export class Archive {
         const rows: StoredRows = {
             parts: {head, centres, blocks, tail}, tokens, describedAdapters: adapter, shareable, tierDefinition: definition,
             restored: (sequence, identities) => {
-                if (adapter !== null) return;  // blocks of version 1 have other bytes now
+                if (adapter !== null) return;  // blocks of version 1 would get other bytes now
                 this.known.remember(sequence, keysOf(identities, record.blocks.length), record.blocks);
             }
         };
         return {record, rows, lost};
     }
 
-    /** The names of a sequence's blocks that the store should have. */
+    /** Names that the store should have for a sequence's blocks. */
     knownBlocks(sequence: LlamaContextSequence, keys: readonly string[]): (string | undefined)[] {
         return this.known.namesOf(sequence, keys).map((name) => name === undefined || this.#broken.has(name) ? undefined : name);
     }
 
-    /** What turns hold in the name of a conversation. Of one whose record is lost it can't be known; its objects stay until `verify` tells. */
+    /** The objects that a conversation's turns hold. A turn whose record is lost tells none; its objects stay until `verify` finds them. */
     async heldBy(turns: readonly TurnEntry[]): Promise<string[]> {
         const held: string[] = [];
         for (const {id, whole} of turns)
@@ -170,7 +170,7 @@ export class Archive {
     }
 
     /**
-     * Stores those that the store lacks, and names all. Nobody holds them until a turn does.
+     * Names all blocks, and stores those that the store lacks. Nobody holds them until a turn does.
      * @param stored gets the names of those that are stored
      */
     async bring(parts: readonly Uint8Array[], coding: Coding, stored: Set<string>): Promise<{names: string[]; bytes: number}> {
@@ -188,7 +188,7 @@ export class Archive {
         return {names, bytes: brought.reduce((sum, [, {length}]) => sum + length, 0)};
     }
 
-    /** @throws DeltaStoreError STORE_KEY_WRONG: there are conversations, and the first of them are of another key */
+    /** @throws DeltaStoreError STORE_KEY_WRONG: the first conversations were stored with another key */
     async requireKey(): Promise<void> {
         let wrong: unknown, tried = 0;
         for await (const key of this.store.keys("conversation:")) {
@@ -204,7 +204,7 @@ export class Archive {
     }
 }
 
-/** Names come from the key, so what is found under its name was stored with this one. */
+/** Names are made with the key. So an object that is found under its name was stored with this key. */
 async function named<T>(opened: Promise<T>): Promise<T> {
     try {
         return await opened;
@@ -214,7 +214,7 @@ async function named<T>(opened: Promise<T>): Promise<T> {
     }
 }
 
-/** Whether it says that something stored can't be had, rather than that the store does not answer. */
+/** Whether an error says that stored bytes are lost or damaged, not that the store fails to answer. */
 export function isLost(error: unknown): error is DeltaStoreError {
     return error instanceof DeltaStoreError && ["TURN_DAMAGED", "TURN_FOREIGN", "TURN_NOT_FOUND"].includes(error.code);
 }

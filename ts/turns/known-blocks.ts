@@ -1,7 +1,7 @@
 import {createHash} from "node:crypto";
 import type {LlamaContextSequence} from "node-llama-cpp";
 
-/** What the blocks of a sequence are called, as of when it was last saved or restored: these need not be read and hashed again. */
+/** Names of a sequence's blocks, from when it was last saved or restored. Known blocks are neither read nor hashed again. */
 export class KnownBlocks {
     readonly #names = new WeakMap<LlamaContextSequence, ReadonlyMap<string, string>>();
 
@@ -10,14 +10,14 @@ export class KnownBlocks {
         this.#names.set(sequence, new Map(names.map((name, index) => [keys[index]!, name])));
     }
 
-    /** Undefined where it is not known. */
+    /** A block's name; undefined if it is not known. */
     namesOf(sequence: LlamaContextSequence, keys: readonly string[]): (string | undefined)[] {
         const names = this.#names.get(sequence);
         return keys.map((key) => names?.get(key));
     }
 }
 
-/** @param identities each block's, one behind the other; see `NativeSnapshot` */
+/** @param identities of all blocks, one after the other; see `NativeSnapshot` */
 export function keysOf(identities: Uint8Array, blocks: number): string[] {
     const each = identities.length / blocks;
     return Array.from({length: blocks}, (_, index) => createHash("sha256").update(identities.subarray(index * each, (index + 1) * each)).digest("base64"));

@@ -14,9 +14,9 @@ export interface TurnsOptions {
     store?: string | SnapshotStore;
     /** 32 bytes, or 64 hexadecimal digits. Everything is encrypted with it. DELTASTORE_KEY if absent. */
     key?: Uint8Array | string;
-    /** Turns that a conversation can go back to. */
+    /** How many turns a conversation can go back to. */
     history?: number;
-    /** A conversation goes after so many seconds without being saved or restored. */
+    /** Seconds after which a conversation goes that is neither saved nor restored. */
     ttl?: number;
     /** Bytes that the store may hold, parked sequences among them. */
     budget?: number;
@@ -25,7 +25,7 @@ export interface TurnsOptions {
 const optionNames = ["store", "key", "history", "ttl", "budget"] as const satisfies (keyof TurnsOptions)[];
 
 /**
- * @param tidies whether to drop at once what nobody needs
+ * @param tidies whether what nobody needs is dropped at once
  * @throws DeltaStoreError OPTION_INVALID, STORE_FAILED, STORE_KEY_WRONG
  */
 export async function openTurns(options: TurnsOptions, policy: TurnsPolicy | null, tidies = true): Promise<Turns> {
@@ -65,7 +65,7 @@ function checkOptions(options: unknown): TurnsOptions {
     return options as TurnsOptions;
 }
 
-/** No error tells the key. */
+/** Errors never show the key. */
 function keyBytes(key: unknown): Uint8Array {
     const bytes = typeof key === "string" && /^[0-9a-f]{64}$/i.test(key) ? Buffer.from(key, "hex") : key;
     if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;

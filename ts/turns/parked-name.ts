@@ -4,7 +4,7 @@ import {hostname} from "node:os";
 
 const prefix = "\0parked", day = 86_400_000;
 
-/** Empty if it is not to be had. */
+/** Empty if it can't be read. */
 function read(get: () => string): string {
     try {
         return get().trim();
@@ -13,10 +13,10 @@ function read(get: () => string): string {
     }
 }
 
-/** Where process numbers mean the same: a machine since it was started, or a container of it. */
+/** Names the space of process numbers: a machine since its start, or a container on it. */
 const place = [hostname(), read(() => readFileSync("/proc/sys/kernel/random/boot_id", "utf8")), read(() => readlinkSync("/proc/self/ns/pid"))].join(" ");
 
-/** When a process began, in ticks since the machine did (proc_pid_stat(5), field 22); numbers are given again. */
+/** When a process began, in ticks since the machine's start (proc_pid_stat(5), field 22). Process numbers alone are used again. */
 const startOf = (pid: number | string) => read(() => readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\)/s, "").split(" ")[20]!);
 const ownStart = startOf(process.pid);
 
@@ -29,7 +29,7 @@ export function isParked(conversation: string): boolean {
     return conversation.startsWith(prefix);
 }
 
-/** Whether nobody is left who would bring it back. Of processes elsewhere only time tells. */
+/** Whether the process that would bring it back is gone. For processes elsewhere only its age tells. */
 export function isAbandoned(name: string, usedAt: number): boolean {
     const [, , where, pid = "", start] = name.split("\0");
     if (where !== place) return Date.now() - usedAt > 7 * day;
@@ -37,7 +37,7 @@ export function isAbandoned(name: string, usedAt: number): boolean {
     return now === "" || start === "" ? hasEnded(Number(pid)) : now !== start;
 }
 
-/** Of what /proc does not show: other users' processes, for one. */
+/** For processes that /proc does not show, such as other users'. */
 function hasEnded(pid: number): boolean {
     try {
         process.kill(pid, 0);

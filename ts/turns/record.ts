@@ -8,13 +8,13 @@ export interface TurnRecord {
     /** Milliseconds since 1970. */
     readonly savedAt: number;
     readonly tokens: Uint32Array;
-    /** Name of the tier that the sequence had, and what it says, by which others tell whether their rows are alike. */
+    /** Name of the sequence's tier, and its description. Tiers with the same description have the same rows. */
     readonly tier: {readonly name: string; readonly definition: string};
-    /** Of version 1 only: the adapters (LoRA) that the rows were evaluated with. Since then the rows' parts say it. */
+    /** Adapters (LoRA) that the rows were evaluated with. In version 1 only; later the rows' parts say it. */
     readonly adapter?: string | undefined;
-    /** Whether other sequences may take its prefix over. */
+    /** Whether other sequences may share its prefix. */
     readonly shareable: boolean;
-    /** Parts as `SnapshotParts` has them: the head's bytes, and the names of the others. */
+    /** Parts as in `SnapshotParts`: the head's bytes, and the other parts' names. */
     readonly head: Uint8Array;
     readonly centres: readonly string[];
     readonly blocks: readonly string[];
@@ -40,7 +40,7 @@ export function decodeRecord(id: string, bytes: Uint8Array): TurnRecord {
     return {...rest, adapter: described, tokens: new Uint32Array(raw.buffer), head: new Uint8Array(Buffer.from(head, "base64"))};
 }
 
-/** Everything of a turn that a store counts holders of. A tail is held by the newest turn of a conversation only. */
+/** A turn's objects, whose holders the store counts. Only a conversation's newest turn holds its tail. */
 export function objectsOf(id: string, {centres, blocks, tail}: TurnRecord, withTail: boolean): string[] {
     return [id, ...centres, ...blocks, ...withTail ? [tail] : []];
 }
@@ -59,7 +59,7 @@ export interface TurnEntry {
     readonly tokens: number;
     /** Bytes that saving it added to the store. */
     readonly bytes: number;
-    /** Whether its tail is stored: then nothing is evaluated again when it is restored. */
+    /** Whether its tail is stored. Then no token is evaluated again when it is restored. */
     readonly whole: boolean;
 }
 
@@ -74,7 +74,7 @@ export function decodeConversation(bytes: Uint8Array): Conversation {
 
 type Encoded = Omit<TurnRecord, "tokens" | "head"> & {version: number; tokens: string; head: string};
 
-/** Without a key, whoever can write to a store can write anything. */
+/** Checked, since without a key anybody who can write to a store can write anything. */
 const ajv = new Ajv();
 const text = {type: "string"}, texts = {type: "array", items: text}, number = {type: "number", minimum: 0}, flag = {type: "boolean"};
 const object = (properties: Record<string, object>, others: Record<string, object> = {}) =>

@@ -12,7 +12,7 @@ import {underItsLock, withSequenceLock} from "../runtime/context-lock.js";
 import {addonContextOf} from "../runtime/contexts.js";
 import {forgetPredictions, setHeldTokens} from "../runtime/sequences.js";
 
-/** A sequence as it was between two batches. Its blocks do not change until `end`. */
+/** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
     readonly sequence: LlamaContextSequence;
     readonly native: NativeBinding;
@@ -26,7 +26,7 @@ export interface Capture extends NativeSnapshot {
 }
 
 /**
- * Captures a sequence. Whatever is asked for after this call does not change the capture, not even the disposal of the sequence or its context.
+ * Captures a sequence. Nothing that is asked for later changes the capture, not even disposal of the sequence or its context.
  * @throws DeltaStoreError OPTION_INVALID: no sequence of a packed context, or an empty one; OUT_OF_MEMORY; DISPOSED; as `wake`, and `Origin.known`
  */
 export async function capture(sequence: LlamaContextSequence): Promise<Capture> {
@@ -59,15 +59,15 @@ export interface StoredRows {
     readonly parts: SnapshotParts;
     readonly tokens: Uint32Array;
     readonly tierDefinition: string;
-    /** What a turn of version 1 says of its adapters. Null for later versions, whose parts say it. */
+    /** Adapters, as a turn of version 1 names them. Null for later versions, whose parts say it. */
     readonly describedAdapters: string | null;
     readonly shareable: boolean;
-    /** Told when a sequence has these rows. */
+    /** Called when a sequence has these rows. */
     restored(sequence: LlamaContextSequence, identities: Uint8Array): void;
 }
 
 /**
- * Replaces a sequence's rows, and gives the number of tokens that had to be evaluated again. Evaluations of the sequence that are under way end. On
+ * Replaces a sequence's rows. Gives the number of tokens that had to be evaluated again. Evaluations of the sequence that are under way end. After a
  * failure it is as it was, or holds the tokens before those that could not be evaluated.
  * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
  *     OPTION_INVALID, DISPOSED; as `Origin.known`
@@ -78,7 +78,7 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
         await origin.known();
         const held = await life.between(async () => {
             const tier = tiers.fresh(sequenceId, stored.tokens.length), bring = () => bringBackLocked(life, stored, tier, "The turn can't be restored");
-            const held = await pressure.during(life, 0, bring);  // while it is busy, its rows are not given up
+            const held = await pressure.during(life, 0, bring);  // rows of a busy sequence are not given up
             await tiers.renewed(sequenceId, stored.tokens.length, stored.tierDefinition === definitionOf(tier));
             parking?.forget(life);
             endEvaluations(sequence);
@@ -91,10 +91,10 @@ export async function bringBack(sequence: LlamaContextSequence, stored: StoredRo
 }
 
 /**
- * Replaces a sequence's rows between two batches. Nobody evaluates the sequence. Gives the number of tokens that it holds then; the others are yet to
- * be evaluated.
+ * Replaces a sequence's rows between two batches, while nobody evaluates it. Gives the number of tokens that it holds then. The others have yet to be
+ * evaluated.
  * @param tier that the sequence gets
- * @param what begins an error's message
+ * @param what the beginning of an error's message
  */
 export async function bringBackLocked(life: SequenceLife, stored: StoredRows, tier: Tier, what: string): Promise<number> {
     const {sequenceId} = life, sequence = life.sequence!, handle = addonContextOf(sequence.context), packed = packedOf(handle)!;
@@ -113,7 +113,7 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
             if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(what, error);
         }
     }
-    if (held > stored.tokens.length) {  // the others are of token predictions that were not used
+    if (held > stored.tokens.length) {  // the rest are predicted tokens that were not used
         held = stored.tokens.length;
         handle.removeTokenCellsFromSequence(sequenceId, held, -1);
     }
@@ -125,7 +125,7 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
     return held;
 }
 
-/** What a tier says of rows. Tiers that say the same have the same rows, whatever their names. */
+/** What makes a tier's rows. Tiers with the same description have the same rows, whatever their names. */
 export function definitionOf({name: _, ...definition}: Tier): string {
     return JSON.stringify(definition);
 }

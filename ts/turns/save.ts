@@ -5,18 +5,18 @@ import {keysOf} from "./known-blocks.js";
 import {encodeRecord, objectsOf, type TurnEntry, type TurnRecord} from "./record.js";
 import {definitionOf, type Capture} from "./rows.js";
 
-/** Of blocks that are stored together: few, so that other work gets its turns, and a long sequence is not in memory twice. */
+/** Blocks that are stored together. Few, so that other work gets its turn, and a long sequence is not in memory twice. */
 const bytesAtOnce = 1 << 20;
 
 /**
- * While something is evaluated, saving rests so many times as long as it works. Where two threads share a core, either runs at half its speed
- * beside the other: then evaluations lose a twentieth.
+ * While something is evaluated, saving rests this many times as long as it works. Two threads that share a core run at half speed each, so
+ * evaluations lose a twentieth then.
  */
 const restToWork = 11;
 /** Milliseconds. */
 const longestRest = 1000;
 
-/** Times that the store may lose what a save has brought: nobody collects garbage that often while a turn is saved. */
+/** How often a store may lose what a save has brought. Nobody collects garbage that often during one save. */
 const mostRefusals = 8;
 
 interface Part {
@@ -27,11 +27,11 @@ interface Part {
 
 export interface SaveHow {
     readonly data: unknown;
-    /** Turns that stay, this one among them. */
+    /** How many turns stay, with this one. */
     readonly history: number;
-    /** Whether evaluations don't come first, as somebody waits for the memory. */
+    /** Whether saving does not rest beside evaluations, since somebody waits for the memory. */
     readonly urgent: boolean;
-    /** Gets the names of the objects that are stored on the way. Those that nobody holds in the end can be swept. */
+    /** Gets the names of objects that are stored. Those that nobody holds in the end can be swept. */
     readonly stored: Set<string>;
 }
 
@@ -81,7 +81,7 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
         if (refusal.refused !== "missing") continue;  // somebody else saved this conversation
         if (++refusals > mostRefusals)
             throw new DeltaStoreError("STORE_FAILED", `The store at ${archive.store.place} has lost what the turn needs ${refusals} times while it was saved: it evicts, or is swept all the time`);
-        // What was there has been dropped: before this save or, if it is the second time, during it, as it would be again.
+        // Known blocks were dropped before this save, or during it. If it happens twice, nothing is taken for known any more.
         const missing = new Set(refusal.objects);
         parts = await bringAll(parts.blocks.map((name) => missing.has(name) ? undefined : name), !urgent && refusals < 2);
     }

@@ -6,25 +6,25 @@ import {DeltaStoreError} from "../errors.js";
 const {subtle} = webcrypto;
 const deflate = promisify(deflateRaw), inflate = promisify(inflateRaw);
 
-/** Of the bytes at rest: u8 version, u8 flags, u32 LE bytes before deflating, then the payload; if encrypted {12-byte nonce, ciphertext, 16-byte tag}. */
+/** Bytes at rest: u8 version, u8 flags, u32 LE size before deflating, payload. An encrypted payload is {12-byte nonce, ciphertext, 16-byte tag}. */
 const version = 1, headBytes = 6, nonceBytes = 12, tagBytes = 16, digestBytes = 16;
 const flags = {deflated: 1, encrypted: 2};
 
-/** What does not get smaller by so much stays as it is, and is read faster. */
+/** Bytes that get smaller by less than this stay as they are. They are read faster then. */
 const worthwhile = 0.97;
 
-/** All at once, where zlib would come back to the event loop every 16 KB. */
+/** One piece. By default zlib returns to the event loop every 16 KB. */
 const chunkBytes = (length: number) => Math.min(Math.max(length + 64, 1024), 1 << 22);
 
 /** Half floats get 7% smaller and take twice the time. */
 export type Coding = "entropy" | "none";
 
-/** Huffman's codes have a bit at least, so nothing honest grows by more. */
+/** A Huffman code has at least one bit, so honest bytes grow by no more than this. */
 const mostGrowth = 8.5;
 
 /**
- * How bytes lie in a store: named by their SHA-256, or, with a key, by an HMAC of it, so that a name says nothing; entropy coded (codes of
- * Gaussian values are not equally frequent); with a key encrypted by AES-256-GCM.
+ * How bytes lie in a store. Their name is their SHA-256; with a key it is an HMAC of that, so that it tells nothing. They are entropy coded, as
+ * codes of Gaussian values are not equally frequent. With a key they are encrypted by AES-256-GCM.
  */
 export class Seal {
     readonly #nameKey: Uint8Array | null;
@@ -53,7 +53,7 @@ export class Seal {
         return this.#importedKey ??= subtle.importKey("raw", key, {name: "HMAC", hash: "SHA-256"}, false, ["sign"]);
     }
 
-    /** @param about what the bytes are: they can be opened as nothing else */
+    /** @param about what the bytes are; they can only be opened as that */
     async #sealed(about: string, bytes: Uint8Array, coding: Coding): Promise<Uint8Array> {
         const deflated = coding === "none" ? bytes : await deflate(bytes, {strategy: constants.Z_HUFFMAN_ONLY, memLevel: 9, chunkSize: chunkBytes(bytes.length)});
         const isSmaller = deflated.length < worthwhile * bytes.length, payload = isSmaller ? deflated : bytes;
@@ -100,15 +100,15 @@ export class Seal {
         return payload;
     }
 
-    /** An object's bytes, which have to be those that it is named by. @throws as `open` */
+    /** An object's bytes. They must be those that its name was made of. @throws as `open` */
     async openObject(name: string, sealed: Uint8Array): Promise<Uint8Array> {
         const bytes = await this.#opened(`Object ${name}`, sealed);
-        const found = this.nameOf(bytes);  // of a block in a millisecond or less; off the event loop it would be copied first
+        const found = this.nameOf(bytes);  // takes a millisecond or less for a block; another thread would need a copy
         if (found !== name) throw new DeltaStoreError("TURN_DAMAGED", `Object ${name} is damaged: its hash is ${found}`);
         return bytes;
     }
 
-    /** An entry's bytes, under this key and no other. */
+    /** Seals an entry's bytes for its name. They can't be opened under another. */
     async sealEntry(key: string, bytes: Uint8Array): Promise<Uint8Array> {
         return await this.#sealed(`Entry ${key}`, Buffer.concat([this.#digest(key, bytes), bytes]), "entropy");
     }

@@ -8,7 +8,7 @@ export interface ConversationSummary {
     readonly name: string;
     readonly usedAt: Date;
     readonly turns: number;
-    /** Of the newest turn. */
+    /** Tokens of the newest turn. */
     readonly tokens: number;
 }
 
@@ -21,8 +21,8 @@ export async function summarize(archive: Archive): Promise<ConversationSummary[]
 }
 
 /**
- * Drops conversations past their time or, the longest unused first, above the budget; what nobody holds; and parked rows that nobody is left to
- * bring back.
+ * Drops conversations past their time; above the budget those that were longest unused; objects that nobody holds; and parked rows whose process
+ * is gone.
  * @param ttl in seconds
  * @param budget in bytes
  * @param remove deletes a conversation
@@ -35,25 +35,25 @@ export async function collect(archive: Archive, {ttl, budget}: {ttl: number; bud
     let conversations = await dropAbandoned(archive, remove);
     await sweepUnheld(archive);
     for (const {name, usedAt} of (await summarize(archive)).reverse()) {
-        if (!(Date.now() - usedAt.getTime() > 1000 * ttl) && !(await store.bytes() > budget)) break;  // also where a limit is no number
+        if (!(Date.now() - usedAt.getTime() > 1000 * ttl) && !(await store.bytes() > budget)) break;  // a limit that is no number drops nothing
         if (name !== spared && await remove(name)) conversations++;
     }
     return {conversations, bytes: before - await store.bytes()};
 }
 
-/** Drops what nobody holds: it is of saves that came to no end, or are under way, and those store it again. */
+/** Drops objects that nobody holds. They are of saves that were interrupted, or of saves under way, which store them again. */
 export async function sweepUnheld({store}: Archive): Promise<void> {
     const unheld: string[] = [];
     for await (const {name, holders} of store.inventory()) if (holders === 0) unheld.push(name);
     if (unheld.length > 0) await store.step({sweep: unheld});
 }
 
-/** Makes a store that has lost count of holders count again, so that what nobody holds goes. */
+/** Has a store that lost count of holders count again, so that objects without holders can go. */
 export async function recount(archive: Archive): Promise<void> {
     await archive.store.recount?.(() => heldByAll(archive));
 }
 
-/** Null if somebody else may know what an entry or a record holds: one of another key, or of another version of this package. */
+/** Null if an entry or record is of another key or version: then only somebody else knows what it holds. */
 async function heldByAll(archive: Archive): Promise<Held | null> {
     const entries: [string, Uint8Array][] = [], holders = new Map<string, number>();
     try {
@@ -74,7 +74,7 @@ async function heldByAll(archive: Archive): Promise<Held | null> {
     return {entries, holders};
 }
 
-/** Drops parked rows that nobody is left to bring back. How many there were. */
+/** Drops parked rows whose process is gone. Gives their number. */
 export async function dropAbandoned(archive: Archive, remove: (name: string) => Promise<boolean>): Promise<number> {
     let dropped = 0;
     for await (const {name, usedAt} of archive.all("parked")) if (isAbandoned(name, usedAt) && await remove(name)) dropped++;
@@ -88,7 +88,7 @@ export interface Verified {
     readonly problems: string[];
 }
 
-/** Reads everything, and tells what is not as it must be. What others save meanwhile looks wrong once, but not each time in the same way. */
+/** Reads everything, and tells what is wrong. What others save meanwhile can look wrong; it does not look wrong twice in the same way. */
 export async function verify(archive: Archive): Promise<Verified> {
     let report = await examine(archive);
     for (let again = 0; again < 2 && report.problems.length > 0; again++) {
@@ -122,7 +122,7 @@ async function examine(archive: Archive): Promise<Verified> {
     return {conversations, turns: turns.size, objects: stored.size, problems};
 }
 
-/** Bytes of what a conversation holds in the store, and of what nobody else does. @throws DeltaStoreError TURN_NOT_FOUND */
+/** Bytes that a conversation holds in the store, and bytes that only it holds. @throws DeltaStoreError TURN_NOT_FOUND */
 export async function sizeOf(archive: Archive, conversation: string): Promise<{all: number; own: number}> {
     const {turns} = await archive.find(conversation), held = new Map<string, number>();
     for (const name of await archive.heldBy(turns)) held.set(name, (held.get(name) ?? 0) + 1);

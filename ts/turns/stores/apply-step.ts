@@ -8,7 +8,7 @@ interface Counted {
     gone: boolean;
 }
 
-/** Makes a step's changes, each cell written once; none if it is refused. The caller sees to it that nobody else writes meanwhile. */
+/** Makes a step's changes, or none if it is refused. Each cell is written once. The caller makes sure that nobody else writes meanwhile. */
 export function applyStep(cells: Cells, step: Step): Refusal | null {
     for (const [key, value] of step.expect ?? [])
         if (!isSame(cells.get(entryCell(key)), value)) return {refused: "changed", key};
@@ -63,7 +63,7 @@ export function applyStep(cells: Cells, step: Step): Refusal | null {
     return null;
 }
 
-/** Undefined if the object is neither stored nor brought. */
+/** Undefined if the object is neither stored nor in the step. */
 function count(cells: Cells, counted: Map<string, Counted>, brought: ReadonlyMap<string, Uint8Array>, name: string): Counted | undefined {
     const known = counted.get(name);
     if (known !== undefined) return known;

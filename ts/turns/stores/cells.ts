@@ -1,11 +1,11 @@
 import type {SnapshotStore} from "./snapshot-store.js";
 
-/** Named values that are read and written at once: what the stores without a server keep everything in. */
+/** Named values, read and written synchronously. Stores without a server keep everything in them. */
 export interface Cells {
     get(cell: string): Uint8Array | undefined;
     put(cell: string, value: Uint8Array): void;
     remove(cell: string): void;
-    /** Cells that begin so, in the order of their UTF-8 bytes: those behind `after`, or from the first. */
+    /** Cells whose names begin so, in order of their UTF-8 bytes: those behind `after`, or all. */
     range(prefix: string, after: string | undefined, limit: number): string[];
 }
 

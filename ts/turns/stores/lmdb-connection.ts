@@ -7,10 +7,10 @@ import type {Answer, Failure, Request} from "./lmdb-thread.js";
 type Calls = Omit<LmdbFolder, "close">;
 type Waiting = {resolve(value: unknown): void; reject(error: Error): void};
 
-/** By path: what the stores on a folder share, as LMDB wants it opened once in a process. */
+/** Connections by path. Stores on a folder share one, since a process may open an LMDB environment only once. */
 const connections = new Map<string, {readonly connection: Promise<LmdbConnection>; users: number; closing?: Promise<void>}>();
 
-/** An LMDB folder in a thread of its own, where waiting for locks and for the disk holds up nobody. The thread keeps no process alive. */
+/** An LMDB folder in a thread of its own, so that waiting for locks and for the disk holds nobody up. The thread does not keep the process alive. */
 export class LmdbConnection {
     readonly #path: string;
     readonly #worker: Worker;
@@ -19,7 +19,7 @@ export class LmdbConnection {
     #next = 0;
     #ended: Error | undefined;
 
-    /** The connection that the process has to this folder; `release` it as often. @param path without links */
+    /** The process's connection to this folder. Each call needs a `release`. @param path without links */
     static async acquire(path: string): Promise<LmdbConnection> {
         let shared = connections.get(path);
         while (shared?.closing !== undefined) {
@@ -45,7 +45,7 @@ export class LmdbConnection {
 
     private constructor(path: string) {
         this.#path = path;
-        // Without the options and variables of the process: `--import llama-deltastore/register` is not for this thread.
+        // Without the process's options and variables: `--import llama-deltastore/register` must not run in this thread.
         this.#worker = new Worker(new URL("./lmdb-thread.js", import.meta.url), {workerData: path, execArgv: [], env: {}, name: "deltastore-lmdb"});
         this.#worker.on("message", (answer: Answer) => this.#settle(answer));
         this.#worker.on("error", (error) => this.#end(error));
@@ -63,7 +63,7 @@ export class LmdbConnection {
                 return connection;
             } catch (error) {
                 await connection.#exit();
-                // EINVAL: another process closed the folder, as its last user, just when this one opened it, and took the locks with it.
+                // EINVAL: another process, the last user, closed the folder just when this one opened it. The locks went with it.
                 if (attempt === 10 || ((error as Error).cause as Failure | undefined)?.code !== 22) throw error;
                 await setTimeout(10 * attempt);
             }
@@ -85,7 +85,7 @@ export class LmdbConnection {
         await this.#exit();
     }
 
-    /** What is awaited keeps the process: with nothing else to do it would be at its end, where node-llama-cpp disposes everything. */
+    /** A call that is awaited keeps the process alive. Otherwise an idle process would end, and node-llama-cpp would dispose everything. */
     async #exit(): Promise<void> {
         this.#worker.ref();
         await this.#exited;
@@ -114,7 +114,7 @@ export class LmdbConnection {
     }
 
     #failure(cause: Error | Failure): DeltaStoreError {
-        // LMDB's word for writing less than it wanted to.
+        // LMDB's error for a write that was cut short.
         const why = (cause as Partial<Failure>).code === 5 ? `${cause.message}; the disk may be full` : cause.message;
         return new DeltaStoreError("STORE_FAILED", `The store in ${this.#path} failed: ${why}.`, {cause});
     }

@@ -6,15 +6,15 @@ import {emptyFile, findDamage} from "./lmdb-format.js";
 const maxReaders = 126;
 
 /**
- * Opens an LMDB environment: the folder's own, or the one beside it that is only there for its write lock. What can go wrong must go wrong before
- * LMDB is asked: lmdb 3.5.6 uses freed memory after an opening that failed.
+ * Opens an LMDB environment: the folder's own, or the one beside it that only serves as a write lock. Whatever can fail is tried before LMDB opens,
+ * since lmdb 3.5.6 uses freed memory after a failed opening.
  */
 export function openEnvironment(folder: string, name: "data" | "gate"): RootDatabase<Uint8Array, Uint8Array> {
     const file = join(folder, `${name}.mdb`), lock = join(folder, name === "data" ? "lock.mdb" : "gate.mdb-lock");
     const damage = findDamage(file);
     if (damage !== undefined) throw new Error(`its file ${name}.mdb is damaged or another program's: ${damage}`);
     if (isEmpty(file)) make(file, emptyFile());
-    // LMDB maps a new lock file before the disk has room for it, and would die of a full disk.
+    // LMDB maps a new lock file before the disk has room for it. On a full disk that would kill the process.
     if (isEmpty(lock)) make(lock, Buffer.alloc(64 * (maxReaders + 8)));
     for (const used of [file, lock]) {
         accessSync(used, constants.R_OK | constants.W_OK);
@@ -30,7 +30,7 @@ function isEmpty(file: string): boolean {
     return (statSync(file, {throwIfNoEntry: false})?.size ?? 0) === 0;
 }
 
-/** With all its bytes at once, unless another process was quicker. */
+/** Makes a file with all its bytes at once, unless another process was quicker. */
 function make(file: string, bytes: Buffer): void {
     const whole = `${file}-${process.pid}`;
     try {
@@ -47,12 +47,12 @@ function linkIfNew(from: string, to: string): void {
     try {
         linkSync(from, to);
     } catch (error) {
-        // Not every file system has links.
+        // Some file systems have no links.
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") renameSync(from, to);
     }
 }
 
-/** A new file's name is on disk when its folder is. */
+/** Writes a folder to disk, and with it the names of its new files. */
 function sync(folder: string): void {
     const opened = openSync(folder, "r");
     fsyncSync(opened);

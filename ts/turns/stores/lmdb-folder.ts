@@ -9,11 +9,11 @@ import type {Refusal, Step} from "./snapshot-store.js";
 const versionCell = "version", version = "deltastore 1";
 
 /**
- * An LMDB environment in a folder, whose every method is done when it returns. One at a time in a process for a folder: opening a second one
- * would let go of LMDB's lock on the first.
+ * An LMDB environment in a folder. Every method is done when it returns. A process opens one at a time for a folder: a second one would release LMDB's
+ * lock on the first.
  *
- * Whoever opens or writes holds the write lock of a second, empty environment: opening one while another process commits may undo the commit
- * (ITS#9496, which lmdb 3.5.6 has), and the check for damage wants a file that stands still.
+ * Whoever opens or writes holds the write lock of a second, empty environment. Otherwise opening while another process commits may undo the commit
+ * (ITS#9496, which lmdb 3.5.6 has). And the check for damage needs a file that nobody changes.
  */
 export class LmdbFolder {
     readonly #path: string;
@@ -21,7 +21,7 @@ export class LmdbFolder {
     readonly #data: RootDatabase<Uint8Array, Uint8Array>;
     readonly #cells: Cells;
     readonly #inode: number;
-    /** The most bytes that the data file had: LMDB never cuts it. */
+    /** The largest size that the data file had. LMDB never makes it smaller. */
     #fileBytes = 0;
 
     constructor(path: string) {
@@ -77,14 +77,14 @@ export class LmdbFolder {
         return join(this.#path, "data.mdb");
     }
 
-    /** The cells as they are now, also after other processes' steps. */
+    /** The cells as they are now, with other processes' steps. */
     #read(): Cells {
         this.#checkFile();
         this.#data.resetReadTxn();
         return this.#cells;
     }
 
-    /** All that `work` changes is on disk when this returns; nothing is changed if it throws. */
+    /** When this returns, all that `work` changes is on disk. If it throws, nothing is changed. */
     #write<T>(work: () => T): T {
         return this.#gate.transactionSync(() => {
             this.#checkFile();
@@ -92,7 +92,7 @@ export class LmdbFolder {
         });
     }
 
-    /** LMDB would go on with a deleted file, and die of one that was cut. */
+    /** Checks the file: LMDB would go on with a deleted one, and a shorter one would kill the process. */
     #checkFile(): void {
         const stats = statSync(this.#file, {throwIfNoEntry: false});
         if (stats?.ino !== this.#inode) throw new Error("its data file was deleted or replaced while it was open");
@@ -108,7 +108,7 @@ class LmdbCells implements Cells {
         this.#database = database;
     }
 
-    /** A copy of LMDB's own buffer, which may be longer than its `length` and is valid until the next read. */
+    /** A copy of LMDB's buffer, which is valid until the next read only and may be longer than its `length`. */
     get(cell: string): Uint8Array | undefined {
         const value = this.#database.getBinaryFast(Buffer.from(cell));
         return value && Uint8Array.prototype.slice.call(value, 0, value.length);

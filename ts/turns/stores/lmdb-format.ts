@@ -10,14 +10,14 @@ const noPage = 2n ** 64n - 1n;
 
 interface Meta {
     readonly pageBytes: number;
-    /** Of the trees of free pages and of cells. */
+    /** The roots of two trees: of free pages, and of cells. */
     readonly roots: readonly bigint[];
     readonly transaction: bigint;
 }
 
 /**
- * Why LMDB can't be let at this data file; undefined if it can. LMDB trusts what it maps: a file that is cut short ends the process with a
- * SIGBUS, and a changed page may. Nobody may write to the file meanwhile.
+ * Why LMDB must not open this data file; undefined if it may. LMDB trusts what it maps: a file that is cut short ends the process with a SIGBUS, and
+ * a changed page may. Nobody may write to the file meanwhile.
  */
 export function findDamage(path: string): string | undefined {
     let file: number;
@@ -72,12 +72,12 @@ function readMeta(page: Buffer): Meta | string {
     if ((meta.readUInt32LE(4) & 0xffff) !== formatVersion) return `it has LMDB's format ${meta.readUInt32LE(4) & 0xffff}, not ${formatVersion}`;
     const pageBytes = meta.readUInt32LE(24);
     if (pageBytes < 512 || pageBytes > 65536 || (pageBytes & pageBytes - 1) !== 0) return "its header is damaged";
-    // Of both trees: LMDB would look for keys in another order than that in which they lie.
+    // Flags of both trees. With others LMDB would look for keys in another order than they lie in.
     if (meta.readUInt16LE(28) !== integerKeysFlag || meta.readUInt16LE(76) !== 0) return "its header is damaged";
     return {pageBytes, roots: [meta.readBigUInt64LE(64), meta.readBigUInt64LE(112)], transaction: meta.readBigUInt64LE(128)};
 }
 
-/** The file may end before the last page that the header counts: not before one that a tree holds. */
+/** The file may end before the last page that the header counts, but not before a page that a tree holds. */
 function damageInTrees(read: Read, pageBytes: number, pages: bigint, roots: readonly bigint[]): string | undefined {
     const seen = new Set<bigint>(), open = roots.filter((root) => root !== noPage);
     for (let number = open.pop(); number !== undefined; number = open.pop()) {
@@ -96,7 +96,7 @@ function damageInTrees(read: Read, pageBytes: number, pages: bigint, roots: read
 interface Child {
     readonly first: bigint;
     readonly count: bigint;
-    /** A page of the tree, not pages of a value. */
+    /** A page of the tree, not one of a value's pages. */
     readonly isTree: boolean;
 }
 

@@ -2,7 +2,7 @@ import {parentPort, workerData} from "node:worker_threads";
 import {LmdbFolder} from "./lmdb-folder.js";
 import {worthTransfer} from "./transfer.js";
 
-/** What the thread of an LMDB folder is asked, and what it answers; the first answer, to 0, is that the folder is open. */
+/** Questions to the thread of an LMDB folder, and its answers. The first answer, to 0, says that the folder is open. */
 export interface Request {
     readonly id: number;
     readonly method: keyof LmdbFolder;

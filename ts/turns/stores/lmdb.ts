@@ -12,7 +12,7 @@ import {worthTransfer} from "./transfer.js";
 /** Names that are asked for at once. */
 const batch = 1000;
 
-/** A store in a folder, which the processes of a machine may share. Not on network file systems, and in one thread of a process only. */
+/** A store in a folder. Processes of one machine may share it. Not for network file systems; in a process only one thread may use it. */
 export class LmdbStore implements SnapshotStore {
     readonly place: string;
     readonly #connection: LmdbConnection;
@@ -20,7 +20,7 @@ export class LmdbStore implements SnapshotStore {
     #closed: Promise<void> | undefined;
 
     /**
-     * Opens a store in this folder, made if need be, which only its owner can read.
+     * Opens a store in this folder, which is made if need be. Only its owner can read it.
      * @throws DeltaStoreError STORE_FAILED: no permission, or files that are damaged or another program's; OPTION_INVALID
      */
     static async open(path: string): Promise<LmdbStore> {
@@ -101,7 +101,7 @@ export class LmdbStore implements SnapshotStore {
     }
 }
 
-/** With values that can go to another thread as they are, whatever the caller does to its own. */
+/** A step with copies of its values, which another thread can have whatever the caller does to its own. */
 function copyOf(step: Step, copies: Uint8Array[]): Step {
     const copy = (value: Uint8Array): Uint8Array => {
         const bytes = new Uint8Array(value);

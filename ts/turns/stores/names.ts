@@ -1,7 +1,7 @@
 import {DeltaStoreError} from "../../errors.js";
 import type {Step} from "./snapshot-store.js";
 
-/** Bytes of UTF-8: what an LMDB key holds, less the letter of its name space. The same for every store, so that all keep the same things. */
+/** Most bytes of UTF-8: what an LMDB key holds, less the letter of its name space. It is the same for every store, so that all take the same names. */
 export const longestName = 1977;
 
 /** @throws DeltaStoreError OPTION_INVALID for what can't be a key or an object's name: too long, or with half a surrogate pair */

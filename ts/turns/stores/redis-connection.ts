@@ -1,10 +1,10 @@
 import {DeltaStoreError} from "../../errors.js";
 import type {RedisScript} from "./redis-keys.js";
 
-/** With numbers and blobs as they come: no blob is taken for text. */
+/** A client that gives numbers and blobs as they are, and takes no blob for text. */
 export type Reply = Buffer | number | string | null | Reply[];
 
-/** What is used of @redis/client's. */
+/** The part of @redis/client that is used. */
 interface Client {
     connect(): Promise<unknown>;
     sendCommand(args: readonly (string | Buffer)[], options: object): Promise<unknown>;
@@ -18,7 +18,7 @@ type ClientModule = typeof import("@redis/client");
 /** Milliseconds that an answer may take, and more for each byte that is sent before: 1 MB a second. */
 const patience = 5000, patiencePerByte = 0.001;
 
-/** A connection that is made again by the first call after it was lost: the calls that it was lost with fail at once. */
+/** A connection. When it is lost, calls under way fail at once, and the next call makes it anew. */
 export class RedisConnection {
     readonly #module: ClientModule;
     readonly #url: string;
@@ -69,7 +69,7 @@ export class RedisConnection {
         }
     }
 
-    /** What a script gives. */
+    /** A script's result. */
     async run({text, hash}: RedisScript, keys: readonly string[], args: readonly (string | Buffer)[]): Promise<Reply[]> {
         const rest = [String(keys.length), ...keys, ...args];
         try {
@@ -80,7 +80,7 @@ export class RedisConnection {
         }
     }
 
-    /** Whether the server has answered, and this is its answer. */
+    /** Whether an error is the server's answer, not the lack of one. */
     isAnswer(error: unknown): boolean {
         return error instanceof this.#module.ErrorReply;
     }
@@ -92,12 +92,12 @@ export class RedisConnection {
 
     #connect(): {client: Client; ready: Promise<unknown>} {
         const client = this.#create();
-        // Not at once: the client itself is about to tell its calls why they fail.
+        // Later: the client is about to tell its calls why they fail.
         client.on("error", () => {
             this.#forget(client);
             queueMicrotask(() => this.#drop(client));
         });
-        client.unref();  // what is asked of it keeps the process, by its timer; an open store does not
+        client.unref();  // a call under way keeps the process alive by its timer; an open store does not
         const ready = client.connect();
         ready.catch(() => this.#drop(client));
         return {client, ready};

@@ -6,20 +6,20 @@ import type {Step} from "./snapshot-store.js";
 
 export const reactions = ["warn", "error"] as const;
 
-/** What is done about a server that evicts. */
+/** What to do about a server that evicts keys. */
 export type EvictionReaction = typeof reactions[number];
 
-/** Milliseconds after which a server has given back the buffers of what was sent before. */
+/** Milliseconds after which a server has freed the buffers of earlier commands. */
 const buffersEnd = 250;
 
 const remedy = "Set maxmemory-policy noeviction, or a volatile- one, which drops only keys that expire.";
 
-/** What a store knows of its server's evicting, and does so that it evicts nothing on account of the store. */
+/** Knows whether a store's server evicts keys, and keeps the store from making it evict. */
 export class Eviction {
     readonly #connection: RedisConnection;
     readonly #place: string;
     readonly #reaction: EvictionReaction;
-    /** Undefined if the server doesn't say. */
+    /** Undefined if the server does not tell. */
     #memory: ServerMemory | undefined;
     #warned = false;
     /** Bytes of the largest object that was read or written. */
@@ -37,7 +37,7 @@ export class Eviction {
         return this.#memory !== undefined && evicts(this.#memory);
     }
 
-    /** Whether it may, so that it takes another look to know that what was written is there: it evicts before a command, not after it. */
+    /** Whether it may evict. Then a write is looked at again: the server evicts before a command, not after it. */
     get mayEvict(): boolean {
         return this.#memory === undefined || this.isEvicting;
     }
@@ -48,7 +48,7 @@ export class Eviction {
      */
     async learn(): Promise<void> {
         this.#memory = memoryOf(String(await this.#connection.send(["INFO", "memory"]).catch((error: unknown) => {
-            if (this.#connection.isAnswer(error)) return "";  // hosted servers have commands that they refuse
+            if (this.#connection.isAnswer(error)) return "";  // hosted servers refuse some commands
             throw error;
         })));
         if (this.#memory === undefined || !evicts(this.#memory)) return;
@@ -59,7 +59,7 @@ export class Eviction {
         this.#warned = true;
     }
 
-    /** @throws DeltaStoreError STORE_FAILED if the server would have to evict for a step's values */
+    /** @throws DeltaStoreError STORE_FAILED: the server would have to evict for a step's values */
     async requireRoom(step: Step): Promise<void> {
         const lengths = lengthsOf(step);
         if (lengths.length === 0 || !this.isEvicting) return;
@@ -85,7 +85,7 @@ export class Eviction {
         this.#largest = largestOf(lengths, this.#largest);
     }
 
-    /** One after the other where the server evicts: what is under way takes its memory, too. */
+    /** Runs steps one after the other where the server evicts, since a step under way takes its memory, too. */
     alone<T>(work: () => Promise<T>): Promise<T> {
         if (!this.isEvicting) return work();
         const result = this.#last.then(work);

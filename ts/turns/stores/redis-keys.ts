@@ -1,6 +1,6 @@
 import {createHash} from "node:crypto";
 
-/** A script as the server runs it, and the name that the server has for it. */
+/** A script, and the server's name for it. */
 export interface RedisScript {
     readonly text: string;
     readonly hash: string;

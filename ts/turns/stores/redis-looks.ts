@@ -1,6 +1,6 @@
 import {scriptOf} from "./redis-keys.js";
 
-/** What is asked of the server without getting bytes of objects. All but the first two give `torn` alone if that is how it is. */
+/** Scripts that ask the server without reading objects' bytes. All but the first two give only `torn` if the store is torn. */
 
 /** For each of the names, whether its bytes are there. */
 export const storedScript = scriptOf(`
@@ -14,14 +14,14 @@ export const livesScript = scriptOf(`
 return {life(entries), life(values)}
 `);
 
-/** Keys of entries from one on, in order: where they begin and end, and how many at most. */
+/** Keys of entries in order, between two, and at most so many. */
 export const keysScript = scriptOf(`
 local found = state()
 if found == 'torn' then return {found} end
 return {found, redis.call('ZRANGEBYLEX', names, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])}
 `);
 
-/** Some of the objects whose bytes are there: how far counts can be trusted, the next cursor, and names with holders and bytes. */
+/** Some of the stored objects: how far counts can be trusted, the next cursor, and names with holders and bytes. */
 export const inventoryScript = scriptOf(`
 local found = state()
 if found == 'torn' then return {found} end

@@ -1,18 +1,18 @@
 import type {Step} from "./snapshot-store.js";
 
-/** What a server says of its memory, in bytes. */
+/** A server's memory in bytes, as INFO tells it. */
 export interface ServerMemory {
     /** 0 for no limit. */
     readonly limit: number;
-    /** What counts against the limit. */
+    /** Bytes that count against the limit. */
     readonly used: number;
     readonly policy: string;
 }
 
-/** What the server takes for a value beyond its bytes (allocations have sizes of their own), and for each name; and for connections. */
+/** Bytes that the server takes besides: for a value (allocations are rounded up), for a name, for connections. */
 const perByte = 1.25, perName = 256, forConnections = 256 * 1024;
 
-/** @param info what INFO gave; undefined if it tells nothing of this */
+/** @param info the answer to INFO. Undefined if that does not tell. */
 export function memoryOf(info: string): ServerMemory | undefined {
     const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, "m").exec(info)?.[1];
     const policy = field("maxmemory_policy"), limit = Number(field("maxmemory")), used = Number(field("used_memory"));
@@ -20,7 +20,7 @@ export function memoryOf(info: string): ServerMemory | undefined {
     return {policy, limit, used: used - Number(field("mem_not_counted_for_evict") ?? 0)};
 }
 
-/** Whether it drops keys that have no time to live, as the store's. */
+/** Whether it evicts keys without a time to live, such as the store's. */
 export function evicts({limit, policy}: ServerMemory): boolean {
     return limit > 0 && policy.startsWith("allkeys-");
 }

@@ -1,4 +1,4 @@
-/** What a step finds otherwise than it must be; nothing was done. */
+/** Why a step was refused. Then nothing was done. */
 export type Refusal = {readonly refused: "changed"; readonly key: string} | {readonly refused: "missing"; readonly objects: readonly string[]};
 
 /** Changes that are made together or not at all, also among several processes. */
@@ -7,19 +7,19 @@ export interface Step {
     readonly expect?: readonly (readonly [key: string, value: Uint8Array | null])[];
     readonly put?: readonly (readonly [key: string, value: Uint8Array])[];
     readonly delete?: readonly string[];
-    /** Objects to be stored if the store has none of that name: what is there stays as it is. */
+    /** Objects to store. One whose name is there already stays as it is. */
     readonly objects?: readonly (readonly [name: string, value: Uint8Array])[];
-    /** Bytes in place of those that are stored under these names, whose holders stay. Names that are not stored count for nothing. */
+    /** New bytes for stored names; their holders stay. Names that are not stored are passed over. */
     readonly replace?: readonly (readonly [name: string, value: Uint8Array])[];
     /** Objects that get one more holder, once for each time they stand here; each must be stored, or be among `objects`. */
     readonly retain?: readonly string[];
-    /** Objects that lose a holder, and go with their last. Names that are not stored count for nothing. */
+    /** Objects that lose a holder, and go with their last. Names that are not stored are passed over. */
     readonly release?: readonly string[];
     /** Objects that go if they have no holder. */
     readonly sweep?: readonly string[];
 }
 
-/** All entries of a store, and how many holders each object has by them. */
+/** All entries of a store, and the holders that each object has by them. */
 export interface Held {
     readonly entries: readonly (readonly [key: string, value: Uint8Array])[];
     readonly holders: ReadonlyMap<string, number>;
@@ -38,21 +38,21 @@ export interface SnapshotStore {
     get(key: string): Promise<Uint8Array | undefined>;
     /** The objects' bytes, in order. */
     objects(names: readonly string[]): Promise<(Uint8Array | undefined)[]>;
-    /** Those of the names that are stored. */
+    /** Which of the names are stored. */
     stored(names: readonly string[]): Promise<Set<string>>;
-    /** Null when it was done, durably. */
+    /** Null if the step was done; then it is durable. */
     step(step: Step): Promise<Refusal | null>;
-    /** Keys of entries that begin so, in order. */
+    /** Keys of entries that begin with this, in order. */
     keys(prefix: string): AsyncIterable<string>;
     /**
-     * Objects, with the bytes of each and its holders: Infinity where the store has lost count, so that no release is its last. In no order; may
-     * miss what comes or goes meanwhile.
+     * Objects with their bytes and holders, in no order. Infinity stands where the store has lost count: then no release is the last. May miss what
+     * comes or goes meanwhile.
      */
     inventory(): AsyncIterable<{readonly name: string; readonly bytes: number; readonly holders: number}>;
     /** Bytes of all entries' and objects' values. */
     bytes(): Promise<number>;
     /**
-     * Counts holders anew, of a store that may lose count of them, and did; does nothing otherwise.
+     * Counts holders anew if the store has lost count.
      * @param count reads the entries and what they hold; null if that can't be known
      */
     recount?(count: () => Promise<Held | null>): Promise<void>;
