@@ -121,7 +121,7 @@ private:
     mutable std::mutex mutex_;
     Planner planner_;
     RowWriter writer_;
-    PageAttention pages_;
+    PageAttention page_attention_;
     Observer observer_;
     Attention attention_;
     Packer packer_;

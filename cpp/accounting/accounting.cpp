@@ -36,7 +36,7 @@ Accounting::Wanted Accounting::begun() const {
     return wanted;
 }
 
-void Accounting::add(const Rows& rows, Wanted& wanted) const {
+void Accounting::add(const Append& rows, Wanted& wanted) const {
     sequences_.add_demand(rows.sequence, rows.position, rows.count, rows.format, rows.centre, wanted.pages);
     wanted.tiers[tiers_.index_of(rows.sequence)] = 1;
     wanted.tokens += rows.count;
@@ -56,13 +56,13 @@ bool Accounting::fits(const Wanted& wanted) const {
     return sequences_.pool().fits(demand);
 }
 
-bool Accounting::reserve(const std::vector<Rows>& batch) {
+bool Accounting::reserve(const std::vector<Append>& batch) {
     size_t tokens = 0;
-    for (const Rows& rows : batch) tokens += rows.count;
+    for (const Append& rows : batch) tokens += rows.count;
     charge(tokens);
     if (sequences_.pool().limit_bytes() == 0) return true;
     Wanted wanted = begun();
-    for (const Rows& rows : batch) add(rows, wanted);
+    for (const Append& rows : batch) add(rows, wanted);
     return fits(wanted);
 }
 
@@ -72,7 +72,7 @@ void Accounting::begin_admission() {
     charge();
 }
 
-bool Accounting::admit(const Rows& rows) {
+bool Accounting::admit(const Append& rows) {
     if (sequences_.pool().limit_bytes() == 0) return true;
     if (admitted_.tiers.empty()) admitted_ = begun();
     Wanted wanted = admitted_;

@@ -24,7 +24,7 @@ public:
     void charge(size_t tokens = 0, size_t more = 0);
 
     // Rows that a sequence is to get, in pages of that format and centre.
-    struct Rows {
+    struct Append {
         int sequence;
         int32_t position;
         int count;
@@ -32,10 +32,10 @@ public:
         uint8_t centre;
     };
     // Charges a whole batch, and tells whether there is room for it.
-    bool reserve(const std::vector<Rows>& batch);
+    bool reserve(const std::vector<Append>& batch);
     // Asks before a batch is put together: whether there is room for these rows, besides those admitted since begin_admission().
     void begin_admission();
-    bool admit(const Rows& rows);
+    bool admit(const Append& rows);
 
 private:
     struct Wanted {
@@ -45,7 +45,7 @@ private:
     };
     // What sequences with rows may take at any time.
     Wanted begun() const;
-    void add(const Rows& rows, Wanted& wanted) const;
+    void add(const Append& rows, Wanted& wanted) const;
     bool fits(const Wanted& wanted) const;
     void expect(size_t tokens);
 

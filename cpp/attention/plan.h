@@ -60,7 +60,7 @@ struct Plan {
     size_t partial_floats = 0;              // of one run of a group
     std::vector<float> partials;            // [kv head][block][run][partial_floats]
     std::unique_ptr<std::atomic<int>[]> next_item;  // [layer]
-    std::unique_ptr<std::atomic<int>[]> next_pack;  // [layer]; -1 until a thread has no more of its attention to do
+    std::unique_ptr<std::atomic<int>[]> next_pack;  // [layer]; -1 until the first thread is done with the layer's attention
     std::unique_ptr<std::atomic<int>[]> runs_left;  // [layer][kv head][block]
     int most_kv_heads = 0;
 };

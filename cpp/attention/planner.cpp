@@ -10,7 +10,7 @@ namespace deltastore {
 static constexpr int kWantedItems = 64;              // of work a layer, before runs are split over threads
 static constexpr size_t kMostPartials = 4 << 20;  // floats
 
-Accounting::Rows Planner::rows_to_come(int sequence, int32_t position, int count) const {
+Accounting::Append Planner::rows_to_come(int sequence, int32_t position, int count) const {
     const Tier& tier = tiers_.of(sequence);
     const bool at_once = tier.window == 0 && centres_.own() >= 0;  // packed as it is written
     const Format format = !tier.packs() || at_once ? tier.format : tier.window_format;
@@ -30,7 +30,7 @@ static std::vector<Span> spans_of(const std::vector<Token>& tokens) {
 Failure Planner::reserve(const std::vector<std::vector<Token>>& ubatches, Accounting& accounting) {
     plans_.clear();
     current_ = -1;
-    std::vector<Accounting::Rows> batch;
+    std::vector<Accounting::Append> batch;
     for (const auto& tokens : ubatches)
         for (size_t i = 0; i < tokens.size();) {
             const size_t first = i;

@@ -19,7 +19,7 @@ public:
         : layers_(layers), tiers_(tiers), sequences_(sequences), centres_(centres), watches_(watches), heads_(heads) {}
 
     // What new rows of a sequence are, and what is taken from their keys.
-    Accounting::Rows rows_to_come(int sequence, int32_t position, int count) const;
+    Accounting::Append rows_to_come(int sequence, int32_t position, int count) const;
 
     // All under the cache's lock, as Cache has them.
     Failure reserve(const std::vector<std::vector<Token>>& ubatches, Accounting& accounting);

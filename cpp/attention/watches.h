@@ -10,7 +10,8 @@
 
 namespace deltastore {
 
-// One watch a sequence; empty if its tier asks for none. Under the cache's lock, but for Watch::add().
+// One watch a sequence; empty if its tier asks for none. Changed under the cache's lock; while a batch is computed, its threads read and add to
+// the watches of its sequences without it.
 class Watches {
 public:
     Watches(const Tiers& tiers, const SequenceTable& sequences)

@@ -1,13 +1,13 @@
-// What every instruction set shares, compiled once for each with that set's flags. A file that includes this defines
-// `namespace { … }` functions first:
+// What every instruction set shares, compiled once for each with that set's flags. A file that includes this defines first, in an anonymous
+// namespace:
 // - Lanes, kLanes floats, with load_lanes, store_lanes, load_half_lanes, from_ints, store_bytes, spread, + - *, fused, larger, smaller, less,
 //   sum_of, largest_of, add_exponents and butterfly<Width>;
-// - where a group's code points come from: Lloyd4Keys, Lloyd3Keys, Lloyd4Values and Trellis2Values as they lie in a page, KeyBytes<Rows>
-//   and ValueBytes as they lie in 8-bit pages of so many rows, and as expand_keys and expand_values leave the others'; key_dots<N, Rows> and
-//   value_sums<N, Rows, Extra> over either, always_inline, since GCC makes calls of those that two formats share, at 5% of a decoded token's
-//   attention;
+// - Lloyd4Keys, Lloyd3Keys, Lloyd4Values and Trellis2Values, which give a group's code points from where they lie in a page; KeyBytes<Rows> and
+//   ValueBytes, which do so for 8-bit pages of so many rows, and for the bytes that expand_keys and expand_values make of the others;
+// - key_dots<N, Rows> and value_sums<N, Rows, Extra> over these. They are always_inline: GCC makes calls of those that two formats share, which
+//   costs 5% of a decoded token's attention;
 // - store_half, load_half, transpose16, float_scores<N> and float_sums<N>.
-// Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add, so coded pages give the same bits on all sets.
+// Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add. So coded pages give the same bits on all sets.
 // No std:: templates: the linker would keep one set's copy for all.
 
 namespace {

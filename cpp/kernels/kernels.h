@@ -34,7 +34,7 @@ struct PageRows {
     const PageLayout* layout;
     HeadShape shape;
     Format format;
-    int rows;   // the page has room for; if coded kPageRows, or for k8v8 kWindowPageRows
+    int rows;   // that the page has room for: kPageRows if coded, or kWindowPageRows for k8v8
     int begin;  // first row of the reference
     int count;
     int32_t position;  // of row `begin`
@@ -54,10 +54,10 @@ struct Kernels {
     // Orthonormal Walsh-Hadamard transform of each block of each row, in place; its own inverse. block: a power of two from 64 on.
     void (*rotate)(float* rows, int count, int dim, int block);
 
-    // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on; the page has room for
-    // `page_rows`: kPageRows; kWindowPageRows for the linear codings; as many as can be refined for trellis codes. `centre` [dim] is taken from each key first, nothing if null. A
-    // scale is the projection scale <x,x>/<x,c> of its group (Gao & Long 2024, RaBitQ, arXiv 2405.12497, has the same estimator), for
-    // code points at unit variance; linear codings have that of their largest element.
+    // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on. The page has room for `page_rows`:
+    // kPageRows, or kWindowPageRows for the linear codings, or, for trellis codes, as many as can be refined. `centre` [dim], if there is one, is taken
+    // from each key first. A scale is the projection scale <x,x>/<x,c> of its group, for code points at unit variance (Gao & Long 2024, RaBitQ,
+    // arXiv 2405.12497, has the same estimator). The scale of a linear coding is that of the group's largest element.
     void (*pack_keys)(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, int page_rows, uint8_t* codes,
                       uint16_t* scales);
     void (*pack_values)(ValueCoding coding, const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales);

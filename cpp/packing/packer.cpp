@@ -124,7 +124,8 @@ bool Packer::pack_reference(const Written& written, int table, PageTable& refere
     return true;
 }
 
-// What a reference's rows received from each query; 0 where nothing is known. Where not all queries are watched, each row had as many.
+// What a reference's rows received from each query; 0 where nothing is known. Where only some queries are watched, every row was seen by equally
+// many, so that sums are compared.
 void Packer::received(const Written& written, int table, const PageRef& reference, float* weights) const {
     const Watch& watch = watches_.of(written.sequence);
     const bool all_queries = tiers_.of(written.sequence).watched() == WatchedQueries::all;

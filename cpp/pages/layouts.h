@@ -14,7 +14,7 @@ class Layouts {
 public:
     explicit Layouts(const Layers& layers);
 
-    // Lays pages of that format and size out for all tables, unless that was done. Not while another thread reads layouts.
+    // Lays pages of that format and size out for all tables, unless that was done. Other threads may read other layouts meanwhile.
     // New page sizes in bytes are appended to `sizes`.
     void add(Format format, int rows, bool gapped, std::vector<size_t>& sizes);
     // Of a format and size that were added.

@@ -1,5 +1,6 @@
-// Where the bytes of pages lie. The cache knows pages by handle only and leaves their bytes to a place: to the processor's memory
-// (HostPlace), or to a device's, with kernels of its own.
+// Where the bytes of pages lie. Tables, pool, packing, eviction and snapshots know pages by handle only, and leave their bytes to a place. The one
+// place is the processor's memory (HostPlace). The graph's two operations, RowWriter and Attention, are kernels of that place and take it as it is;
+// a device would bring its own.
 #pragma once
 
 #include <cstddef>

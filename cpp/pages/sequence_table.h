@@ -16,8 +16,7 @@ public:
     SequenceTable(PagePool& pool, const Layers& layers, int max_sequences);
     ~SequenceTable();
 
-    // Lays out pages of a format that rows will have, and of that many sinks; references may have no others. Not while another thread reads layouts
-    // of the same.
+    // Lays out pages of a format that rows will have, and of that many sinks. References may only have formats and sizes that were laid out.
     void lay_out(Format format);
     void lay_out(Format format, int rows, bool gapped);
     void lay_out_sinks(int sinks) { lay_out(Format::f16, sinks, false); }

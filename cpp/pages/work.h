@@ -31,7 +31,7 @@ struct ReadRows {
     float* values;  // [count][value_dim], or null
 };
 
-// Packs rows of a page that has no centre into the target's format, from which `centre` is taken. If that format refines rows, those whose
+// Packs rows of a page that has no centre into the target's format; `centre` is taken from their keys first. If that format refines rows, those whose
 // `received` x |value| is largest get a second code, as many as are these rows' part of a page's refined rows.
 struct PackRows {
     HeadShape shape;
