@@ -29,7 +29,7 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
         const Tier& tier = tiers_.at(index);
         sequences_.lay_out(tier.format);
         if (tier.packs()) sequences_.lay_out(tier.window_format);
-        if (tier.sinks > 0) sequences_.lay_out_sinks(std::min(tier.sinks, kPageRows));
+        if (tier.sinks > 0) sequences_.lay_out(Format::f16, std::min(tier.sinks, kPageRows), false);
     }
     if (options_.eviction) ready_heads(options_.far_turns);
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) set_tier(sequence, 0);
@@ -71,6 +71,7 @@ void Cache::begin_admission() {
 }
 
 bool Cache::admit(int sequence, int32_t position, int count) {
+    if (options_.pool_limit == 0) return true;
     std::lock_guard<std::mutex> guard(mutex_);
     return accounting_.admit(planner_.rows_to_come(sequence, position, count));
 }

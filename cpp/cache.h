@@ -97,7 +97,7 @@ public:
     Watches& watches() { return watches_; }
     const Watches& watches() const { return watches_; }
     Accounting& accounting() { return accounting_; }
-    const HostPlace& place() const { return place_; }
+    const HostPlace& place() const { return place_; }  // for tests
     // What is known of the attention that rows received; null if the tier does not ask.
     const Watch* watch(int sequence) const { return watches_.wanted(sequence) ? &watches_.of(sequence) : nullptr; }
     void assign_tier(int sequence, int index);

@@ -15,7 +15,7 @@ namespace deltastore {
 
 // Which rows go once there are enough tokens.
 struct Eviction {
-    double keep = 1;  // share of what the schedule says
+    double keep = 1;  // a share; the schedule says of what
     const Schedule* schedule = nullptr;
     const Scorer* scorer = nullptr;
     int slack = 512;  // tokens that come between one eviction and the next

@@ -73,7 +73,6 @@ void Accounting::begin_admission() {
 }
 
 bool Accounting::admit(const Append& rows) {
-    if (sequences_.pool().limit_bytes() == 0) return true;
     if (admitted_.tiers.empty()) admitted_ = begun();
     Wanted wanted = admitted_;
     add(rows, wanted);

@@ -35,7 +35,7 @@ public:
     bool reserve(const std::vector<Append>& batch);
     // Asks before a batch is put together: whether there is room for these rows, besides those admitted since begin_admission().
     void begin_admission();
-    bool admit(const Append& rows);
+    bool admit(const Append& rows);  // of a pool with a limit
 
 private:
     struct Wanted {

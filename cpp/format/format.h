@@ -87,7 +87,7 @@ PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gap
 inline constexpr int kMostGap = 255;
 
 // Hadamard blocks: as large as the head allows for keys; for values 64, which llama.cpp's authors found better (their pull request 21038).
-inline int key_block(int dim) {
+constexpr int key_block(int dim) {
     int block = kGroup;
     while (dim % (2 * block) == 0) block *= 2;
     return block;

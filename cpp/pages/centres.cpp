@@ -11,9 +11,13 @@ Centres::Centres(const Layers& layers) {
     }
 }
 
-int Centres::add(const std::vector<float>& vector, std::vector<bool> used) {
+int Centres::find(const std::vector<float>& vector) const {
     for (size_t i = 0; i < vectors_.size(); i++)
         if (*vectors_[i] == vector) return int(i);
+    return -1;
+}
+
+int Centres::add(const std::vector<float>& vector, std::vector<bool> used) {
     auto added = std::make_unique<std::vector<float>>(vector);
     if (count() < kMost) {
         vectors_.push_back(std::move(added));

@@ -12,7 +12,7 @@ namespace deltastore {
 
 inline constexpr uint8_t kNoCentre = 255;
 
-// Numbered; pages name theirs by number. Changed under the cache's lock; what a page names stays where it is, so any thread may read that.
+// Numbered; pages name theirs by number. Vectors are added under the cache's lock, and not while a batch is computed, whose threads read them.
 class Centres {
 public:
     static constexpr int kMost = kNoCentre;
@@ -32,7 +32,9 @@ public:
     int own() const { return own_; }
     void set_own(int number) { own_ = number; }
 
-    // The number of an equal or new vector. At the most, a new one replaces one that is not in `used` [number]; -1 if all are.
+    // The number of an equal vector; -1 if there is none.
+    int find(const std::vector<float>& vector) const;
+    // The number of a new vector. At the most it replaces one that is not in `used` [number]; -1 if all are.
     int add(const std::vector<float>& vector, std::vector<bool> used);
     // Gives up those from `count` on, which no page names.
     void drop(int count) { vectors_.resize(count); }

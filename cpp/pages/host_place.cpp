@@ -7,14 +7,6 @@
 
 namespace deltastore {
 
-void Place::read(Page page, size_t offset, size_t bytes, void* target) const {
-    uint8_t* at = static_cast<uint8_t*>(target);
-    read(page, offset, bytes, [&at](const void* piece, size_t count) {
-        std::memcpy(at, piece, count);
-        at += count;
-    });
-}
-
 HostPlace::~HostPlace() {
     for (const auto& chunk : chunks_)
         if (chunk)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cassert>
 #include <memory>
 #include <vector>
 
@@ -19,7 +20,9 @@ public:
     void add(Format format, int rows, bool gapped, std::vector<size_t>& sizes);
     // Of a format and size that were added.
     const PageLayout& of(int table, Format format, int rows, bool gapped) const {
-        return sets_[index(format, rows, gapped)][shape_of_[table]];
+        const auto& set = sets_[index(format, rows, gapped)];
+        assert(set != nullptr);
+        return set[shape_of_[table]];
     }
 
 private:

@@ -102,8 +102,9 @@ PagePool::Slab* PagePool::open_slab(SizeClass& owner) {
         const uint32_t index = free_numbers_.empty() ? uint32_t(slabs_.size()) : free_numbers_.back();
         auto slab = std::make_unique<Slab>(Slab{&owner, index, ++opened, std::unique_ptr<PageState[]>(new PageState[owner.pages_per_slab]())});
         if (free_numbers_.empty()) {
-            slabs_.emplace_back();
+            if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 16);
             free_numbers_.reserve(slabs_.capacity());
+            slabs_.emplace_back();
         } else {
             free_numbers_.pop_back();
         }

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "byte_io.h"
 #include "work.h"
@@ -41,7 +42,13 @@ public:
     // Works on different pages may run at once.
     virtual void run(const Work& work, float* scratch) = 0;
 
-    void read(Page page, size_t offset, size_t bytes, void* target) const;
+    void read(Page page, size_t offset, size_t bytes, void* target) const {
+        uint8_t* at = static_cast<uint8_t*>(target);
+        read(page, offset, bytes, [&at](const void* piece, size_t count) {
+            std::memcpy(at, piece, count);
+            at += count;
+        });
+    }
 };
 
 }  // namespace deltastore

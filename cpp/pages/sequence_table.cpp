@@ -296,6 +296,7 @@ void SequenceTable::settle(int sequence) {
 }
 
 int SequenceTable::add_centre(Centres& centres, const std::vector<float>& vector, std::vector<bool> used) const {
+    if (const int found = centres.find(vector); found >= 0) return found;
     used.resize(Centres::kMost);
     if (centres.count() == Centres::kMost)
         for (const auto& tables : sequences_)

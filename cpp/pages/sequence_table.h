@@ -16,10 +16,10 @@ public:
     SequenceTable(PagePool& pool, const Layers& layers, int max_sequences);
     ~SequenceTable();
 
-    // Lays out pages of a format that rows will have, and of that many sinks. References may only have formats and sizes that were laid out.
+    // Lays out pages of a format that rows will have, and pages of so many rows (of sinks). References may only have formats and sizes that were
+    // laid out.
     void lay_out(Format format);
     void lay_out(Format format, int rows, bool gapped);
-    void lay_out_sinks(int sinks) { lay_out(Format::f16, sinks, false); }
 
     // `sinks` rows at the start of a sequence get a page of their own, kPageRows at most. The newest `window` rows come in small pages, as they are
     // packed when they leave it; -1 if rows stay as they are.

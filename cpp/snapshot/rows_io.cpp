@@ -181,6 +181,7 @@ PageRef begin_reference(Staging& staged, int table, CentreNumbers centres, Reade
         return part;
     }
     settle(staged, table);
+    staged.sequences.lay_out(part.format);  // with gaps, too: rows that are evicted keep their format
     staged.sequences.lay_out(part.format, part.rows, part.gapped());
     const PageLayout& layout = staged.sequences.layout(table, part);
     arriving.in_scratch = twins == Twins::all && find_alike(staged.sequences, table, part) != nullptr;

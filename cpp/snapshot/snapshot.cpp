@@ -41,7 +41,7 @@ private:
 
 // Whether the rows stay as they are as long as somebody else holds the page, and no row will join them.
 bool is_sealed(const Tier& tier, const PageTable& references, size_t index) {
-    const auto stored = [](const PageRef& reference) { return format_info(reference.format).packed || reference.gapped(); };
+    const auto stored = [](const PageRef& reference) { return reference.packed() || reference.gapped(); };
     const PageRef& reference = references[index];
     if (tier.packs() && !stored(reference) && !reference.pinned()) return false;
     const bool followed = index + 1 < references.size() && (reference.pinned() || !tier.packs() || stored(references[index + 1]));

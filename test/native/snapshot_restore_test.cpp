@@ -158,6 +158,27 @@ static void check_tier() {
     CHECK(Stored(model, 1).tail == stored.tail);
 }
 
+// Rows keep their format where no tier has it, and eviction moves them into pages with gaps of that format.
+static void check_foreign_format() {
+    CacheModel source(make_options(Format::k4v2r14, false), *select_kernels(), 29);
+    source.add(0, 300);
+    CacheOptions options = make_options(Format::k4v4, true);
+    CacheModel model(options, *select_kernels(), 29);
+    CHECK_CODE(restore(model, 0, Stored(source, 0), true), "");
+    take_over(model, 0, source, 0);
+    const size_t before = model.cache.stats().pages;
+    CHECK(model.cache.evict(0, {0.5, schedule_by_name("uniform"), scorer_by_name("recency"), 64}));
+    int gapped = 0;
+    for (const PageRef& reference : model.cache.table().table(0, 0)) {
+        if (!reference.gapped()) continue;
+        gapped++;
+        CHECK(reference.format == Format::k4v2r14);
+    }
+    CHECK_AT_LEAST(gapped, 1);
+    CHECK_AT_MOST(model.cache.stats().pages, before);
+    CHECK_EQUAL(model.cache.stats().sequences[0].tokens, 300);
+}
+
 // What fails leaves nothing behind, however often, and what succeeds stays within the limit.
 static void check_limit() {
     CacheOptions options = make_options(Format::k4v4, true);
@@ -227,6 +248,7 @@ int main(int argc, char** argv) {
     check::run("restore: a closed hole where rows were evicted comes back", check_closed_hole);
     check::run("restore: sums of queries that the tier does not watch are left out", check_other_watch);
     check::run("restore: the sequence gets the named tier, and keeps its own on failure", check_tier);
+    check::run("restore: rows of a format that no tier has can be evicted", check_foreign_format);
     check::run("restore: stays within the pool's limit, and failures leave nothing", check_limit);
     check::run("restore: equal pages are shared", check_shared);
     for (const Format format : {Format::f16, Format::k4v4})

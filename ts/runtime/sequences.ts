@@ -7,9 +7,9 @@ export const sequenceIdOf = (sequence: LlamaContextSequence): number => sequence
 export const heldTokensOf = (sequence: LlamaContextSequence): readonly number[] => sequenceInternals(sequence)._contextTokens;
 
 /** Says what tokens a sequence holds. The rows are the caller's to change. */
-export function setHeldTokens(sequence: LlamaContextSequence, tokens: readonly number[]): void {
+export function setHeldTokens(sequence: LlamaContextSequence, tokens: ArrayLike<number>): void {
     const internals = sequenceInternals(sequence);
-    internals._contextTokens = [...tokens];
+    internals._contextTokens = Array.from(tokens);
     internals._nextTokenIndex = tokens.length;
 }
 

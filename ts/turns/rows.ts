@@ -117,7 +117,7 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
         held = stored.tokens.length;
         handle.removeTokenCellsFromSequence(sequenceId, held, -1);
     }
-    setHeldTokens(sequence, [...stored.tokens.subarray(0, held)]);
+    setHeldTokens(sequence, stored.tokens.subarray(0, held));
     forgetPredictions(sequence);
     sharing?.truncated(sequenceId, 0);
     if (stored.shareable && stored.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, stored.tokens.subarray(0, held));
