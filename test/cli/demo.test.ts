@@ -3,7 +3,7 @@ import {delimiter, join} from "node:path";
 import t from "tap";
 import {deltastore} from "../support/command.js";
 import {dist} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 import type {CacheFigures} from "../../dist/cli/demo-report.js";
 import type {CacheRun} from "../../dist/cli/demo-run.js";
 
@@ -40,11 +40,11 @@ t.test("figures are medians of the rounds", async (t) => {
     ]) t.match(text, line);
 });
 
-t.test("the tiers of DELTASTORE_POLICY, as JSON", async (t) => {
+t.test("demo prints the tiers of DELTASTORE_POLICY as JSON", async (t) => {
     const folder = t.testdir({"policy.json": JSON.stringify({
         default: "exact", tiers: {tight: {format: "k4v2", window: 0}}, onUnsupported: "stock"
     })});
-    const model = await tinyModelPath(tinyModel("llama-head-128"));
+    const model = await tinyPath();
     const {code, stdout, stderr} = await deltastore(
         ["demo", "--json", "--threads", "1", "--model", model], {DELTASTORE_POLICY: join(folder, "policy.json")});
     t.equal(code, 0);
@@ -64,7 +64,7 @@ t.test("the tiers of DELTASTORE_POLICY, as JSON", async (t) => {
 });
 
 t.test("a model that can't be served is told before any work, whatever onUnsupported is", async (t) => {
-    const model = await tinyModelPath(tinyModel("mamba"));
+    const model = await tinyPath("mamba");
     const folder = t.testdir({"policy.json": '{"onUnsupported": "stock"}'});
     const text = await deltastore(["demo", "--model", model], {DELTASTORE_POLICY: join(folder, "policy.json")});
     t.match(text, {code: 1, stdout: "", stderr: /^error MODEL_UNSUPPORTED: .*\n$/});
@@ -73,7 +73,7 @@ t.test("a model that can't be served is told before any work, whatever onUnsuppo
     t.match(JSON.parse(json.stderr), {error: {code: "MODEL_UNSUPPORTED"}});
 });
 
-t.test("a failed download", async (t) => {
+t.test("a failed download ends with 1 and its error alone", async (t) => {
     const folder = t.testdir({bin: {}, cache: {}});
     writeFileSync(join(folder, "bin", "python3"), "#!/bin/sh\nsleep 1\nexit 1\n", {mode: 0o755});
     const env = {

@@ -1,8 +1,8 @@
 import t from "tap";
 import {deltastore} from "../support/command.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 
-t.test("a machine that is served", async (t) => {
+t.test("doctor ends with 0 on a machine that is served", async (t) => {
     const {code, stdout} = await deltastore(["doctor"]);
     t.equal(code, 0);
     t.match(stdout, /^supported +yes$/m);
@@ -11,7 +11,7 @@ t.test("a machine that is served", async (t) => {
     t.notMatch(stdout, /^problem/m);
 });
 
-t.test("a kernel that this processor doesn't run", async (t) => {
+t.test("doctor ends with 1 for a kernel that this processor doesn't run", async (t) => {
     const {code, stdout} = await deltastore(["doctor"], {DELTASTORE_KERNEL: "nonsense"});
     t.equal(code, 1);
     t.match(stdout, /^supported +yes$/m, "the releases are still those that are supported");
@@ -19,7 +19,7 @@ t.test("a kernel that this processor doesn't run", async (t) => {
     t.match(stdout, /^problem +OPTION_INVALID: DELTASTORE_KERNEL is "nonsense"; this processor runs ("avx512", )?("avx2", )?"scalar"$/m);
     t.match(stdout, /^kernels +[^(]*scalar$/m, "those that could be used, and none is in use");
 
-    const model = await tinyModelPath(tinyModel("llama-head-128"));
+    const model = await tinyPath();
     const json = await deltastore(["doctor", "--json", "--model", model], {DELTASTORE_KERNEL: "nonsense"});
     t.equal(json.code, 1);
     t.match(JSON.parse(json.stdout), {
@@ -27,7 +27,7 @@ t.test("a kernel that this processor doesn't run", async (t) => {
     });
 });
 
-t.test("the policy of the environment", async (t) => {
+t.test("doctor checks the environment's policy", async (t) => {
     const good = await deltastore(["doctor"], {DELTASTORE_POLICY: "exact"});
     t.equal(good.code, 0);
     t.match(good.stdout, /^policy +exact\n +valid; the default tier is exact$/m);
@@ -36,12 +36,12 @@ t.test("the policy of the environment", async (t) => {
     t.match(bad.stdout, /^policy +\.\/none\.json\n +POLICY_NOT_FOUND: /m);
 });
 
-t.test("models", async (t) => {
-    const served = await deltastore(["doctor", "--model", await tinyModelPath(tinyModel("llama-head-128"))]);
+t.test("doctor tells whether a model is served, and why not", async (t) => {
+    const served = await deltastore(["doctor", "--model", await tinyPath()]);
     t.equal(served.code, 0);
     t.match(served.stdout, /^model .*\.gguf\n +supported$/m);
 
-    const path = await tinyModelPath(tinyModel("mamba"));
+    const path = await tinyPath("mamba");
     const refused = await deltastore(["doctor", "--json", "--model", path]);
     t.equal(refused.code, 1);
     t.match(JSON.parse(refused.stdout), {

@@ -6,15 +6,15 @@ import {setTimeout} from "node:timers/promises";
 import t from "tap";
 import {deltastore} from "../support/command.js";
 import {cliPath} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 import type {EvalReport} from "../../dist/eval/report.js";
 
 t.setTimeout(300_000);
 
-const model = await tinyModelPath(tinyModel("llama-head-128"));
+const model = await tinyPath();
 const evaluate = async (...args: string[]) => await deltastore(["eval", "--threads", "1", "--model", model, ...args]);
 
-t.test("the caches that were asked for, as JSON, and in a file", async (t) => {
+t.test("eval prints the caches that were asked for as JSON, and writes them to a file", async (t) => {
     const folder = t.testdir({"policy.json": '{"tiers": {"tight": {"format": "k4v2", "window": 0}}}'});
     const out = join(folder, "quality.json");
     const args = ["--policy", join(folder, "policy.json"), "--caches", "stock,exact,tight,stock-q8_0", "--what", "logits", "--chunks", "1", "--out", out];
@@ -34,7 +34,7 @@ t.test("the caches that were asked for, as JSON, and in a file", async (t) => {
     t.ok(quantized!.logits!.worst.kld < tight!.logits!.worst.kld);
 });
 
-t.test("facts and answers", async (t) => {
+t.test("eval prints retrieval and generation beside stock", async (t) => {
     const {code, stdout, stderr} = await evaluate("--caches", "conservative", "--what", "retrieval, generation");
     t.equal(code, 0, stderr);
     t.match(stdout, /^stock +\d+\.\d% .* 0\.000 ± 0\.000 .* 0\.000 ± 0\.000$/m);
@@ -45,7 +45,7 @@ t.test("facts and answers", async (t) => {
     t.notMatch(stdout, "Next-token distributions");
 });
 
-t.test("an interrupted run goes on", async (t) => {
+t.test("an interrupted eval goes on where it stopped, and not with other options", async (t) => {
     const out = join(t.testdir(), "quality.json"), unfinished = `${out}.unfinished`;
     const args = ["--caches", "exact", "--what", "generation", "--out", out];
     const results = () => existsSync(unfinished) ? readFileSync(unfinished, "utf8").split("\n").length - 2 : 0;
@@ -86,5 +86,5 @@ t.test("bad input ends before anything is evaluated", async (t) => {
         t.equal(stdout, "");
         t.match(stderr, pattern);
     }
-    t.match(await deltastore(["eval", "--model", await tinyModelPath(tinyModel("mamba"))]), {code: 1, stdout: "", stderr: /^error MODEL_UNSUPPORTED: /});
+    t.match(await deltastore(["eval", "--model", await tinyPath("mamba")]), {code: 1, stdout: "", stderr: /^error MODEL_UNSUPPORTED: /});
 });

@@ -13,7 +13,7 @@ const policies = t.testdir({
 });
 const file = (name: string): string => join(policies, name);
 
-t.test("policy check of a valid file", async (t) => {
+t.test("policy check prints what a valid file means", async (t) => {
     const text = await deltastore(["policy", "check", file("good.json")]);
     t.equal(text.code, 0);
     t.match(text.stdout, /fast +k4v2 +128 k8v8 +4 +all +default/);
@@ -37,7 +37,7 @@ t.test("policy check of a valid file", async (t) => {
     });
 });
 
-t.test("policy check of a file that is valid, and not all of it takes effect", async (t) => {
+t.test("policy check warns of what takes no effect in a valid file", async (t) => {
     const text = await deltastore(["policy", "check", file("doubtful.json")]);
     t.equal(text.code, 0);
     t.match(text.stdout, /doubtful\.json is valid\.\nwarning: \/rules\/1: .*\nwarning: \/pool\/limit: .*\n\ntier /);
@@ -46,7 +46,7 @@ t.test("policy check of a file that is valid, and not all of it takes effect", a
     t.match(JSON.parse(json.stdout), {valid: true, warnings: [/^\/rules\/1: /, /^\/pool\/limit: /]});
 });
 
-t.test("policy check of an invalid file", async (t) => {
+t.test("policy check tells every mistake of an invalid file", async (t) => {
     const text = await deltastore(["policy", "check", file("bad.json")]);
     t.equal(text.code, 1);
     t.equal(text.stdout, "");
@@ -63,7 +63,7 @@ t.test("policy check of an invalid file", async (t) => {
     t.equal(error.problems.length, 3);
 });
 
-t.test("policy check of what isn't JSON or isn't there", async (t) => {
+t.test("policy check tells what isn't JSON and what isn't there", async (t) => {
     const broken = await deltastore(["policy", "check", file("broken.json")]);
     t.equal(broken.code, 1);
     t.match(broken.stderr, "Line 2, column 1: comma expected.");
@@ -76,7 +76,7 @@ t.test("policy check of what isn't JSON or isn't there", async (t) => {
     t.match(tierName.stderr, /^error POLICY_NOT_FOUND: /, "a built-in tier's name is no file");
 });
 
-t.test("policy show", async (t) => {
+t.test("policy show prints one tier, as text and as JSON", async (t) => {
     const evicting = await deltastore(["policy", "show", "aggressive"]);
     t.match(evicting.stdout, /^evict +every 512 tokens, by "attention"; "retrieval" keeps 52%$/m);
     const text = await deltastore(["policy", "show", "high"]);

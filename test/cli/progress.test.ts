@@ -13,7 +13,7 @@ function lines(bytes: readonly number[], whole: boolean): string[] {
     return stderr.split("\n").slice(0, -1);
 }
 
-t.test("a download whose progress is piped", async (t) => {
+t.test("a piped download prints its first and its last line of progress", async (t) => {
     const first = "Model from PyPI: 50 B of 200 B, 25%";
     const last = "Model from PyPI: 200 B of 200 B, 100%";
     t.strictSame(lines([50, 100, 150], true), [first, last], "a line at the end, even if the last report came earlier");

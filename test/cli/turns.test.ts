@@ -2,11 +2,11 @@ import {attach, type Turns} from "llama-deltastore";
 import t from "tap";
 import {deltastore} from "../support/command.js";
 import {moreTokens, openLlama, randomTokens} from "../support/engine.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {loadTiny} from "../support/tiny-engine.js";
 import {storeFolder} from "../support/turns.js";
 
 const llama = await openLlama(), store = await attach(llama);
-const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
+const model = await loadTiny(llama);
 const context = await model.createContext({contextSize: 512, threads: 1});
 t.teardown(() => llama.dispose());
 
@@ -41,7 +41,7 @@ t.test("conversations are listed, shown and removed", async (t) => {
     await turns.close();
 });
 
-t.test("what is past its time or above the budget goes", async (t) => {
+t.test("turns gc removes what is past its time or above the budget", async (t) => {
     const {folder, turns} = await filled();
     t.match(await deltastore(["turns", "gc", "--store", folder]), {code: 0, stdout: /^0 conversations/});
     for (const option of ["--ttl", "--budget"])

@@ -4,9 +4,9 @@ import {join} from "node:path";
 import t from "tap";
 import {deltastore} from "../support/command.js";
 import {cliPath, root} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 
-t.test("version and help", async (t) => {
+t.test("version and help are printed", async (t) => {
     const {version} = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {version: string};
     t.strictSame(await deltastore(["--version"]), {code: 0, stdout: `${version}\n`, stderr: ""});
 
@@ -82,7 +82,7 @@ function withClosedPipe(args: readonly string[], closed: "stdout" | "stderr", in
 }
 
 t.test("a reader that has gone ends a command quietly", async (t) => {
-    const model = await tinyModelPath(tinyModel("llama-head-128"));
+    const model = await tinyPath();
     const quiet = {code: 0, signal: null, rest: ""};
     for (const args of [["--help"], ["policy", "show", "high"], ["doctor"]])
         t.strictSame(await withClosedPipe(args, "stdout"), quiet, args.join(" "));
@@ -90,9 +90,9 @@ t.test("a reader that has gone ends a command quietly", async (t) => {
     t.match(await withClosedPipe(["policy", "show", "hihg"], "stderr"), {signal: null, rest: ""}, "an error to nobody");
 });
 
-t.test("chat from a pipe: statistics, and what the policy's fallback makes of them", async (t) => {
+t.test("a piped chat prints statistics, or that the policy's fallback has none", async (t) => {
     const chat = async (name: string, policy: string) => await deltastore(
-        ["chat", "--threads", "1", "--policy", policy, "--model", await tinyModelPath(tinyModel(name))], {}, "/stats\n");
+        ["chat", "--threads", "1", "--policy", policy, "--model", await tinyPath(name)], {}, "/stats\n");
     t.match(await chat("llama-head-128", "high"), {
         code: 0, stderr: "", stdout: /^0 tokens on the tier high: [\d.]+ KiB in 0 pages; stock F16 would hold 0 B\.\n$/
     });

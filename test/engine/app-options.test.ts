@@ -7,13 +7,13 @@ import t, {type Test} from "tap";
 import {codeOf, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
 import {demoModelPath, f16ModelPath} from "../support/f16-model.js";
 import {root} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 
 t.setTimeout(180_000);
 
 const small = {contextSize: 256, threads: 1};
 const {F16, Q8_0} = GgmlType;
-const path = await tinyModelPath(tinyModel("llama-head-128"));
+const path = await tinyPath();
 const q8: LlamaContextOptions = {experimentalKvCacheKeyType: "Q8_0", experimentalKvCacheValueType: "Q8_0"};
 const f16: LlamaContextOptions = {experimentalKvCacheKeyType: "F16", experimentalKvCacheValueType: "F16"};
 const q8ByDefault: Partial<LlamaModelOptions> = {experimentalDefaultContextKvCacheKeyType: "Q8_0", experimentalDefaultContextKvCacheValueType: "Q8_0"};
@@ -63,7 +63,7 @@ t.test("F16 goes with a tier that keeps rows F16", async (t) => {
     t.strictSame(typesOf(high), [F16, F16]);
 });
 
-t.test("a model's own default types", async (t) => {
+t.test("a model's own default cache types are an error without a tier, and give way to one", async (t) => {
     const {llama, store} = await open(t);
     const [both, values, quants] = [await load(llama, q8ByDefault), await load(llama, {experimentalDefaultContextKvCacheValueType: "Q8_0"}),
         await llama.loadModel({modelPath: await demoModelPath(), gpuLayers: 0, experimentalDefaultContextKvCacheKeyType: "currentQuant"})];
@@ -114,7 +114,7 @@ t.test("onUnsupported \"stock\" keeps what the app chose, with one warning a cau
     await told("FLASH_ATTENTION_REQUIRED");
     t.equal(await codeOf(model.createContext({...small, ...q8, kvCache: "high"})), "KV_CACHE_TYPE_CONFLICT", "what contradicts itself stays an error");
 
-    const refused = await llama.loadModel({...q8ByDefault, modelPath: await tinyModelPath(tinyModel("llama-head-32")), gpuLayers: 0});
+    const refused = await llama.loadModel({...q8ByDefault, modelPath: await tinyPath("llama-head-32"), gpuLayers: 0});
     const context = await refused.createContext({...small, kvCache: "high"});
     t.notOk(store.isPacked(context));
     t.strictSame(typesOf(context), [Q8_0, Q8_0], "where no tier can be had, the model's types are");
@@ -129,7 +129,7 @@ interface Attempt {
     create?: LlamaContextOptions & {kvCache?: string};
 }
 
-/** What an app that was started with --import llama-deltastore/register gets; each context is created twice. */
+/** The caches of an app that was started with --import llama-deltastore/register. Each context is created twice. */
 function runApp(t: Test, attempts: Attempt[], policy: PolicyFile) {
     const file = join(t.testdir(), "policy.json");
     writeFileSync(file, JSON.stringify(policy));
@@ -143,7 +143,7 @@ function runApp(t: Test, attempts: Attempt[], policy: PolicyFile) {
 
 for (const onUnsupported of ["error", "stock"] as const) {
     t.test(`an app that knows nothing keeps the cache that it chose, with onUnsupported "${onUnsupported}"`, async (t) => {
-        const mamba = await tinyModelPath(tinyModel("mamba"));
+        const mamba = await tinyPath("mamba");
         const {results, codes} = runApp(t, [
             {path}, {path, create: q8}, {path, create: f16}, {path, load: q8ByDefault}, {path, create: {flashAttention: false}},
             {path, load: {defaultContextFlashAttention: false}}, {path, create: {...q8, kvCache: "high"}}, {path: mamba}, {path: mamba, create: q8},
@@ -168,7 +168,7 @@ for (const onUnsupported of ["error", "stock"] as const) {
 }
 
 t.test("a model that forbids flash attention is not the app's choice", async (t) => {
-    const grok = await tinyModelPath(tinyModel("grok-soft-cap"));
+    const grok = await tinyPath("grok-soft-cap");
     const {results} = runApp(t, [{path: grok}, {path: grok, create: {flashAttention: false}}], {onUnsupported: "error"});
     for (const one of results.flat()) t.match(one, {code: "FLASH_ATTENTION_REQUIRED"});
 });

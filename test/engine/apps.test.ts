@@ -9,7 +9,7 @@ t.setTimeout(120_000);
 
 const modelPath = await tinyPath();
 
-t.test("a linked clone, which has a node-llama-cpp of its own, says so", (t) => {
+t.test("a linked clone with a node-llama-cpp of its own is refused, and the error names both", (t) => {
     const app = t.testdir({
         "app.mjs": `import {attach} from "llama-deltastore";
             import {getLlama} from "node-llama-cpp";
@@ -29,7 +29,7 @@ t.test("a linked clone, which has a node-llama-cpp of its own, says so", (t) => 
     t.end();
 });
 
-t.test("storeOf in an app that was started with --import llama-deltastore/register", (t) => {
+t.test("storeOf finds the store of an app that was started with --import llama-deltastore/register", (t) => {
     const {DELTASTORE_POLICY: _, ...env} = process.env;
     const {status, stdout, stderr} = spawnSync(process.execPath, [
         "--import", "llama-deltastore/register", join(root, "test/fixtures/store-of.mjs"), modelPath
@@ -48,7 +48,7 @@ function runApp(policy: string | undefined, register = true) {
     return {status: child.status, stderr: child.stderr, ...output === undefined ? {} : JSON.parse(output) as {ram: number; tokens: number[]}};
 }
 
-t.test("an app that knows nothing, with --import llama-deltastore/register", async (t) => {
+t.test("an app that knows nothing gets packed contexts by --import llama-deltastore/register", async (t) => {
     const plain = runApp(undefined, false);
     t.match(plain, {status: 0, tokens: Array});
     const exact = runApp("exact");

@@ -13,7 +13,7 @@ const modelPath = await tinyPath();
 const small = {contextSize: 256, threads: 1};
 
 // First: nothing was attached in this process yet.
-t.test("a tier without a store is an error, and no tier is the stock cache", async (t) => {
+t.test("without a store a tier is an error, and no tier is the stock cache", async (t) => {
     const llama = await openLlama();
     t.teardown(() => llama.dispose());
     t.equal(storeOf(llama), undefined);
@@ -37,7 +37,7 @@ t.test("a tier without a store is an error, and no tier is the stock cache", asy
     await model.createContext({...small, kvCache: "stock"});
 });
 
-t.test("isPacked", async (t) => {
+t.test("isPacked tells packed contexts from stock ones, whichever store is asked", async (t) => {
     const llama = await openLlama();
     t.teardown(() => llama.dispose());
     const first = await attach(llama, {onUnsupported: "stock"});
@@ -61,7 +61,7 @@ t.test("isPacked", async (t) => {
     t.ok(store.isPacked(packed), "also when it is disposed");
 });
 
-t.test("one warning for each cause and store", async (t) => {
+t.test("each cause is warned of once a store", async (t) => {
     const llama = await openLlama();
     t.teardown(() => llama.dispose());
     const warnings: Error[] = [];
@@ -86,7 +86,7 @@ t.test("one warning for each cause and store", async (t) => {
     }
 });
 
-t.test("wrong arguments of attach", async (t) => {
+t.test("attach refuses wrong arguments by name and touches nothing", async (t) => {
     const llama = await openLlama();
     t.teardown(() => llama.dispose());
     const store = await attach(llama);

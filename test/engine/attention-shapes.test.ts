@@ -8,12 +8,12 @@ import {tinyModelPath, tinyModels, type TinyModel} from "../support/tiny-models.
 t.setTimeout(150_000);
 
 const prompt = randomTokens(300, 7);
-/** Sizes that meet pages of 64 rows in every way: single rows, a whole page, a batch over several pages. */
+/** Batches that meet pages of 64 rows in every way: single rows, a whole page, several pages. */
 const batches = [1, 70, 64, 3, 130, 7];
 const compared = 100;
 
 /**
- * Mean divergence from stock, as a part of the divergence that other tokens in the prompt's first 80 places make. Measured:
+ * Mean divergence from stock, relative to what other tokens in the prompt's first 80 places make. Measured:
  * at most 1.8e-5, 0.087, 0.19 and 0.24; stock with flash attention on and off differs by 1e-5, since stock sums values in F16.
  */
 const bounds = {exact: 5e-5, high: 0.13, conservative: 0.25, compact: 0.32} as const;
@@ -31,7 +31,7 @@ async function load(tiny: TinyModel): Promise<LlamaModel> {
 }
 
 function createContext(model: LlamaModel, kvCache: string, options: LlamaContextOptions = {}) {
-    // Flash attention by name, since node-llama-cpp turns it off by default where keys and values have different lengths.
+    // Asked for by name: node-llama-cpp turns flash attention off by default where keys and values have different lengths.
     return model.createContext({contextSize: 512, batchSize: 256, flashAttention: true, threads: 1, kvCache, ...options});
 }
 
@@ -58,7 +58,7 @@ for (const tiny of tinyModels.filter(({supported}) => supported)) {
             const parted = expected.flatMap((row, at) => greedy(row) === greedy(found[at]!) ? [] : [gap(row)]);
             t.ok(parted.every((gap) => gap < 0.05), "other most likely tokens only where stock has two of the same likelihood", {parted});
 
-            // The other sequences get other tokens, in between.
+            // In between, the other sequences get other tokens.
             const others = randomTokens(200, 8);
             const again: Float32Array[] = [];
             for (let start = 0; start < 200; start += 50) {
@@ -107,7 +107,7 @@ t.test("onUnsupported: \"stock\" warns and uses the stock cache", async (t) => {
         const stock = await createContext(model, "stock");
         const expected = await generate(stock.getSequence(), prompt.slice(0, 100), 20);
 
-        const store = await attach(llama, {onUnsupported: "stock"});  // each warns of a cause once
+        const store = await attach(llama, {onUnsupported: "stock"});  // a store warns of a cause once
         warnings.length = 0;
         const context = await createContext(model, "high");
         await new Promise(setImmediate);

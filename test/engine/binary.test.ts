@@ -69,7 +69,7 @@ t.test("a failed build leaves what was there, and the next can succeed", async (
     t.strictSame(readdirSync(target), ["new"], "replaced as a whole");
 });
 
-/** A package of its own with the engine in `folder`, and what loading that engine comes to in a process of its own. */
+/** Loads the engine from a package that has it in `folder`, in a process of its own. @returns how that ends */
 function copyOfPackage(t: Test, folder: string) {
     const copy = t.testdir();
     const engine = join(copy, folder);

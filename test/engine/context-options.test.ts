@@ -32,7 +32,7 @@ t.test("wrong options are refused by name, and the model stays usable", async (t
     t.ok(store.active, "a failed attach leaves the one before");
 });
 
-t.test("an error that node-llama-cpp's estimates meet first is logged once", async (t) => {
+t.test("an error that node-llama-cpp's estimates meet first is logged only once", async (t) => {
     const logged: string[] = [];
     const llama = await openLlama((_level, message) => void logged.push(message));
     t.teardown(() => llama.dispose());

@@ -31,7 +31,7 @@ t.test("a copied sequence goes on as its source does, without its pages", async 
         const [ofSource, ofCopy] = [await nextLogits(source, more), await nextLogits(copy, more)];
         t.strictSame(ofCopy, ofSource, `${tier}: the same continuation, bit for bit`);
 
-        // Both write on, in turns, into what was one page.
+        // Both write on in turns, behind a page that they shared.
         t.ok(await copyState(part, source, 200));
         t.equal(part.nextTokenIndex, 200);
         const [otherTokens, moreTokens] = [randomTokens(60, 8), randomTokens(60, 9)];

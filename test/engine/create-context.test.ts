@@ -5,7 +5,7 @@ import {attach, DeltaStoreError} from "llama-deltastore";
 import type {LlamaModel} from "node-llama-cpp";
 import t from "tap";
 import {openLlama, rejection} from "../support/engine.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 
 t.setTimeout(120_000);
 
@@ -23,7 +23,7 @@ const internalOptions = [...new Set(source("LlamaContext/LlamaContext.js").match
     .flatMap((names) => names.split(", "));
 const decisionOptions = propertiesOf("LlamaDecisionContext/LlamaDecisionContext.d.ts", "LlamaDecisionContextOptions");
 const small = {contextSize: 256, threads: 1};
-const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
+const modelPath = await tinyPath();
 
 async function open(attached: boolean) {
     const llama = await openLlama(), store = attached ? await attach(llama) : null;

@@ -44,7 +44,7 @@ async function decided<T>(kvCache: string | undefined, use: (context: LlamaDecis
 const ask = async (context: LlamaDecisionContext, document = text) => figures(await context.decide(document, questions));
 let stock: number[];
 
-t.test("stock's cache", async (t) => {
+t.test("a decision context on the stock cache answers, and has no statistics", async (t) => {
     await decided("stock", async (context) => {
         t.notOk(store.isPacked(context));
         t.throws(() => store.stats(context), {code: "OPTION_INVALID", message: /stock cache/});
@@ -73,7 +73,7 @@ for (const [tier, most] of [["exact", 0.01], ["high", 0.06], ["recommended", 0.0
     });
 }
 
-t.test("a decision context's tier", async (t) => {
+t.test("a decision context has the tier that it is given, or else the policy's default", async (t) => {
     await decided(undefined, async (context) => t.match(store.stats(context), {tokens: 0, pages: 0}, "the policy's default, if it is given none"));
     t.match(await rejection(model.createDecisionContext({...options, kvCache: "hihg"})), {code: "TIER_UNKNOWN", message: /"high"\?/});
     const context = await model.createDecisionContext({...options, kvCache: "exact"});

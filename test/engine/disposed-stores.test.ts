@@ -10,7 +10,7 @@ function createContext(model: LlamaModel, kvCache: string | undefined, options: 
     return model.createContext({contextSize: 2048, threads: 1, ...(kvCache === undefined ? {} : {kvCache}), ...options});
 }
 
-t.test("use after dispose", async (t) => {
+t.test("a disposed store serves the contexts that exist, and no new ones", async (t) => {
     const {llama, store, model} = await openTiny(t);
     const context = await createContext(model, "high", {sequences: 2});
     const [sequence, busy] = [context.getSequence(), context.getSequence()];

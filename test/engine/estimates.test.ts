@@ -5,7 +5,7 @@ import {loadTiny} from "../support/tiny-engine.js";
 
 t.setTimeout(180_000);
 
-t.test("estimates and contextSize \"auto\"", async (t) => {
+t.test("estimates are of the packed cache, and contextSize \"auto\" works", async (t) => {
     const bare = await openLlama();
     const bareModel = await loadTiny(bare);
     const {llama, model} = await openInstance();

@@ -1,17 +1,15 @@
 import {attach, type StoreEvent} from "llama-deltastore";
 import type {LlamaContextSequence} from "node-llama-cpp";
 import t from "tap";
-import {generate, openLlama, randomTokens, rejection} from "../support/engine.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {generate, randomTokens, rejection} from "../support/engine.js";
+import {openTiny} from "../support/tiny-engine.js";
+import {settled} from "../support/waiting.js";
 
 t.setTimeout(120_000);
 
-const llama = await openLlama();
-const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
-t.teardown(() => llama.dispose());
+const {llama, model} = await openTiny(t);
 
 const prefix = randomTokens(300, 1), rest = (seed: number) => randomTokens(30, seed).slice(1);
-const settled = () => new Promise((resolve) => setTimeout(resolve, 50));
 
 function createContext(kvCache: string) {
     return model.createContext({contextSize: 1024, sequences: 4, threads: 1, flashAttention: true, batchSize: 256, kvCache});

@@ -1,40 +1,29 @@
 import {join} from "node:path";
-import {attach, DeltaStoreError, type EvictOptions} from "llama-deltastore";
-import {LlamaChatSession, type LlamaContextSequence, type LlamaModel, type Token} from "node-llama-cpp";
+import {DeltaStoreError, type EvictOptions} from "llama-deltastore";
+import {LlamaChatSession, type LlamaContextSequence, type LlamaModel} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, generate, nativeBinding, openLlama, randomTokens, rejection} from "../support/engine.js";
+import {codeOf, generate, nativeBinding, randomTokens, rejection} from "../support/engine.js";
 import {f16ModelPath} from "../support/f16-model.js";
-import {divergences, logitsOf} from "../support/logits.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {divergences, logitsOf, nextLogits} from "../support/logits.js";
+import {loadTiny, openTiny} from "../support/tiny-engine.js";
 
 t.setTimeout(180_000);
 
-const llama = await openLlama();
-const store = await attach(llama, {
-    policy: {
-        tiers: {
-            half: {format: "k4v2", evict: {keep: 0.5, schedule: "shared", slack: 64}},
-            early: {format: "k4v4", evict: {keep: 0.3, schedule: "preserveEarly", scorer: "h2o", slack: 64}},
-            snap: {format: "f16", evict: {keep: 0.4, schedule: "adaptive", scorer: "snapkv", slack: 64}},
-            oldest: {format: "k4v2", window: 0, sinks: 0, evict: {keep: 0.25, schedule: "uniform", scorer: "recency", slack: 64}}
-        }
+const {llama, store, model} = await openTiny(t, {
+    tiers: {
+        half: {format: "k4v2", evict: {keep: 0.5, schedule: "shared", slack: 64}},
+        early: {format: "k4v4", evict: {keep: 0.3, schedule: "preserveEarly", scorer: "h2o", slack: 64}},
+        snap: {format: "f16", evict: {keep: 0.4, schedule: "adaptive", scorer: "snapkv", slack: 64}},
+        oldest: {format: "k4v2", window: 0, sinks: 0, evict: {keep: 0.25, schedule: "uniform", scorer: "recency", slack: 64}}
     }
 });
 const tiers = ["half", "early", "snap", "oldest"];
-const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
 const native = await nativeBinding();
-t.teardown(() => llama.dispose());
 
 const createContext = (kvCache: string, options: object = {}, of: LlamaModel = model) =>
     of.createContext({contextSize: 1024, threads: 1, flashAttention: true, kvCache, ...options});
 
 const keptOf = (sequence: LlamaContextSequence) => store.stats(sequence.context).sequences[0]!.kept;
-
-async function nextLogits(sequence: LlamaContextSequence, tokens: readonly Token[]): Promise<number[]> {
-    const results = await sequence.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, {generateNext: {logits: true}}]]);
-    const logits = results.at(-1)!.next.logits!;
-    return Array.from({length: logits.size}, (_, token) => logits.get(token as Token)!);
-}
 
 for (const tier of tiers) {
     t.test(`${tier}: rows go when the prompt is evaluated and as the answer grows, and the sequence goes on`, async (t) => {
@@ -54,8 +43,8 @@ for (const tier of tiers) {
         t.equal(store.stats(sequence.context).tokens, sequence.nextTokenIndex);
     });
 
-    t.test(`${tier}: results don't depend on threads`, async (t) => {
-        const all: number[][] = [];
+    t.test(`${tier}: the results do not depend on the number of threads`, async (t) => {
+        const all: Float32Array[] = [];
         for (const threads of [1, 2]) {
             const sequence = (await createContext(tier, {threads})).getSequence();
             await nextLogits(sequence, randomTokens(600, 4));
@@ -64,7 +53,7 @@ for (const tier of tiers) {
         t.strictSame(all[1], all[0]);
     });
 
-    // Without a window, rows that follow are packed about the mean of the context's own keys, which a fresh context has to find anew.
+    // Without a window, later rows are packed about the mean of the context's own keys. A fresh context has another mean.
     if (tier !== "oldest") t.test(`${tier}: a saved state has what was kept, and goes on with the same bits`, async (t) => {
         const path = join(t.testdir(), "state.bin");
         const sequence = (await createContext(tier)).getSequence();
@@ -78,7 +67,7 @@ for (const tier of tiers) {
         t.strictSame(await nextLogits(other, randomTokens(9, 7)), await nextLogits(sequence, randomTokens(9, 7)));
     });
 
-    t.test(`${tier}: after a rewind to a position whose row may be gone, and after a context shift`, async (t) => {
+    t.test(`${tier}: the sequence goes on after a rewind to an evicted row, and after a context shift`, async (t) => {
         const sequence = (await createContext(tier)).getSequence();
         const prompt = randomTokens(600, 8);
         await nextLogits(sequence, prompt);
@@ -110,7 +99,7 @@ t.test("what stays gives nearly the same distributions", async (t) => {
     t.ok(oldest! > 2 * aggressive!, `the baseline ${oldest}`);
 });
 
-t.test("a chat of several turns", async (t) => {
+t.test("a chat of several turns goes on while rows are evicted", async (t) => {
     const sequence = (await createContext("half", {contextSize: 512})).getSequence();
     const session = new LlamaChatSession({contextSequence: sequence});
     for (let turn = 0; turn < 6; turn++) {
@@ -121,7 +110,7 @@ t.test("a chat of several turns", async (t) => {
     t.ok(keptOf(sequence) < 1);
 });
 
-t.test("on call", async (t) => {
+t.test("evict() keeps the share that it is asked for, also while others generate", async (t) => {
     const context = await createContext("conservative", {sequences: 2});
     const [sequence, other] = [context.getSequence(), context.getSequence()];
     await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(600, 11));
@@ -143,7 +132,7 @@ t.test("on call", async (t) => {
     await store.evict((await createContext("half")).getSequence(), {keep: 0.5});
 });
 
-t.test("on call, with mistakes", async (t) => {
+t.test("evict() refuses wrong options, and contexts that it has no part in", async (t) => {
     const context = await createContext("conservative");
     const sequence = context.getSequence();
     const mistakes: [unknown, RegExp][] = [
@@ -172,7 +161,7 @@ t.test("on call, with mistakes", async (t) => {
 });
 
 t.test("models whose attention needs every row's position are refused", async (t) => {
-    const alibi = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("bloom-alibi")), gpuLayers: 0});
+    const alibi = await loadTiny(llama, "bloom-alibi");
     t.match(await rejection(createContext("half", {}, alibi)), {code: "MODEL_UNSUPPORTED", message: /ALiBi/});
     const high = await createContext("high", {}, alibi);
     t.ok(store.isPacked(high));

@@ -15,7 +15,7 @@ const {llama, model, modelPath, load, createContext, contextSequence, save, take
 t.test("adapters are told apart by their contents and scales, and by nothing else", async (t) => {
     const {one, other} = await loras(t), [plain, tuned] = [await contextSequence(model), await contextSequence(model, withLoras([one]))];
     t.not((await nextLogits(plain, savedPrompt))[0], (await nextLogits(tuned, savedPrompt))[0], "an adapter makes other rows");
-    await t.test("one", async (t) => {
+    await t.test("an adapter is told from others, from none and from other scales", async (t) => {
         const saved = await save(t, model, withLoras([one]));
         await refuses(t, "none", saved, model, otherAdapters);
         await refuses(t, "another of the same name and size", saved, model, otherAdapters, withLoras([other]));
@@ -27,12 +27,12 @@ t.test("adapters are told apart by their contents and scales, and by nothing els
         await takes(t, "a copy", saved, model, withLoras([copy]));
         await takes(t, "beside one that is scaled to nothing", saved, model, withLoras([other, 0], [one, 1]));
     });
-    await t.test("none", async (t) => {
+    await t.test("no adapter is told from one, and is as one that is scaled to nothing", async (t) => {
         const saved = await save(t, model);
         await refuses(t, "one", saved, model, otherAdapters, withLoras([one]));
         await takes(t, "one that is scaled to nothing", saved, model, withLoras([one, 0]));
     });
-    await t.test("two", async (t) => {
+    await t.test("two adapters are the same in any order, with their own scales", async (t) => {
         const saved = await save(t, model, withLoras([one, 0.7], [other]));
         await takes(t, "in another order", saved, model, withLoras([other], [one, 0.7]));
         await refuses(t, "with each other's scales", saved, model, otherAdapters, withLoras([one], [other, 0.7]));
@@ -70,7 +70,7 @@ t.test("contexts with other adapters share a store of parked sequences, but no r
     await attach(llama, {policy: {sharing: {automatic: false}}});
 });
 
-t.test("an adapter is what was loaded, also for contexts that come later", async (t) => {
+t.test("an adapter is what was loaded, also for later contexts", async (t) => {
     const {one, other} = await loras(t), fresh = await load(modelPath), unknown = await load(modelPath);
     await createContext(unknown, {...withLoras([one]), kvCache: "stock"});
     const known = await save(t, fresh, withLoras([one]));  // from here on its hash is known

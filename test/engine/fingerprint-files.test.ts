@@ -25,7 +25,7 @@ for (const [name, change, error] of [
     });
 }
 
-t.test("what becomes of a model's file once it is hashed does not matter", async (t) => {
+t.test("once a model's file is hashed, later changes of it do not matter", async (t) => {
     const saved = await save(t, model), file = ownFile(t), of = await load(file.path);
     await takes(t, "before", saved, of);
     await tick();
@@ -35,7 +35,7 @@ t.test("what becomes of a model's file once it is hashed does not matter", async
     await refuses(t, "loaded again", saved, await load(file.path), otherWeights);
 });
 
-t.test("a model that was loaded before the store was attached is told by its file, too", async (t) => {
+t.test("a model that was loaded before the store was attached is told apart by its file, too", async (t) => {
     const file = ownFile(t), early = await openLlama();
     t.teardown(() => early.dispose());
     const of = await early.loadModel({modelPath: file.path, gpuLayers: 0}), overrides = {llama: {rope: {freq_base: 1_000_000.5}}};

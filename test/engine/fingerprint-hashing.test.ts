@@ -12,7 +12,7 @@ t.setTimeout(240_000);
 
 const {store, model, modelPath, load, createContext, contextSequence, ownFile} = await openFingerprints(t);
 
-/** The files that are hashed from now on. @param afterMs what each takes longer */
+/** The files that are hashed from now on. @param afterMs how much longer each takes */
 async function watchHashing(t: Test, afterMs = 0): Promise<string[]> {
     const native = await nativeBinding(), {hashFile} = native, hashed: string[] = [];
     t.teardown(() => native.hashFile = hashFile);
@@ -49,7 +49,7 @@ t.test("files are hashed once, and only if something is saved or restored", asyn
     t.strictSame(hashed.sort(), [adapter, path]);
 });
 
-t.test("while files are hashed nothing is lost: what is asked for after a save comes after it, whatever it is", async (t) => {
+t.test("a save that waits for hashing loses nothing, whatever is asked for after it", async (t) => {
     const hashed = await watchHashing(t, 300), turns = await store.openTurns({store: new MemoryStore()}), target = await contextSequence(model);
     for (const [name, after] of Object.entries<(sequence: LlamaContextSequence) => unknown>({
         clear: (sequence) => sequence.clearHistory(), dispose: (sequence) => sequence.dispose(), disposeContext: (sequence) => sequence.context.dispose(),
@@ -66,7 +66,7 @@ t.test("while files are hashed nothing is lost: what is asked for after a save c
     }
 });
 
-t.test("the engine saves and restores nothing that it can't tell", async (t) => {
+t.test("the engine saves and restores nothing without an origin", async (t) => {
     const native = await nativeBinding(), context = await createContext(model, {sequences: 2}), handle = handleOf(context);
     const [one, two] = [context.getSequence(), context.getSequence()];
     await one.evaluateWithoutGeneratingNewTokens(savedPrompt);

@@ -55,7 +55,7 @@ t.test("a model whose metadata is overridden is another model, and positions are
     await takes(t, "overrides that say what the file says", saved, await load(modelPath, {llama: {attention: {layer_norm_rms_epsilon: Math.fround(1e-5)}}}));
 });
 
-t.test("rows of a short context are not those of a long one, where the model has other rope factors for it", async (t) => {
+t.test("rows of a short context are refused by a long one where the model's rope factors differ", async (t) => {
     const folder = t.testdir({}), path = join(folder, "longrope.gguf"), writer = new TinyModelWriter("llama", {
         layers: 2, embed: 128, feedForward: 256, heads: 4, kvHeads: 2, keyLength: 64, valueLength: 64, rotated: 64
     }, 7);
@@ -73,7 +73,7 @@ t.test("rows of a short context are not those of a long one, where the model has
     for (const one of [short, same, long]) await (await one!).dispose();
 });
 
-t.test("a model in parts is told by all of them", async (t) => {
+t.test("a model in parts is told apart by every part", async (t) => {
     const folder = t.testdir({other: {}}), parts = splitGguf(modelPath, join(folder, "split"));
     const copies = parts.map((part) => join(folder, "other", part.split("/").at(-1)!));
     for (const [index, part] of parts.entries()) copyFileSync(part, copies[index]!);

@@ -1,6 +1,7 @@
 import {attach} from "llama-deltastore";
 import t from "tap";
 import {codeOf, moreTokens, randomTokens} from "../support/engine.js";
+import {collectGarbage} from "../support/garbage.js";
 import {divergence, nextLogits, sameLogits} from "../support/logits.js";
 import {openShortLives} from "../support/short-lives.js";
 import {settled} from "../support/waiting.js";
@@ -12,11 +13,8 @@ const {llama, createContext} = await openShortLives(t);
 t.test("a sequence that nobody holds gives its number back", async (t) => {
     const context = await createContext("high", {sequences: 1});
     await (async () => await context.getSequence().evaluateWithoutGeneratingNewTokens(randomTokens(100, 1)))();
-    const {setFlagsFromString} = await import("node:v8"), {runInNewContext} = await import("node:vm");
-    setFlagsFromString("--expose-gc");
-    const collect = runInNewContext("gc") as () => void;
     for (let waited = 0; context.sequencesLeft === 0 && waited < 100; waited++) {
-        collect();
+        collectGarbage();
         await settled(20);
     }
     const next = context.getSequence(), fresh = await createContext("high");
@@ -41,7 +39,7 @@ t.test("a request that is given up costs nobody else anything", async (t) => {
             await settled(round % 4);
             await given.dispose();
             const next = context.getSequence();
-            const found = divergence(expected, await nextLogits(next, randomTokens(90, 22)));  // batches with others round otherwise
+            const found = divergence(expected, await nextLogits(next, randomTokens(90, 22)));  // a batch with other sequences rounds otherwise
             t.ok(found < 1e-4, `the next request: ${found}`);
             outcomes.add(await going);
             t.equal(await answer, "fulfilled");
@@ -54,7 +52,7 @@ t.test("a request that is given up costs nobody else anything", async (t) => {
     }
 });
 
-t.test("a prompt that is given up is attached to nobody else's", async (t) => {
+t.test("a prompt that is given up is shared with no other group", async (t) => {
     const tenants = await attach(llama, {policy: {sharing: {scope: "group", kept: 0}}}), attached: number[] = [];
     tenants.onEvent.createListener((event) => {
         if (event.type === "attach") attached.push(event.tokens);

@@ -11,7 +11,7 @@ t.setTimeout(180_000);
 
 const {llama, folder, createContext} = await openShortLives(t);
 
-/** Each on stock's cache, too, which says what is right. */
+/** Each is run on the stock cache, too: its outcome is the right one. */
 const idioms: Record<string, (context: LlamaContext) => Promise<unknown>> = {
     "a sequence is disposed of without waiting, and the next one asked for": async (context) => {
         const sequence = context.getSequence();
@@ -100,7 +100,7 @@ const idioms: Record<string, (context: LlamaContext) => Promise<unknown>> = {
 };
 
 for (const [name, idiom] of Object.entries(idioms)) {
-    t.test(`as stock: ${name}`, async (t) => {
+    t.test(`${name}: it ends as on the stock cache`, async (t) => {
         const outcomes: Record<string, unknown> = {};
         for (const kvCache of ["stock", "exact", "high", "evicting"]) {
             const policy = kvCache === "evicting" ? {tiers: {evicting: {format: "k4v2" as const, evict: {keep: 0.6, slack: 128}}}} : {};

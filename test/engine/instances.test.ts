@@ -11,7 +11,7 @@ t.setTimeout(180_000);
 
 const reference = await referenceTexts();
 
-t.test("several Llama instances, models and contexts at once", async (t) => {
+t.test("several Llama instances, models and contexts at once do not disturb each other", async (t) => {
     const [one, two] = [await openInstance(), await openInstance()];
     const second = await loadTiny(one.llama, "qwen2-biases");
     const contexts = [
@@ -53,7 +53,7 @@ t.test("a context computes with more and with fewer threads than before", async 
     t.equal(threads(), before, "until it is disposed");
 });
 
-t.test("disposal in any order", async (t) => {
+t.test("contexts, models and instances can be disposed in any order, idle or busy", async (t) => {
     const orders: ((parts: {llama: Awaited<ReturnType<typeof openLlama>>; model: LlamaModel; context: LlamaContext}) => Promise<void>[])[] = [
         ({llama, model, context}) => [context.dispose(), model.dispose(), llama.dispose()],
         ({llama, model, context}) => [llama.dispose(), model.dispose(), context.dispose()],

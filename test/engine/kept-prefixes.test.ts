@@ -49,7 +49,7 @@ t.test("an evicted prefix is shared as it is, and stays shared when both go on",
     await context.dispose();
 });
 
-t.test("a model with positions of several parts, in a tier that evicts", async (t) => {
+t.test("a model with positions of several parts is served in a tier that evicts", async (t) => {
     const model = await loadTiny(llama, "qwen2vl-sections");
     const context = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, kvCache: "evicting"});
     const sequence = context.getSequence();

@@ -33,7 +33,7 @@ async function holdLock(context: LlamaContext): Promise<() => Promise<void>> {
 
 const kept = new MemoryStore();
 
-/** Whatever waits for its turn with a sequence. */
+/** Every call that waits for its turn with a sequence. */
 const waiting: Record<string, (sequence: LlamaContextSequence, other: LlamaContextSequence) => Promise<unknown>> = {
     evaluateWithoutGeneratingNewTokens: (sequence) => sequence.evaluateWithoutGeneratingNewTokens(moreTokens(200, 3)),
     evaluate: async (sequence) => {
@@ -57,7 +57,7 @@ const waiting: Record<string, (sequence: LlamaContextSequence, other: LlamaConte
     }
 };
 
-t.test("what waits for its turn with a sequence that is disposed does nothing to the next one of its number", async (t) => {
+t.test("a call that waits while its sequence is disposed does nothing to the next sequence of that number", async (t) => {
     const source = await createContext("high"), first = source.getSequence();
     await first.evaluateWithoutGeneratingNewTokens(randomTokens(100, 1));
     await first.saveStateToFile(join(folder, "good.state"));
@@ -94,7 +94,7 @@ t.test("what waits for its turn with a sequence that is disposed does nothing to
     }
 });
 
-t.test("a turn is captured before a disposal that is asked for later, while another sequence is evaluated", async (t) => {
+t.test("a save is taken before a later disposal, also while another sequence is evaluated", async (t) => {
     const shared = await attach(llama);
     for (const end of ["sequence", "context", "model"] as const) {
         const own = end === "model" ? await loadTiny(llama) : model;
@@ -112,7 +112,7 @@ t.test("a turn is captured before a disposal that is asked for later, while anot
     }
 });
 
-t.test("what throws at once fails neither its neighbours nor the batch", async (t) => {
+t.test("work that throws at once fails neither its neighbours nor the batch", async (t) => {
     const {BetweenBatches} = await import(dist("runtime/between-batches.js")) as typeof import("../../dist/runtime/between-batches.js"), between = new BetweenBatches();
     let letGo!: () => void;
     const locked = async (work: () => Promise<void>) => {

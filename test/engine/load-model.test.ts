@@ -12,7 +12,7 @@ t.setTimeout(120_000);
 const modelPath = await tinyPath();
 const small = {contextSize: 256, threads: 1};
 
-t.test("models that can't be loaded", async (t) => {
+t.test("a model that can't be loaded is an error with the path, and the original loadModel comes back", async (t) => {
     const llama = await openLlama();
     t.teardown(() => llama.dispose());
     const original = llama.loadModel;
@@ -38,7 +38,7 @@ t.test("models that can't be loaded", async (t) => {
             t.match(error, {code, message: path});
         }
     }
-    // Never disposed: its model that failed isn't returned, so openLlama can't hold it, and once collected it would block dispose().
+    // Never disposed: openLlama can't hold the model that failed, and once that is collected dispose() never settles.
     const failing = await openLlama();
     await attach(failing);
     t.notMatch(await rejection(failing.loadModel({modelPath: nowhere, gpuLayers: 0})), {name: "DeltaStoreError"}, "other failures have their own errors");

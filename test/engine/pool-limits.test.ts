@@ -16,7 +16,7 @@ function createContext(model: LlamaModel, kvCache: string | undefined, options: 
     return model.createContext({contextSize: 2048, threads: 1, ...(kvCache === undefined ? {} : {kvCache}), ...options});
 }
 
-/** A context takes the mean of the first sequence's keys from all keys that it packs, so texts are compared after the same first one. */
+/** A context packs all keys about the mean of its first sequence's, so texts are compared behind the same first one. */
 async function centre(context: LlamaContext): Promise<void> {
     const sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(200, 50));
@@ -25,7 +25,7 @@ async function centre(context: LlamaContext): Promise<void> {
 
 for (const tier of ["exact", "high", "conservative"]) {
     t.test(`${tier}: the pool's limit stops one sequence and no other`, async (t) => {
-        // The small one opens no page while the large one runs (at 132 tokens), so it can't be the one that meets the limit.
+        // The small one can't meet the limit: it opens no page while the large one runs (at 132 tokens).
         const [small, large] = [randomTokens(100, 51), randomTokens(1900, 52)];
         const options = {sequences: 2, batchSize: 128};
         const free = await openModel(tier);
@@ -63,7 +63,7 @@ for (const tier of ["exact", "high", "conservative"]) {
     });
 }
 
-t.test("a prompt that meets the limit in its middle leaves what was there before", async (t) => {
+t.test("a prompt that meets the limit half-way leaves what the sequence held before", async (t) => {
     const {llama, store, model} = await openModel({default: "exact", pool: {limit: "3MiB"}});
     t.teardown(() => llama.dispose());
     const context = await createContext(model, undefined, {batchSize: 64});
@@ -110,7 +110,7 @@ t.test("a limit without room for a single token is told when the context is crea
     }
 });
 
-t.test("no other cache takes the place of one whose limit has no room", async (t) => {
+t.test("a limit without room is an error, and no other cache takes its place", async (t) => {
     const {llama, model} = await openModel({pool: {limit: 4096}, onUnsupported: "stock"});
     t.teardown(() => llama.dispose());
     for (const options of [{}, {contextSize: "auto"}, {kvCache: "compact"}, {contextSize: {max: 4096}, sequences: 1}])

@@ -8,10 +8,10 @@ t.setTimeout(120_000);
 
 const {open} = await openPolicies(t);
 
-/** Of some ten sequences. Pages that are freed go back to the system by slabs of half a MiB, so that a pool of a few slabs could give nothing up. */
+/** Holds some ten sequences. Freed pages go back to the system by slabs of half a MiB, so a pool of a few slabs could give nothing up. */
 const limit = 8 * 2 ** 20;
 
-/** Fills a context with sequences until one is refused; how many it came to. */
+/** Fills a context with sequences until one is refused. */
 async function fill(pressure: object | undefined, kvCache?: string) {
     const opened = await open({default: "high", pool: {limit, ...pressure === undefined ? {} : {pressure: pressure as {tiers: string[]}}}});
     const sequences: LlamaContextSequence[] = [];
@@ -60,7 +60,7 @@ t.test("what is given up first is the window of an idle sequence", async (t) => 
     await context.dispose();
 });
 
-t.test("pressure begins before requests are refused", async (t) => {
+t.test("pressure begins at its share of the limit, before requests are refused", async (t) => {
     const early = await fill({tiers: ["conservative", "ultra"], idle: 0, above: 0.5});
     const {sequenceId, tier} = early.events.find((event) => event.type === "tier")!;
     t.strictSame([sequenceId, tier], [0, "conservative"]);
@@ -81,7 +81,7 @@ t.test("what a request needs is given up, and no more", async (t) => {
     t.strictSame(hopeless.idle.map(hopeless.tierOf), hopeless.idle.map(() => "high"), "a request that can't be served costs the others nothing");
     t.equal(hopeless.more.nextTokenIndex, 0);
 
-    // Several logits, as drafts and controlledEvaluate ask for them; the rows that were evaluated stay while room is made.
+    // Several logits, as drafts and controlledEvaluate ask for them. Rows that were evaluated stay while room is made.
     const several = randomTokens(5500, 6);
     const metered = () => hopeless.more.tokenMeter.usedInputTokens, before = metered();
     const results = await hopeless.more.controlledEvaluate(several.map((token, index) => index >= 5490 ? [token, {generateNext: {token: true}}] : token));
@@ -96,7 +96,7 @@ t.test("what a request needs is given up, and no more", async (t) => {
     await hopeless.context.dispose();
 });
 
-t.test("a sequence that holds nothing, or has just been cleared, has its first tier; one from a file or a fork is idle, too", async (t) => {
+t.test("an empty sequence keeps its first tier under pressure, and one from a file or a fork counts as idle", async (t) => {
     const {store, context, tierOf, events} = await open({pool: {limit, pressure: {tiers: ["ultra"], idle: 0}}}, {contextSize: 2048});
     const [first, copy, loaded, busy] = [context.getSequence(), context.getSequence(), context.getSequence(), context.getSequence()];
     await generate(first, randomTokens(900, 1), 1);
@@ -104,7 +104,7 @@ t.test("a sequence that holds nothing, or has just been cleared, has its first t
     await first.saveStateToFile(path);
     await loaded.loadStateFromFile(path, {acceptRisk: true});
     await store.fork(first, copy);
-    await store.setTier(first, "high");  // the app's word
+    await store.setTier(first, "high");  // what the app chose stays
     let refused = 0;
     for (let i = 0; i < 50 && refused === 0; i++) refused += await codeOf(generate(context.getSequence(), randomTokens(1300, 10 + i), 1)) === "fulfilled" ? 0 : 1;
     t.equal(refused, 1);

@@ -5,24 +5,24 @@ import {codeOf, moreTokens, openLlama, randomTokens} from "../support/engine.js"
 import {Gaussian} from "../support/gaussian.js";
 import {divergence, nextLogits} from "../support/logits.js";
 import {dist} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {loadTiny} from "../support/tiny-engine.js";
 import {isWell, storeFolder} from "../support/turns.js";
 import {settled} from "../support/waiting.js";
 
 const {commonLength} = await import(dist("context/prefix-sharing.js")) as typeof import("../../dist/context/prefix-sharing.js");
 
-/** DELTASTORE_ROUNDS=1000 for as many as were run once. */
+/** DELTASTORE_ROUNDS=1000 was run once. */
 const rounds = Number(process.env["DELTASTORE_ROUNDS"] ?? 150), seed = Number(process.env["DELTASTORE_SEED"] ?? 1);
 const clients = 3, groups = ["a", "b", "c"] as const;
-/** Divergence from stock's answer to the same text, in nats. Rows of another text give several; of what is evicted nothing can be said with random weights. */
+/** Divergence from stock's answer to the same text, in nats. Rows of another text give several. With random weights eviction has no bound. */
 const tiers = {exact: 1e-3, high: 1.5, evicting: Number.MAX_VALUE} as const;
-/** What a request may end with whose sequence is disposed of. */
+/** What a request may end with when its sequence is disposed. */
 const ends = ["fulfilled", "DISPOSED", "Object is disposed"];
 
 t.setTimeout(900_000);
 
 t.test("clients that come, talk, give up, go and come back get stock's answers, and nothing of each other's", async (t) => {
-    const llama = await openLlama(), model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
+    const llama = await openLlama(), model = await loadTiny(llama);
     t.teardown(() => llama.dispose());
     const folder = storeFolder(t), store = await attach(llama, {policy: {
         sharing: {scope: "group"}, turns: {store: folder, park: 0.15}, tiers: {evicting: {format: "k4v4", evict: {keep: 0.7, slack: 64}}}
@@ -47,7 +47,7 @@ t.test("clients that come, talk, give up, go and come back get stock's answers, 
 
     const answers = new Map<string, Float32Array>();
     let answering = Promise.resolve();
-    /** What stock says of the token after these. */
+    /** The stock cache's logits of the token after these. */
     const stocks = async (tokens: readonly Token[]): Promise<Float32Array> => {
         const key = tokens.join();
         answering = answering.then(async () => {
@@ -64,15 +64,15 @@ t.test("clients that come, talk, give up, go and come back get stock's answers, 
     async function round(random: Gaussian): Promise<void> {
         const group = groups[random.integer(groups.length)]!, tier = (Object.keys(tiers) as (keyof typeof tiers)[])[random.integer(3)]!;
         const sequence = context.getSequence({kvCache: tier, sharingGroup: group}), {_sequenceId: number} = sequence as unknown as {_sequenceId: number};
-        const about = secrets.get(groups[random.integer(groups.length)]!)!;  // whoever guesses another's text gets no rows of it
+        const about = secrets.get(groups[random.integer(groups.length)]!)!;  // a client that guesses another's text gets no rows of it
         const texts = [[...about, ...moreTokens(1 + random.integer(150), random.integer(1e6))], moreTokens(1 + random.integer(90), random.integer(1e6))];
         let held: Token[] = [];
-        /** One request, and what is said of the token after it. */
+        /** One request, and the logits of the token after it. */
         const ask = async (tokens: readonly Token[]): Promise<Float32Array> => {
             const all = [...held, ...tokens];
             asked.set(number, {group, tokens: all, held: held.length});
             const answer = nextLogits(sequence, tokens);
-            submitted.get(group)!.push(all);  // from now on others of the group may wait for it, and take it over
+            submitted.get(group)!.push(all);  // from now on others of the group may wait for its rows and share them
             held = all;
             return await answer;
         };
@@ -93,7 +93,7 @@ t.test("clients that come, talk, give up, go and come back get stock's answers, 
             if (!(found < tiers[tier])) t.fail(`${tier}: ${found} from stock after ${held.length} tokens`);
         };
         await check(await ask(texts[0]!));
-        if (random.uniform() < 0.3) await settled(300);  // and is parked, unless it is busy here
+        if (random.uniform() < 0.3) await settled(300);  // long enough to be parked
         if (random.uniform() < 0.3) {
             const end = held.length - 1 - random.integer(60);
             await sequence.eraseContextTokenRanges([{start: end, end: held.length}]);

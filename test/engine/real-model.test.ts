@@ -21,7 +21,7 @@ t.test("greedy text on `exact` is stock F16's, token for token", async (t) => {
         "The capital of France is", "Once upon a time, in a village by the sea,", "def fibonacci(n):\n",
         "<|im_start|>user\nExplain how a bicycle stays upright.<|im_end|>\n<|im_start|>assistant\n"
     ];
-    // One after the other: products of several sequences' rows are rounded in another way than those of one.
+    // One after the other: products over rows of several sequences are rounded otherwise than those of one.
     const texts: Token[][][] = [];
     for (const kvCache of ["stock", "exact"]) {
         const context = await model.createContext({contextSize: 512, kvCache, threads: 1});
@@ -40,7 +40,7 @@ t.test("greedy text on `exact` is stock F16's, token for token", async (t) => {
     t.ok(new Set(stock.flat()).size > 100, "and they are many different ones");
 });
 
-t.test("a chat on `high`, with quantized weights as people use them", async (t) => {
+t.test("a chat on `high`, with quantized weights, answers right", async (t) => {
     const model = await llama.loadModel({modelPath: await demoModelPath(), gpuLayers: 0});
     const context = await model.createContext({contextSize: 1024, threads: 1});
     const session = new LlamaChatSession({contextSequence: context.getSequence()});
@@ -74,7 +74,7 @@ t.test("an empty context of 131,072 tokens costs next to nothing", async (t) => 
     t.ok(large - small < maskBytes / 2, "and no larger compute buffers than a small one", {small, large});
 });
 
-t.test("memory follows use", async (t) => {
+t.test("memory follows use: it grows by what is packed and comes back", async (t) => {
     const words = model.tokenize(readFileSync(resolve(root, "node_modules/node-llama-cpp/README.md"), "utf8"));
     const text = Array.from({length: 2560}, (_, at) => words[at % words.length]!);
     const context = await model.createContext({contextSize: 2816, sequences: 2, kvCache: "high", threads: 1});

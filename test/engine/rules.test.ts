@@ -54,7 +54,7 @@ t.test("rules give sequences tiers by name and length", async (t) => {
     await exact.context.dispose();
 });
 
-t.test("rules that a model can't follow, and names that are none", async (t) => {
+t.test("a rule that a model can't follow is told when the context is created, and a wrong name at once", async (t) => {
     const {store, context} = await open({rules: [{tokens: 500, tier: "recommended"}]});
     const error = await rejection((await loadTiny(llama, "bloom-alibi")).createContext({contextSize: 256, threads: 1, flashAttention: true}));
     t.match(error, {code: "MODEL_UNSUPPORTED", message: /ALiBi/});
@@ -66,7 +66,7 @@ t.test("rules that a model can't follow, and names that are none", async (t) => 
     await context.dispose();
 });
 
-t.test("a tier that is set to what it is ends no sharing", async (t) => {
+t.test("setting the tier that a sequence has ends no sharing", async (t) => {
     const {store, context} = await open({sharing: {automatic: true}});
     const first = context.getSequence(), second = context.getSequence(), text = randomTokens(600, 1);
     await first.evaluateWithoutGeneratingNewTokens(text);
@@ -76,7 +76,7 @@ t.test("a tier that is set to what it is ends no sharing", async (t) => {
     await context.dispose();
 });
 
-t.test("work on a sequence finds its turn while others never pause", async (t) => {
+t.test("work on an idle sequence gets its turn while another generates without a pause", async (t) => {
     const {store, context, tierOf} = await open({});
     const busy = context.getSequence(), other = context.getSequence();
     await other.evaluateWithoutGeneratingNewTokens(randomTokens(400, 1));

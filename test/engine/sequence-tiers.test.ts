@@ -1,28 +1,18 @@
-import {attach} from "llama-deltastore";
-import type {LlamaContextSequence, Token} from "node-llama-cpp";
+import type {LlamaContextSequence} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, generate, openLlama, randomTokens, rejection} from "../support/engine.js";
-import {divergence} from "../support/logits.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {codeOf, generate, randomTokens, rejection} from "../support/engine.js";
+import {divergence, nextLogits} from "../support/logits.js";
+import {loadTiny, openTiny} from "../support/tiny-engine.js";
+import {settled} from "../support/waiting.js";
 
 t.setTimeout(120_000);
 
-const llama = await openLlama();
-const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
-t.teardown(() => llama.dispose());
-const store = await attach(llama, {policy: {tiers: {half: {format: "k4v2", evict: {keep: 0.5, slack: 128}}}}});
+const {llama, store, model} = await openTiny(t, {tiers: {half: {format: "k4v2", evict: {keep: 0.5, slack: 128}}}});
 
 const text = randomTokens(600, 1), question = randomTokens(30, 2).slice(1);
-const settled = () => new Promise((resolve) => setTimeout(resolve, 50));
 
 function createContext(kvCache: string, options: object = {}) {
     return model.createContext({contextSize: 1024, sequences: 5, threads: 1, flashAttention: true, batchSize: 256, kvCache, ...options});
-}
-
-async function nextLogits(sequence: LlamaContextSequence, tokens: readonly Token[]): Promise<Float32Array> {
-    const results = await sequence.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, {generateNext: {logits: true}}]]);
-    const logits = results.at(-1)!.next.logits!;
-    return Float32Array.from({length: logits.size}, (_, token) => logits.get(token as Token)!);
 }
 
 t.test("sequences of one context have tiers of their own", async (t) => {
@@ -43,7 +33,7 @@ t.test("sequences of one context have tiers of their own", async (t) => {
     t.ok(distances[1]! < 1e-4 && distances[1]! < distances[0]!, `${distances}`);
     const again = await createContext("conservative", {sequences: 1});
     t.strictSame(await nextLogits(again.getSequence(), [...text, ...question]), logits[2], "as in a context of that tier");
-    // Of one tier they do, also through a kept prefix.
+    // Sequences of one tier share, also through a kept prefix.
     for (const sequence of [sequences[0]!, sequences[2]!]) sequence.dispose();
     await settled();
     await nextLogits(context.getSequence({kvCache: "conservative"}), [...text, ...randomTokens(20, 8).slice(1)]);
@@ -86,14 +76,14 @@ t.test("setTier makes what a sequence holds smaller, and never finer", async (t)
     await sequence.eraseContextTokenRanges([{start: 300, end: 400}]);
     t.equal((await generate(sequence, question, 10)).length, 10);
 
-    // While another one generates.
+    // A tier changes while another sequence generates.
     const generating = generate(other, text, 40);
     await store.setTier(sequence, "compact");
     t.equal((await generating).length, 40);
     await context.dispose();
 });
 
-t.test("what a sequence can't be given", async (t) => {
+t.test("a tier that a sequence can't have is refused, and the sequence goes back to its context", async (t) => {
     const context = await createContext("high"), exact = await createContext("exact"), stock = await createContext("stock");
     t.throws(() => context.getSequence({kvCache: "hihg"}), {code: "TIER_UNKNOWN", message: /did you mean "high"/});
     for (const options of [{kvcache: "high"}, {sharinGroup: "a"}])
@@ -112,7 +102,7 @@ t.test("what a sequence can't be given", async (t) => {
         t.match(await rejection(store.setTier(sequence, name as unknown as string)), {code: "OPTION_INVALID", message: `The tier is ${name}; allowed are "high", "exact"`});
     sequence.dispose();
     t.equal(await codeOf(store.setTier(sequence, "compact")), "DISPOSED");
-    const alibi = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("bloom-alibi")), gpuLayers: 0});
+    const alibi = await loadTiny(llama, "bloom-alibi");
     const positioned = await alibi.createContext({contextSize: 256, kvCache: "high", threads: 1, flashAttention: true});
     t.throws(() => positioned.getSequence({kvCache: "recommended"}), {code: "MODEL_UNSUPPORTED", message: /ALiBi/});
     await settled();

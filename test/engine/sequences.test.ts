@@ -38,7 +38,7 @@ t.test("four sequences decode together, each as if alone", async (t) => {
     }
 });
 
-t.test("clearHistory and adaptStateToTokens", async (t) => {
+t.test("clearHistory and adaptStateToTokens leave the logits of a fresh context", async (t) => {
     const context = await createContext(tiny, "high");
     const sequence = context.getSequence();
     const [one, two] = [randomTokens(150, 1), randomTokens(150, 2)];
@@ -66,7 +66,7 @@ t.test("clearHistory and adaptStateToTokens", async (t) => {
     await fresh.dispose();
 });
 
-t.test("a disposed sequence's id is used again, from nothing", async (t) => {
+t.test("a disposed sequence's id is used again, and begins empty", async (t) => {
     const context = await createContext(tiny, "high", {sequences: 2});
     const [kept, first] = [context.getSequence(), context.getSequence()];
     const prompt = randomTokens(120, 4);

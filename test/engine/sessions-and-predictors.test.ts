@@ -14,7 +14,7 @@ const {llama, store, createContext} = await openSequences(t);
 const real = await llama.loadModel({modelPath: await f16ModelPath(), gpuLayers: 0});
 const native = await nativeBinding();
 
-t.test("chat sessions: preload, complete, prompt", async (t) => {
+t.test("a chat session's preload, completion and answers on exact are stock's", async (t) => {
     const answers: string[][] = [];
     for (const tier of ["stock", "exact"]) {
         const context = await createContext(real, tier, {contextSize: 1024});
@@ -34,9 +34,9 @@ t.test("chat sessions: preload, complete, prompt", async (t) => {
 });
 
 /**
- * Batches of other sizes round differently, and coded rows make more of it. When a draft comes is a matter of time, so texts of one prompt may
- * part, but only where two tokens are nearly as likely: with batches of 1 to 5 tokens the difference of
- * two logits was 0.178 to 0.193 in `exact`, and -0.31 to 0.19 with the window at 8 bits.
+ * Batches of other sizes round differently, and coded rows add to it. When a draft comes depends on time. So texts of one prompt may part,
+ * but only where two tokens are nearly as likely. With batches of 1 to 5 tokens the difference of two logits was 0.178 to 0.193 in `exact`,
+ * and -0.31 to 0.19 with the window at 8 bits.
  */
 async function alikeButForTies(t: Test, context: LlamaContext, tier: string, prompt: Token[], found: Token[], plain: Token[], what: string): Promise<void> {
     const message = `${tier}, ${what}`;
@@ -54,7 +54,7 @@ t.test("token predictors don't change the text", async (t) => {
     const prompt = real.tokenize("Repeat after me: the cat sat on the mat, the cat sat on the mat, the cat sat on");
     for (const tier of ["exact", "high"]) {
         const context = await createContext(real, tier, {sequences: 3});
-        const sequence = context.getSequence();  // held: once collected, it would be disposed while its rows are evaluated again
+        const sequence = context.getSequence();  // held: a collected sequence would be disposed while its rows are evaluated again
         const plain = await generate(sequence, prompt, 32);
 
         const predictor = new InputLookupTokenPredictor();

@@ -13,7 +13,7 @@ t.setTimeout(240_000);
 
 const {llama, createContext} = await openSharing(t);
 
-/** Of contexts that share nothing: what is right. */
+/** By tier: a context that shares nothing, whose logits are the right ones. */
 const contextsAlone = new Map<string, LlamaContext>();
 await attach(llama, {policy: {tiers: sharingTiers, ...unshared}});
 for (const tier of ["exact", "high", "conservative"]) contextsAlone.set(tier, await createContext(tier, {sequences: 1}));
@@ -24,7 +24,7 @@ async function logitsAlone(tier: string, ...parts: Token[][]): Promise<Float32Ar
     for (const part of parts.slice(0, -1)) await sequence.evaluateWithoutGeneratingNewTokens(part);
     const logits = await nextLogits(sequence, parts.at(-1)!);
     sequence.dispose();
-    await settled(20);  // it goes back to the context under the context's lock
+    await settled(20);  // its number comes back under the context's lock
     return logits;
 }
 
@@ -41,7 +41,7 @@ for (const tier of ["exact", "high", "conservative"]) {
         t.match(store.stats(context), {sharing: {attached: 1, attachedTokens: 500}, tokens: 1029});
         const [own] = store.stats(context).sequences;
         t.ok(own!.sharedBytes > 0.5 * own!.residentBytes);
-        // The first goes on by itself.
+        // The first one goes on, too.
         t.strictSame(await nextLogits(first, question(2)), await logitsAlone(tier, prefix, question(2)));
         await context.dispose();
     });
@@ -53,7 +53,7 @@ t.test("where texts part, what they have in common is kept, and no sequence is c
     const texts = sequences.map((_, index) => [...prefix, ...question(10 + index)]);
     for (const [index, sequence] of sequences.entries()) {
         const logits = await nextLogits(sequence, texts[index]!);
-        // A tiny model's random weights make much of little; the same bound as for the tier itself.
+        // The bound is the tier's own: a tiny model's random weights make small errors large.
         t.ok(divergence(await logitsAlone("exact", texts[index]!), logits) < 0.3);
     }
     const {sharing} = store.stats(context);
@@ -75,7 +75,7 @@ t.test("sequences that begin at once wait for the first", async (t) => {
     await context.dispose();
 });
 
-t.test("evaluation without a next token attaches, too; what was evicted or loaded is not shared", async (t) => {
+t.test("evaluation without a next token attaches, too, and evicted or loaded rows are not shared", async (t) => {
     const context = await createContext("high");
     const [first, second, third, fourth] = [1, 2, 3, 4].map(() => context.getSequence());
     await first!.evaluateWithoutGeneratingNewTokens(prefix);
@@ -96,7 +96,7 @@ t.test("evaluation without a next token attaches, too; what was evicted or loade
     await context.dispose();
 });
 
-t.test("chats with one system prompt, on the real model", async (t) => {
+t.test("chats with one system prompt share it on the real model", async (t) => {
     const store = await attach(llama);
     const real = await llama.loadModel({modelPath: await f16ModelPath(), gpuLayers: 0});
     const context = await real.createContext({contextSize: 1024, sequences: 2, threads: 2, flashAttention: true, kvCache: "high"});

@@ -36,7 +36,7 @@ t.test("logits after erasing in the middle are those of a stock context", async 
         await sequence.eraseContextTokenRanges([{start: 30, end: 50}, {start: 90, end: 150}]);
         t.strictSame(sequence.contextTokens, [...prompt.slice(0, 30), ...prompt.slice(50, 90), ...prompt.slice(150)]);
         const rows = [await nextLogits(sequence, randomTokens(20, 13).slice(1))];
-        await sequence.eraseContextTokenRanges([{start: 1, end: 7}]);  // shifts what was shifted before
+        await sequence.eraseContextTokenRanges([{start: 1, end: 7}]);  // shifts rows that were shifted before
         rows.push(await nextLogits(sequence, randomTokens(20, 14).slice(1)));
         await sequence.eraseContextTokenRanges([{start: 200, end: 1000}]);
         rows.push(await nextLogits(sequence, randomTokens(20, 15).slice(1)));
@@ -59,7 +59,7 @@ t.test("logits after erasing in the middle are those of a stock context", async 
     }
 });
 
-t.test("shifting a whole sequence changes nothing", async (t) => {
+t.test("shifting a whole sequence changes no logits", async (t) => {
     const [prompt, more] = [randomTokens(200, 17), randomTokens(20, 18).slice(1)];
     for (const name of shiftedModels) {
         const context = await createContext(await loadOnce(name), "exact", {sequences: 2});
@@ -79,7 +79,7 @@ t.test("shifting a whole sequence changes nothing", async (t) => {
     }
 });
 
-t.test("running past the context's size shifts it", async (t) => {
+t.test("a sequence that runs past the context's size is shifted, and stays near stock", async (t) => {
     const tokens = randomTokens(900, 16);
     for (const [tier, bound] of bounds) {
         const contexts = [await createContext(tiny, "stock", {contextSize: 256}), await createContext(tiny, tier, {contextSize: 256})];
@@ -91,7 +91,7 @@ t.test("running past the context's size shifts it", async (t) => {
             if (context === contexts[1]) t.equal(store.stats(context).tokens, sequence.nextTokenIndex);
             return rows;
         })) as [Float32Array[], Float32Array[]];
-        // What a shift does to rows that were rounded to F16 once more adds up over the ten shifts.
+        // Each of the ten shifts rounds rows to F16 once more.
         const {mean} = divergences(expected, found);
         t.ok(mean < bound, `${tier} is near stock`, {mean});
         for (const context of contexts) await context.dispose();

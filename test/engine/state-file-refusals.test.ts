@@ -12,7 +12,7 @@ t.setTimeout(120_000);
 
 const {llama, store, model, createContext, savedState, refuses} = await openStateFiles(t);
 
-t.test("states of other contexts are refused by name", async (t) => {
+t.test("states of other models, tiers and sizes are refused by code, and so is what is no state", async (t) => {
     const {path} = await savedState(t, "high");
     const stock = await createContext(model, "stock");
     const stockSequence = stock.getSequence();

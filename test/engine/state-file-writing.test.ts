@@ -12,7 +12,7 @@ t.setTimeout(120_000);
 
 const {model, modelPath, createContext} = await openStateFiles(t);
 
-/** A sequence with the statePrompt, for files that can't be written. */
+/** A sequence that holds the prompt, to be saved where it can't be. */
 async function filled(t: Test): Promise<LlamaContextSequence> {
     const context = await createContext(model, "high"), sequence = context.getSequence();
     t.teardown(() => context.dispose());
@@ -31,7 +31,7 @@ function smallDisk(t: Test, bytes: number): {folder: string} | {missing: string}
     return status === 0 ? {folder} : {missing: `no file system can be mounted: ${(error?.message ?? stderr).trim()}`};
 }
 
-t.test("a full disk: what was saved before stays, and nothing else", async (t) => {
+t.test("on a full disk the file that was there stays, and no part of a new one", async (t) => {
     const page = 4096, sequence = await filled(t), large = join(t.testdir(), "large.bin"), {fileSize} = await sequence.saveStateToFile(large);
     const pages = Math.ceil(fileSize / page), disk = smallDisk(t, (2 * pages + 1) * page);
     if ("missing" in disk) return void t.pass("", {skip: disk.missing});
@@ -41,7 +41,7 @@ t.test("a full disk: what was saved before stays, and nothing else", async (t) =
     const before = readFileSync(path);
     await loadState(sequence, large);
     const used = Math.ceil(before.length / page);
-    // From not a byte to all but the last page of it.
+    // From no page of the file to all but the last.
     for (const free of [0, 1, pages >> 1, pages - 2, pages - 1]) {
         writeFileSync(filler, Buffer.alloc((2 * pages + 1 - used - free) * page));
         t.match(await rejection(sequence.saveStateToFile(path)), {
@@ -61,7 +61,7 @@ t.test("a full disk: what was saved before stays, and nothing else", async (t) =
     await other.context.dispose();
 });
 
-t.test("a limit on the size of files", (t) => {
+t.test("a limit on the size of files is told, and leaves no file", (t) => {
     const folder = t.testdir(), path = join(folder, "state.bin");
     const script = 'ulimit -f 16; exec "$0" "$@"', options = JSON.stringify({modelPath, tier: "high", path, tokens: statePrompt});
     const {status, stdout, stderr} = spawnSync("bash", ["-c", script, process.execPath, join(root, "test/fixtures/save-state.mjs"), options], {
@@ -73,7 +73,7 @@ t.test("a limit on the size of files", (t) => {
     t.end();
 });
 
-t.test("where no state file can be", async (t) => {
+t.test("a path that takes no state file is told with its cause, and links and modes stay", async (t) => {
     const folder = t.testdir({file: "", link: t.fixture("symlink", "kept.bin"), "kept.bin": ""}), sequence = await filled(t);
     const attempts: [string, string][] = [
         [join(folder, "none", "state.bin"), "no such file or directory (ENOENT)"], [join(folder, "file", "state.bin"), "not a directory (ENOTDIR)"],

@@ -16,7 +16,7 @@ for (const tier of ["exact", "high", "conservative", "compact"] as const) {
         const {path, logits} = await savedState(t, tier);
         const context = await createContext(model, tier, {sequences: 3});
         const [busy, first, second] = [context.getSequence(), context.getSequence(), context.getSequence()];
-        await busy.evaluateWithoutGeneratingNewTokens(randomTokens(200, 43));  // gives the context means of keys of its own
+        await busy.evaluateWithoutGeneratingNewTokens(randomTokens(200, 43));  // so that the context has a mean of keys of its own
         await first.evaluateWithoutGeneratingNewTokens(randomTokens(90, 44));
         for (const sequence of [first, second]) {
             await loadState(sequence, path);
@@ -26,7 +26,7 @@ for (const tier of ["exact", "high", "conservative", "compact"] as const) {
         t.match(store.stats(context).sequences, [{tokens: 200}, {tokens: 300}, {tokens: 300}]);
         t.strictSame(await nextLogits(first, stateMore), logits);
 
-        // What is loaded can be saved, erased in part and shifted.
+        // Loaded rows can be saved, erased in part and shifted.
         const again = join(t.testdirName, "again.bin");
         await second.saveStateToFile(again);
         t.strictSame(await nextLogits(second, stateMore), logits);
@@ -66,7 +66,7 @@ t.test("a state goes into a sequence of any tier, if the context keeps rows alik
     t.strictSame(await nextLogits(again, stateMore), logits);
     t.equal((await generate(coarser, stateMore, 3)).length, 3);
     await refuses(t, "rows of a context that packs", path, "STATE_FORMAT_MISMATCH", await createContext(model, "exact"));
-    // What changed its tier is read back, too.
+    // Rows that changed their tier are read back, too.
     await store.setTier(coarser, "conservative");
     await coarser.saveStateToFile(path);
     const changed = await nextLogits(coarser, stateMore);
@@ -92,7 +92,7 @@ t.test("an empty sequence can be saved and loaded", async (t) => {
     await context.dispose();
 });
 
-t.test("a shift that keys have yet to follow is saved with them", async (t) => {
+t.test("a shift that keys have yet to follow is saved with the keys", async (t) => {
     const path = join(t.testdir(), "shifted.bin");
     const context = await createContext(model, "high", {sequences: 2});
     const [sequence, copy] = [context.getSequence(), context.getSequence()];

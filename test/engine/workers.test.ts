@@ -27,14 +27,14 @@ function startWorker(data: {tier: string; count: number; pause?: boolean}) {
     };
 }
 
-t.test("worker threads", async (t) => {
+t.test("worker threads generate what the main thread does, and leave it as it was", async (t) => {
     const first = startWorker({tier: "high", count: 40});
     t.strictSame((await first.result).tokens, reference.get("high"), "a worker, before the main thread uses the engine");
     t.equal(await first.exit, 0);
 
     const {llama, store, model} = await openInstance();
     const context = await createSmall(model, "exact", {contextSize: 4096, sequences: 4});
-    const sequences = [context.getSequence()];  // node-llama-cpp empties a sequence that nobody refers to any more
+    const sequences = [context.getSequence()];  // held: node-llama-cpp empties a collected sequence
     const two = [startWorker({tier: "exact", count: 40}), startWorker({tier: "high", count: 40})];
     const [inExact, inHigh, here] = await Promise.all([two[0]!.result, two[1]!.result, generate(sequences[0]!, instancePrompt, 40)]);
     t.strictSame(inExact.tokens, reference.get("exact"));
@@ -43,7 +43,7 @@ t.test("worker threads", async (t) => {
     t.match(inHigh.stats, {tokens: 189, sequences: [{tier: "high", tokens: 189}]});
     t.strictSame(await Promise.all(two.map(({exit}) => exit)), [0, 0]);
 
-    // Not in the middle of a batch: there node-llama-cpp itself may abort the process (an exception in its worker's end).
+    // Not in the middle of a batch: node-llama-cpp itself may abort the process there (an exception as its worker ends).
     for (const tier of ["high", "exact", "high"]) {
         const doomed = startWorker({tier, count: 40, pause: true});
         t.strictSame((await doomed.result).tokens, reference.get(tier));

@@ -25,7 +25,7 @@ t.test("a seed gives the same text again, another seed another", async (t) => {
 
 t.test("a question and its answer say what the text says", async (t) => {
     const bos = 1;
-    /** A token a letter. */
+    /** Each letter is a token. */
     const model = {tokens: {bos}, tokenize: (text: string) => [...text].map((letter) => letter.codePointAt(0)!)} as unknown as LlamaModel;
     const textOf = (tokens: readonly number[]) => String.fromCodePoint(...tokens);
     const {text, facts} = alikeFacts(3), {tokens, asked} = alikeDocument(model, 3);

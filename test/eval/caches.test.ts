@@ -9,7 +9,7 @@ const {loadPolicy} = await import(dist("policy/load.js")) as typeof import("../.
 const file: PolicyFile = {default: "long", tiers: {long: {extends: "conservative", window: 128, sinks: 8}, plain: {format: "f16"}}};
 const policy = loadPolicy(file);
 
-t.test("names of caches", async (t) => {
+t.test("caches are found by name, each once, without the reference", async (t) => {
     t.strictSame(resolveCaches(policy, ["long", "stock", "stock-q8_0", "long"]).map(({name}) => name), ["long", "stock-q8_0"],
         "each once, and without the reference");
     const [long] = resolveCaches(policy, ["long"]);
@@ -20,7 +20,7 @@ t.test("names of caches", async (t) => {
     t.throws(() => resolveCaches(policy, ["stock_q8"]), {code: "TIER_UNKNOWN", message: /did you mean "stock-q8_0"\?/});
 });
 
-t.test("every tier without its window", async (t) => {
+t.test("each packed tier has a twin without a window", async (t) => {
     const packedAtOnce = {window: 0, windowFormat: "k8v8", sinks: 4, important: 0, eviction: null};
     const extended = loadPolicy(withWindowlessTiers(file, policy));
     t.equal(extended.defaultTier, "long");

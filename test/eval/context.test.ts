@@ -1,10 +1,10 @@
 import {attach} from "llama-deltastore";
 import t from "tap";
+import {loadTiny} from "../support/tiny-engine.js";
 import type {EvalContext as Opened} from "../../dist/eval/context.js";
 import type {AddonContext} from "../../dist/runtime/addon.js";
 import {handleOf, nativeBinding, openLlama, randomTokens} from "../support/engine.js";
 import {dist} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 import {settled} from "../support/waiting.js";
 
 const {EvalContext} = await import(dist("eval/context.js")) as typeof import("../../dist/eval/context.js");
@@ -14,7 +14,7 @@ const {withContextLock} = await import(dist("runtime/context-lock.js")) as typeo
 const llama = await openLlama();
 t.teardown(() => llama.dispose());
 const store = await attach(llama), native = await nativeBinding();
-const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
+const model = await loadTiny(llama);
 
 const steps: Record<string, (context: Opened) => Promise<unknown>> = {
     evaluate: (context) => context.evaluate(randomTokens(20, 2), 1),

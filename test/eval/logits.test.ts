@@ -10,7 +10,7 @@ const native = await nativeBinding();
 const rowsOf = (logits: Float32Array, count: number) =>
     Array.from({length: count}, (_, row) => logits.subarray(row * logits.length / count, (row + 1) * logits.length / count));
 
-/** By the definition, in doubles; the addon's own way of summing up is another. */
+/** By the definition, in doubles. The addon sums up in another order. */
 function logLoss(row: Float32Array, token: number): number {
     return Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - row[token]!), 0));
 }
@@ -19,7 +19,7 @@ function near(t: Test, found: number, expected: number, what: string): void {
     t.ok(Object.is(found, expected) || Math.abs(found - expected) <= 1e-9 + 1e-9 * Math.abs(expected), `${what}: ${found} is ${expected}`);
 }
 
-t.test("random rows against the definition", async (t) => {
+t.test("divergence, top token and log-loss of random rows are those of the definition", async (t) => {
     const random = new Gaussian(5), rows = 7, vocabulary = 501;
     const base = random.fill(rows * vocabulary, 4), noise = random.fill(rows * vocabulary, 0.3);
     const other = base.map((logit, index) => logit + noise[index]!);
@@ -37,7 +37,7 @@ t.test("random rows against the definition", async (t) => {
     t.strictSame([...(await native.compareLogits(base, base, tokens)).kld], Array(rows).fill(0), "nothing differs from itself");
 });
 
-t.test("extreme logits", async (t) => {
+t.test("extreme logits have the divergence and log-loss of the definition", async (t) => {
     const [inf, nan] = [Infinity, NaN];
     const cases: {what: string; base: number[]; other: number[]; kld: number; top: number; loss: number}[] = [
         {what: "equal logits", base: [2, 2, 2, 2], other: [2, 2, 2, 2], kld: 0, top: 0, loss: Math.log(4)},
@@ -60,7 +60,7 @@ t.test("extreme logits", async (t) => {
     }
 });
 
-t.test("what isn't rows for these tokens is refused", async (t) => {
+t.test("logits that don't fit the tokens are refused", async (t) => {
     const attempt = (work: () => Promise<unknown>) => codeOf((async () => await work())());
     const logits = new Float32Array(8);
     t.equal(await attempt(() => native.scoreLogits(logits, Uint32Array.of(0, 0, 0))), "OPTION_INVALID");

@@ -14,7 +14,7 @@ function rounded<T>(value: T): T {
     return JSON.parse(JSON.stringify(value, (_, part: unknown) => typeof part === "number" ? Number(part.toPrecision(12)) : part)) as T;
 }
 
-t.test("means, standard errors and quantiles", async (t) => {
+t.test("means, standard errors and quantiles are those of the formulas", async (t) => {
     // Deviations -2, 0, 2: variance 8 / 2, error sqrt(4 / 3).
     t.strictSame(rounded(estimate([1, 3, 5])), rounded({mean: 3, error: Math.sqrt(4 / 3)}));
     t.strictSame(estimate([7]), {mean: 7, error: 0});
@@ -24,12 +24,12 @@ t.test("means, standard errors and quantiles", async (t) => {
     t.equal(quantile([1, Infinity, Infinity], 1), Infinity);
 });
 
-t.test("grades", async (t) => {
+t.test("grades follow the divergence, and what is no number is POOR", async (t) => {
     t.strictSame([0, 0.00999, 0.01, 0.05, 0.2, 0.5, Infinity, NaN].map(gradeOf),
         ["EXCELLENT", "EXCELLENT", "GOOD", "ACCEPTABLE", "MARGINAL", "POOR", "POOR", "POOR"]);
 });
 
-t.test("divergence over two chunks", async (t) => {
+t.test("divergences of two chunks are put together over all positions", async (t) => {
     const comparison = (kld: number[], base: number[], other: number[], tops: [number[], number[]]): LogitComparison => ({
         kld: Float64Array.from(kld),
         base: {top: Uint32Array.from(tops[0]), logLoss: Float64Array.from(base)},
@@ -52,7 +52,7 @@ t.test("divergence over two chunks", async (t) => {
     t.strictSame(decodeFloats(encodeFloats([1 / 3, NaN, Infinity, -0])), [1 / 3, NaN, Infinity, -0], "kept as they are");
 });
 
-t.test("retrieval beside the reference", async (t) => {
+t.test("retrieval is told as a share of the reference's", async (t) => {
     const outcome = (hits: boolean[], logProbabilities: number[]) => ({
         unknown: {hits, logProbabilities}, known: {hits: hits.map(() => true), logProbabilities: logProbabilities.map(() => -1)}
     });
@@ -70,7 +70,7 @@ t.test("retrieval beside the reference", async (t) => {
     t.notOk(isBroken(summarizeRetrieval(nothing, nothing, "unknown")), "nobody can say where the reference finds nothing");
 });
 
-t.test("facts of one form beside stock", async (t) => {
+t.test("facts of one form are told as a share of stock's", async (t) => {
     const ofStock = [{hits: [true, true], logProbabilities: [-1, -2]}, {hits: [true, false], logProbabilities: [-1, -6]}];
     const answers = [{hits: [true, false], logProbabilities: [-2, -4]}, {hits: [false, true], logProbabilities: [-2, -6]}];
     // Changes -1, -2, -1, 0: mean -1, squares 2 / 3 / 4.
@@ -80,7 +80,7 @@ t.test("facts of one form beside stock", async (t) => {
     }));
 });
 
-t.test("generation", async (t) => {
+t.test("answers are compared by agreement and perplexity", async (t) => {
     const found = summarizeGeneration([
         {agreed: 2, identical: true, losses: [1, 1]}, {agreed: 0, identical: false, losses: [2]}
     ]);

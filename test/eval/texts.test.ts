@@ -6,13 +6,13 @@ const {EvalText} = await import(dist("eval/text.js")) as typeof import("../../di
 const {needleDocuments} = await import(dist("eval/needles.js")) as typeof import("../../dist/eval/needles.js");
 
 const bos = 1;
-/** A token a letter. */
+/** Each letter is a token. */
 const model = {
     tokens: {bos}, tokenize: (text: string) => [...text].map((letter) => letter.codePointAt(0)!)
 } as unknown as LlamaModel;
 const textOf = (tokens: readonly number[]) => String.fromCodePoint(...tokens);
 
-t.test("slices of a text", async (t) => {
+t.test("a slice of a text has the tokens that it asks for, and a short text is told", async (t) => {
     const text = new EvalText(model, "abcdef");
     t.equal(textOf(text.slice(2, 3, "a test")), "cde");
     t.strictSame(text.beginning(0, 3, "a test"), [bos, ..."bc"].map((part) => typeof part === "string" ? part.codePointAt(0)! : part));
@@ -21,7 +21,7 @@ t.test("slices of a text", async (t) => {
     t.equal(textOf(new EvalText({...model, tokens: {bos: null}} as unknown as LlamaModel, "abc").beginning(0, 2, "a test")), "ab");
 });
 
-t.test("facts hidden in texts", async (t) => {
+t.test("each fact is hidden once at its depth, with a value of its own", async (t) => {
     const documents = needleDocuments(new EvalText(model, "x".repeat(6000)));
     t.strictSame(documents.map(({tokens}) => tokens.length), [512, 512, 1024, 1024, 2048, 2048]);
     t.equal(new Set(documents.map(({name}) => name)).size, documents.length);

@@ -30,7 +30,7 @@ t.test("quantized weights are converted once, beside the model", async (t) => {
     t.strictSame(told, [target]);
 });
 
-t.test("weights that need no conversion, and one kind that does though it has 16 bits", async (t) => {
+t.test("F32 and F16 weights are used as they are, and BF16 is converted", async (t) => {
     const folder = t.testdir({"f32.gguf": tinyGguf(), "f16.gguf": tinyGguf(f16), "bf16.gguf": tinyGguf(bf16)});
     for (const name of ["f32.gguf", "f16.gguf"]) t.equal(await f16Weights(failing, join(folder, name)), join(folder, name));
     t.equal(await f16Weights(converter("converted"), join(folder, "bf16.gguf")), join(folder, "bf16.weights-f16.gguf"));

@@ -8,7 +8,7 @@ t.setTimeout(600_000);
 const {resolveDemoModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
 
 // The example has dependencies of its own, and tests on the real model.
-t.test("the chat server's own tests", async (t) => {
+t.test("the chat server's own tests pass", async (t) => {
     const model = await resolveDemoModel();
     // The inner tap would take the outer one's settings for its own.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^_?TAP/.test(name)));

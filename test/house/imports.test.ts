@@ -8,7 +8,7 @@ interface Report {
     summary: {violations: {rule: {name: string}; from: string; to: string}[]};
 }
 
-/** What dependency-cruiser finds with the package's rules in this folder's `ts/` and `bench/`. */
+/** Violations of the package's rules that dependency-cruiser finds in this folder's `ts/` and `bench/`. */
 function cruise(folder: string): Report {
     const {stdout, stderr} = spawnSync(process.execPath, [
         join(root, "node_modules/dependency-cruiser/bin/dependency-cruise.mjs"), "--config", join(root, ".dependency-cruiser.cjs"), "--output-type", "json", "ts", "bench"

@@ -31,7 +31,7 @@ const noSource: ModelSource = {
 
 const ownPath = process.env["PATH"];
 
-/** Until the test's end, puts a `python3` before the real one whose "pip" runs these Python lines. */
+/** Puts a `python3` before the real one until the test ends. Its "pip" runs these Python lines. */
 function fakePip(t: Test, bin: string, lines: string): void {
     const script = join(bin, "pip.py");
     writeFileSync(script, `import sys, time, zipfile\nfolder = sys.argv[sys.argv.index("-d") + 1]\n${lines}\n`);
@@ -55,7 +55,7 @@ t.test("the demo's model is pinned", async (t) => {
     });
 });
 
-t.test("a given path comes first", async (t) => {
+t.test("a path that is given, or in DELTASTORE_MODEL, comes first", async (t) => {
     const folder = t.testdir({"own.gguf": contents, "cut.gguf": contents.subarray(0, -1), "text.gguf": "hello"});
     t.equal(await resolveModel(model, [noSource], {path: join(folder, "own.gguf")}), join(folder, "own.gguf"));
     await t.rejects(resolveModel(model, [noSource], {path: join(folder, "none.gguf")}), {code: "MODEL_NOT_FOUND"});
@@ -68,7 +68,7 @@ t.test("a given path comes first", async (t) => {
     t.equal(await resolveModel(model, [noSource]), join(folder, "own.gguf"));
 });
 
-t.test("a whole cached file is taken", async (t) => {
+t.test("a cached file that is whole is used", async (t) => {
     const cacheFolder = t.testdir({"tiny.gguf": contents});
     t.equal(await resolveModel(model, [noSource], {cacheFolder}), join(cacheFolder, "tiny.gguf"));
 
@@ -130,7 +130,7 @@ t.test("sources that fail are listed with their reasons, and leave nothing", asy
     await t.rejects(resolveModel(model, [pypi], {cacheFolder}), {message: /PyPI: there is no python3/});
 });
 
-t.test("a cache folder that can't be made", async (t) => {
+t.test("a cache folder that can't be made is an error", async (t) => {
     const folder = t.testdir({file: ""});
     await t.rejects(resolveModel(model, [noSource], {cacheFolder: join(folder, "file", "cache")}),
         {code: "MODEL_DOWNLOAD_FAILED"});

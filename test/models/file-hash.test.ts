@@ -4,12 +4,12 @@ import {join} from "node:path";
 import {setTimeout as sleep} from "node:timers/promises";
 import {DeltaStoreError} from "llama-deltastore";
 import t from "tap";
+import {tinyPath} from "../support/tiny-engine.js";
 import type {NativeBinding} from "../../dist/engine/native.js";
 import {flipBit, tensorPlaces} from "../support/changed-gguf.js";
 import {codeOf, nativeBinding, openLlama, rejection} from "../support/engine.js";
 import {demoModelPath} from "../support/f16-model.js";
 import {dist} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
 
 const {fileHash, stampOf} = await import(dist("models/file-hash.js")) as typeof import("../../dist/models/file-hash.js");
 
@@ -38,7 +38,7 @@ function counting(): {native: NativeBinding; hashed: () => number} {
     };
 }
 
-for (const [name, path, types] of [["tiny", await tinyModelPath(tinyModel("llama-head-128")), [0, 1]], ["real", await demoModelPath(), [0, 3, 8]]] as const) {
+for (const [name, path, types] of [["tiny", await tinyPath(), [0, 1]], ["real", await demoModelPath(), [0, 3, 8]]] as const) {
     t.test(`${name} model: one bit of any tensor makes another hash`, async (t) => {
         const copy = join(t.testdir(), "copy.gguf"), places = tensorPlaces(path), hashes = new Set<string>();
         t.strictSame([...new Set(places.map(({type}) => type))].sort((a, b) => a - b), types, "types of tensors");
@@ -56,7 +56,7 @@ for (const [name, path, types] of [["tiny", await tinyModelPath(tinyModel("llama
     });
 }
 
-t.test("hashes stay what they are: states and turns have them", async (t) => {
+t.test("hashes are the same as ever, because states and turns hold them", async (t) => {
     const path = join(t.testdir(), "file");
     for (const [length, expected] of [
         [0, "99aa06d3014798d86001c324468d497f"], [1, "9dd3724f5a90063813fbf97d8707b52b"],
@@ -67,7 +67,7 @@ t.test("hashes stay what they are: states and turns have them", async (t) => {
     }
 });
 
-t.test("pieces of a file, their order, and zeros at its end all tell", async (t) => {
+t.test("every piece of a file, their order, and zeros at the end change its hash", async (t) => {
     const path = join(t.testdir(), "file"), bytes = pattern(2 * pieceBytes + 100);
     const pieces = [bytes.subarray(0, pieceBytes), bytes.subarray(pieceBytes, 2 * pieceBytes), bytes.subarray(2 * pieceBytes)] as const;
     const files = [
@@ -82,7 +82,7 @@ t.test("pieces of a file, their order, and zeros at its end all tell", async (t)
     t.equal(hashes.size, files.length);
 });
 
-t.test("what can't be read is an error", async (t) => {
+t.test("a file that can't be read is an error", async (t) => {
     const folder = t.testdir(), pipe = join(folder, "pipe");
     execFileSync("mkfifo", [pipe]);
     for (const path of [join(folder, "none"), folder, pipe]) {
@@ -110,7 +110,7 @@ for (const [what, change] of [["cut", (path: string) => truncateSync(path, 1000)
 t.test("a file is hashed once, whatever it is called and whoever asks", async (t) => {
     const folder = t.testdir({"file": "contents"}), path = join(folder, "file"), link = join(folder, "link"), {native, hashed} = counting();
     symlinkSync(path, link);
-    await sleep(1100);  // files that were written just now are not taken for known
+    await sleep(1100);  // a file that was written just now is hashed again
     const hashes = await Promise.all([path, path, link].map(async (one) => await hex(fileHash(native, await stampOf(one)))));
     t.equal(new Set(hashes).size, 1);
     t.equal(await hex(fileHash(native, await stampOf(path))), hashes[0]);
@@ -137,9 +137,9 @@ t.test("a file that changes is hashed anew, however soon and whatever its times 
     t.equal(seen.size, 2, "with the time of its contents set back");
 });
 
-t.test("a hash is asked for a file as it was then, and no other", async (t) => {
+t.test("a hash that is asked for an earlier file is refused for the file that is there now", async (t) => {
     const folder = t.testdir({file: "contents", other: "CONTENTS"}), path = join(folder, "file");
-    await sleep(20);  // more than a tick of the clock of files
+    await sleep(20);  // more than a tick of the file system's clock
     const refuses = async (name: string, change: () => void, code: string, message: RegExp) => {
         const stamp = await stampOf(path);
         await sleep(20);

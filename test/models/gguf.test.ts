@@ -7,7 +7,7 @@ import {dist} from "../support/paths.js";
 const {verifyGguf} = await import(dist("models/gguf.js")) as typeof import("../../dist/models/gguf.js");
 const {tensorBytes} = await import(dist("models/ggml-types.js")) as typeof import("../../dist/models/ggml-types.js");
 
-t.test("a file cut anywhere is damaged", async (t) => {
+t.test("a file that is cut anywhere is refused as damaged", async (t) => {
     const contents = tinyGguf();
     const path = join(t.testdir(), "model.gguf");
     writeFileSync(path, contents);
@@ -19,7 +19,7 @@ t.test("a file cut anywhere is damaged", async (t) => {
     }
 });
 
-t.test("changed headers are damaged, not crashes", async (t) => {
+t.test("a file with a changed header is refused as damaged", async (t) => {
     const path = join(t.testdir(), "model.gguf");
     const changes: [number, number][] = [[0, 0x58], [4, 99], [8, 2], [14, 0xff], [22, 0xff], [31, 0xff]];
     for (const [offset, value] of changes) {
@@ -31,7 +31,7 @@ t.test("changed headers are damaged, not crashes", async (t) => {
     }
 });
 
-t.test("no bytes whatever keep the check busy or make it throw anything else", async (t) => {
+t.test("any other bytes are accepted or refused as damaged, without delay", async (t) => {
     const path = join(t.testdir({"model.gguf": "GGUF, but not really"}), "model.gguf");
     await t.rejects(verifyGguf(path), {code: "MODEL_DAMAGED"});
     let state = 12345;
@@ -53,7 +53,7 @@ t.test("no bytes whatever keep the check busy or make it throw anything else", a
     await t.rejects(verifyGguf(path), {code: "MODEL_DAMAGED"});
 });
 
-t.test("sizes of tensors", async (t) => {
+t.test("the size of a tensor follows from its type and dimensions", async (t) => {
     t.equal(tensorBytes(0, [64, 2]), 512, "F32");
     t.equal(tensorBytes(1, [64, 2]), 256, "F16");
     t.equal(tensorBytes(3, [576, 49152]), 576 * 49152 / 32 * 20, "Q4_1");

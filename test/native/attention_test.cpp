@@ -264,15 +264,15 @@ int main(int argc, char** argv) {
     const uint64_t seed = check::state().seed;
     for (const Format format : kTierFormats) {
         const std::string name = std::string("attention over ") + format_info(format).name;
-        check::run(name, [&] { check_setting({format, 16}, seed); });
-        if (format_info(format).refined == 0) check::run(name + ", window 0", [&] { check_setting({format, 0}, seed + 1); });
-        check::run(name + ", ALiBi", [&] { check_setting({format, 16, true}, seed + 2); });
-        check::run(name + ", sink scores", [&] { check_setting({format, 16, false, true}, seed + 3); });
-        check::run(name + ", soft cap and sink scores", [&] { check_setting({format, 64, false, true, 4.0f}, seed + 4); });
+        check::run(name + " is that of the definition", [&] { check_setting({format, 16}, seed); });
+        if (format_info(format).refined == 0) check::run(name + " is that of the definition, window 0", [&] { check_setting({format, 0}, seed + 1); });
+        check::run(name + " is that of the definition, ALiBi", [&] { check_setting({format, 16, true}, seed + 2); });
+        check::run(name + " is that of the definition, sink scores", [&] { check_setting({format, 16, false, true}, seed + 3); });
+        check::run(name + " is that of the definition, soft cap and sink scores", [&] { check_setting({format, 64, false, true, 4.0f}, seed + 4); });
     }
     for (Format format : {Format::k4v4, Format::k4v2, Format::k3v2, Format::k4v2r6})
-        check::run(std::string("attention over pages of two centres, ") + format_info(format).name, [&] { check_two_centres(format, seed); });
-    check::run("rotation inside the cache", [&] {
+        check::run(std::string("attention over pages of two centres is that of the definition, ") + format_info(format).name, [&] { check_two_centres(format, seed); });
+    check::run("rotating inside the cache changes only the rounding", [&] {
         Random random(seed);
         check_rotating(random);
     });

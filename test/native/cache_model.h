@@ -24,7 +24,7 @@ void in_parallel(int threads, const Work& work) {
     for (std::thread& other : others) other.join();
 }
 
-// What apply_shifts gets: turns pairs of dims, like RoPE, by an angle that depends on the layer.
+// Given to apply_shifts: turns pairs of dims, like RoPE, by an angle that depends on the layer.
 inline void rotate_key(int layer, float* key, int dim, int32_t delta) {
     for (int d = 0; d < dim; d += 2) {
         const double angle = delta * 0.1 / (1 + d + layer);
@@ -91,7 +91,7 @@ public:
     void evict(int sequence, const Eviction& how, bool whole);
     // Bytes of the pages that a sequence holds, others or not.
     size_t page_bytes(int sequence) const;
-    // Another tier; what is left of the rows may only get smaller, but for a packed page that others will fill, of each run of rows.
+    // Changes the tier, and repacks if asked.
     void change_tier(int sequence, int index, bool repack) {
         cache.set_tier(sequence, index);
         if (repack) this->repack(sequence, cache.tier(sequence).window);

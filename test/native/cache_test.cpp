@@ -73,7 +73,7 @@ static void check_window(const CacheOptions& options, uint64_t seed) {
     model.compare_rows();
 }
 
-// A sequence that was forked shares its pages: its cost is the open page.
+// A fork shares its pages: it costs only the open page.
 static void check_fork_shares() {
     CacheModel model(make_options(Format::k4v4, 16, 4, 0), *select_kernels(), 1);
     CHECK(model.add(0, 700) == Failure::none);
@@ -89,7 +89,7 @@ static void check_fork_shares() {
     model.compare_rows();
 }
 
-// What admission allows can be reserved.
+// What is admitted can be reserved.
 static void check_admission(uint64_t seed) {
     Random random(seed);
     int admitted_rounds = 0;
@@ -166,21 +166,21 @@ int main(int argc, char** argv) {
                 const std::string name = std::string(format_info(format).name) + ", window " + std::to_string(window) + ", sinks " +
                                          std::to_string(sinks);
                 seed += 10;
-                check::run("cache: random operations, " + name, [&] { check_operations(make_options(format, window, sinks, 0), 60, seed); });
-                check::run("cache: within a limit, " + name,
+                check::run("cache: holds what the model does after random operations, " + name, [&] { check_operations(make_options(format, window, sinks, 0), 60, seed); });
+                check::run("cache: holds what the model does within a limit, " + name,
                            [&] { check_operations(make_options(format, window, sinks, 500 << 10), 60, seed + 1); });
                 for (const char* scorer : {"attention", "recency"}) {
-                    check::run("cache: with eviction by " + std::string(scorer) + ", " + name,
+                    check::run("cache: holds what the model does with eviction by " + std::string(scorer) + ", " + name,
                                [&] { check_operations(evicting(make_options(format, window, sinks, 0), scorer), 90, seed + 2); });
-                    check::run("cache: with eviction within a limit, by " + std::string(scorer) + ", " + name,
+                    check::run("cache: holds what the model does with eviction within a limit, by " + std::string(scorer) + ", " + name,
                                [&] { check_operations(evicting(make_options(format, window, sinks, 500 << 10), scorer), 60, seed + 3); });
                 }
-                check::run("cache: what is exact, " + name, [&] { check_window(make_options(format, window, sinks, 0), seed); });
+                check::run("cache: sinks and window are exact, and whole pages before them are packed, " + name, [&] { check_window(make_options(format, window, sinks, 0), seed); });
             }
-    check::run("cache: tiers that change, 10,000 operations", [&] { check_operations(mixed_tiers(0), 10000, seed + 5); });
-    check::run("cache: tiers that change within a limit", [&] { check_operations(mixed_tiers(700 << 10), 3000, seed + 6); });
-    check::run("cache: a window packed early", [&] { check_resting(seed); });
-    check::run("cache: a fork shares whole pages", check_fork_shares);
+    check::run("cache: holds what the model does while tiers change, 10,000 operations", [&] { check_operations(mixed_tiers(0), 10000, seed + 5); });
+    check::run("cache: holds what the model does while tiers change within a limit", [&] { check_operations(mixed_tiers(700 << 10), 3000, seed + 6); });
+    check::run("cache: a window that is packed early gets smaller, and the sequence goes on", [&] { check_resting(seed); });
+    check::run("cache: a fork costs no more than its open page", check_fork_shares);
     check::run("cache: what is admitted can be reserved", [&] { check_admission(seed); });
     return check::finish();
 }

@@ -1,5 +1,5 @@
-// What attention is watched for: sums against softmax in double precision, which rows are refined and which heads look things up; and the
-// memory of evicted rows.
+// What attention is watched for: the sums, against softmax in double precision; which rows are refined; which heads look things up. Also: the
+// memory of evicted rows comes back.
 #include <map>
 #include <numeric>
 #include <set>
@@ -179,7 +179,7 @@ static void check_watched(Format format, const char* scorer, uint64_t seed) {
     }
 }
 
-// Of a page packed at once, the rows whose values add most are refined, but for those that are near the limit.
+// In a page that is packed at once, the rows whose values add most are refined. Rows near the limit may go either way.
 static void check_refined_choice(Format format, uint64_t seed) {
     CacheOptions options = options_of(format, "recency");
     options.eviction.reset();
@@ -218,7 +218,7 @@ static void check_refined_choice(Format format, uint64_t seed) {
     CHECK_AT_LEAST(model.cache.watch(1)->begin(), count - options.window - kPageRows);  // packed rows are forgotten
 }
 
-// Memory comes back: what is kept of an old sequence takes its share.
+// Eviction gives memory back: what is kept takes its share of it.
 static void check_memory() {
     CacheOptions options = options_of(Format::k4v2, "attention");
     CacheModel model(options, *select_kernels(), 1);
@@ -255,13 +255,13 @@ int main(int argc, char** argv) {
     const uint64_t seed = check::state().seed;
     for (const Format format : kTierFormats)
         for (const char* scorer : {"h2o", "snapkv"})
-            check::run(std::string("attention received over ") + format_info(format).name + ", for " + scorer,
+            check::run(std::string("eviction: sums of attention are those of the definition, and the highest rows stay, over ") + format_info(format).name + ", for " + scorer,
                        [&] { check_watched(format, scorer, seed); });
     for (const Format format : {Format::f16, Format::k4v2})
-        check::run(std::string("retrieval heads over ") + format_info(format).name, [&] { check_heads(format, seed); });
+        check::run(std::string("eviction: scores of retrieval heads are those of the definition, over ") + format_info(format).name, [&] { check_heads(format, seed); });
     for (const Format format : {Format::k4v2r6, Format::k3v2r14})
-        check::run(std::string("which rows are refined, ") + format_info(format).name, [&] { check_refined_choice(format, seed); });
-    check::run("memory of evicted rows comes back", check_memory);
-    check::run("shared pages stay as they are", check_shared_pages);
+        check::run(std::string("eviction: the rows whose values add most are refined, ") + format_info(format).name, [&] { check_refined_choice(format, seed); });
+    check::run("eviction: the memory of evicted rows comes back", check_memory);
+    check::run("eviction: shared pages keep all their rows", check_shared_pages);
     return check::finish();
 }

@@ -1,4 +1,4 @@
-// What tells blocks apart without reading them never takes one for another, whatever becomes of the pages, and knows most of those that stayed.
+// Identities tell blocks apart without reading them. None is taken for another, whatever becomes of the pages, and most that stayed are known.
 #include <map>
 
 #include "cache_operations.h"
@@ -38,7 +38,7 @@ private:
     std::map<std::string, Bytes> seen_;
 };
 
-// Of two caches, whose pages come from slabs of the same process.
+// Two caches, whose pages come from slabs of the same process.
 static void check_operations(const CacheOptions& options, uint64_t seed) {
     Random random(seed);
     CacheModel model(options, *select_kernels(), seed), other(options, *select_kernels(), seed);
@@ -95,7 +95,7 @@ static void check_turns(Format format) {
     CHECK_AT_MOST(sightings.fresh, kPageRows / kPartRows);
 }
 
-// What is told apart by origins, and need not be by identities.
+// Blocks of another origin are other blocks, though they have the same identities.
 static void check_origins() {
     CacheModel model(make_options(Format::k4v4), *select_kernels(), 3);
     model.add(0, 400);
@@ -115,9 +115,10 @@ int main(int argc, char** argv) {
     for (const Format format : {Format::f16, Format::k4v4, Format::k4v2r6}) {
         const std::string name = format_info(format).name;
         for (const bool evicts : {false, true})
-            check::run("identity: random operations, " + name + (evicts ? ", evicting" : ""), [&] { check_operations(with_exact(make_options(format, evicts)), seed); });
-        check::run("identity: turns, " + name, [&] { check_turns(format); });
+            check::run("identity: no block is taken for another under random operations, " + name + (evicts ? ", evicting" : ""),
+                       [&] { check_operations(with_exact(make_options(format, evicts)), seed); });
+        check::run("identity: after a turn all blocks but the new ones are known, " + name, [&] { check_turns(format); });
     }
-    check::run("identity: of other origins", check_origins);
+    check::run("identity: blocks of other origins have the same identity", check_origins);
     return check::finish();
 }

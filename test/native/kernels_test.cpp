@@ -325,8 +325,8 @@ int main(int argc, char** argv) {
                 const std::string name = std::string(found[k]->name) + ": attention over pages of " + std::to_string(kind.rows) + " rows, " +
                                          format_info(kind.format).name + ", head size " + std::to_string(shape.key_dim) + "/" + std::to_string(shape.value_dim);
                 if (found[k] != &kScalarKernels)
-                    check::run(name + ", like the scalar kernel", [&] { check_like_scalar(*found[k], kind, shape, random); });
-                check::run(name + ", by the definition", [&] { check_definition(*found[k], kind, shape, random); });
+                    check::run(name + ", is as the scalar kernel's", [&] { check_like_scalar(*found[k], kind, shape, random); });
+                check::run(name + ", is that of the definition", [&] { check_definition(*found[k], kind, shape, random); });
             }
         }
     }

@@ -45,7 +45,7 @@ function report(t: Test, output: readonly string[]): void {
     if (!last || Number(last[1]) + Number(last[2]) !== seen) t.fail("the program did not come to its end", {output: output.slice(-40).join("\n")});
 }
 
-t.test("plain", async (t) => {
+t.test("the native tests pass with every kernel", async (t) => {
     const folder = await build("native-tests");
     const kernelTests = await lines(folder, "kernels");
     const kernels = kernelTests.find((line) => line.startsWith("# kernels:"))?.split(" ").slice(2) ?? [];
@@ -56,7 +56,7 @@ t.test("plain", async (t) => {
         for (const name of ofOneKernel) await t.test(`${name}, ${kernel}`, async (t) => report(t, await lines(folder, name, kernel)));
 });
 
-t.test("sanitized", async (t) => {
+t.test("the native tests pass under the address and undefined-behaviour sanitizers", async (t) => {
     const folder = await build("native-sanitized", "-DDELTASTORE_SANITIZE=address,undefined");
     for (const name of [...ofAllKernels, ...ofNone, ...ofOneKernel])
         await t.test(name, async (t) => report(t, await lines(folder, name)));

@@ -1,4 +1,4 @@
-// What a sequence answers: two that hold the same give the same bits.
+// What a sequence gives next: two that hold the same rows give the same bits.
 #pragma once
 
 #include "cache_model.h"
@@ -30,7 +30,7 @@ inline std::vector<float> next_outputs(CacheModel& model, int sequence, Random r
     return outputs;
 }
 
-// A row more for a sequence that may hold anything, with one layer and one head of 64, and attention to all before it. Not for far positions.
+// Adds a row to a sequence that may hold anything, and attends to all before it. For one layer with one head of 64, and positions up to 5,000.
 inline void go_on_anyhow(Cache& cache, int sequence, Random& random) {
     const int32_t next = cache.last_position(sequence) + 1;
     if (next > 5000 || cache.reserve({{{sequence, next}}}) != Failure::none) return;

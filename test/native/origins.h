@@ -1,4 +1,4 @@
-// What rows of these tests are made with, and everything that it can differ in.
+// The origin of these tests' rows, and origins that differ from it in every part.
 #pragma once
 
 #include <cstring>
@@ -52,10 +52,10 @@ inline std::vector<OtherOrigin> other_origins() {
     return all;
 }
 
-// Where a state or a head has its origin, and what that takes.
+// Where a state or a head has its origin, and its size.
 inline constexpr size_t kOriginBegin = 8, kOriginBytes = 56;
 
-// The same with a fingerprint in its place, and the version.
+// The same bytes with a fingerprint in place of the origin, and with this version.
 inline std::vector<uint8_t> with_fingerprint(std::vector<uint8_t> bytes, uint32_t version, uint64_t fingerprint) {
     std::memcpy(bytes.data() + 4, &version, sizeof version);
     std::memcpy(bytes.data() + kOriginBegin, &fingerprint, sizeof fingerprint);

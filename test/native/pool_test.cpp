@@ -204,7 +204,7 @@ static void check_promises(Random& random) {
     CHECK_AT_LEAST(refused, 50);
 }
 
-// What most pages left is taken by few slabs once the others have settled.
+// Pages that are left over take few slabs once they have settled.
 static void check_settling(Random& random) {
     PoolModel model(0, random);
     for (int i = 0; i < 3000; i++) model.allocate(4352);
@@ -253,11 +253,11 @@ static void check_residence(Random& random) {
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     Random random(check::state().seed);
-    check::run("pool: random operations without a limit", [&] { check_operations(0, 20000, random); });
-    check::run("pool: random operations within 3 MB", [&] { check_operations(3 << 20, 10000, random); });
-    check::run("pool: random operations within 300 KB", [&] { check_operations(300 << 10, 10000, random); });
-    check::run("pool: fits tells what allocate gives", [&] { check_promises(random); });
-    check::run("settling", [&] { check_settling(random); });
+    check::run("pool: pages keep their bytes under random operations, without a limit", [&] { check_operations(0, 20000, random); });
+    check::run("pool: pages keep their bytes under random operations, within 3 MB", [&] { check_operations(3 << 20, 10000, random); });
+    check::run("pool: pages keep their bytes under random operations, within 300 KB", [&] { check_operations(300 << 10, 10000, random); });
+    check::run("pool: allocate gives what fits promises", [&] { check_promises(random); });
+    check::run("pool: pages that settle take few slabs", [&] { check_settling(random); });
     check::run("pool: grows by what is used and gives all back", [&] { check_growth_and_return(random); });
     check::run("pool: resident bytes are what the system holds", [&] { check_residence(random); });
     return check::finish();

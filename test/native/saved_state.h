@@ -75,7 +75,7 @@ private:
     int centres_;
 };
 
-// Some state of two sequences, small, with packed and exact pages, and a cache that holds something else.
+// A small state of two sequences, with packed and exact pages, and a cache that holds other rows.
 struct Damaged {
     explicit Damaged(Format format, size_t limit = 0)
         : source(small_options(format), *select_kernels(), 1), target(with_limit(small_options(format), limit), *select_kernels(), 2) {

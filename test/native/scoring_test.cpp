@@ -246,12 +246,12 @@ static void check_watch(Random& random) {
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     Random random(check::state().seed);
-    check::run("schedule uniform", [&] { check_uniform(random); });
-    check::run("schedule preserveEarly", [&] { check_preserve_early(random); });
-    check::run("schedule adaptive", [&] { check_adaptive(random); });
-    check::run("schedule shared", [&] { check_shared(random); });
-    check::run("schedule retrieval", [&] { check_retrieval(random); });
-    check::run("scorers", check_scorers);
-    check::run("what is watched, against a list", [&] { check_watch(random); });
+    check::run("scoring: uniform gives each table its share", [&] { check_uniform(random); });
+    check::run("scoring: preserveEarly gives the shares of the papers", [&] { check_preserve_early(random); });
+    check::run("scoring: adaptive gives fewer rows where scores are concentrated", [&] { check_adaptive(random); });
+    check::run("scoring: shared keeps the highest rows of all tables", [&] { check_shared(random); });
+    check::run("scoring: retrieval gives whole tables where most is looked up", [&] { check_retrieval(random); });
+    check::run("scoring: scorers rank rows by their definition", check_scorers);
+    check::run("scoring: watched sums are those of a list", [&] { check_watch(random); });
     return check::finish();
 }

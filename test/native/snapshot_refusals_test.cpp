@@ -111,7 +111,7 @@ static void check_version_1(Format format) {
     CHECK_CODE(refusal(unknown, {}), "STATE_FOREIGN");
 }
 
-// Bytes that no honest writer wrote: an error, or rows of some value; never memory that is not the page's.
+// Forged bytes give an error, or rows of some value. They never reach memory outside the page.
 static void check_forged(Format format, uint64_t seed) {
     CacheOptions options = make_options(format);
     options.layers = {{1, 1, {64, 64}}};

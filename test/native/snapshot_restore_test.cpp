@@ -64,7 +64,7 @@ static void check_random(Format format, bool evicts, uint64_t seed) {
     }
 }
 
-// The next outputs are the same bits, and so is what becomes of the rows later.
+// The next outputs are the same bits, and so are the rows that are packed and evicted later.
 static void check_goes_on(Format format, bool evicts, uint64_t seed) {
     const CacheOptions options = make_options(format, evicts);
     CacheModel model(options, *select_kernels(), seed), fresh(options, *select_kernels(), seed);
@@ -108,7 +108,7 @@ static void check_without_tail(Format format, bool evicts) {
     model.compare_rows();
 }
 
-// Where rows were last evicted lies in a hole that is closed, or at either end of it.
+// The place up to which rows were evicted may lie in a hole that is closed, or at either end of it.
 static void check_closed_hole() {
     const CacheOptions options = make_options(Format::k4v4, true);
     for (const int32_t to : {390, 400, 410}) {
@@ -123,7 +123,7 @@ static void check_closed_hole() {
     }
 }
 
-// Sums of one kind of queries are nothing to a tier that watches another.
+// Sums of one kind of queries are left out where the tier watches another kind.
 static void check_other_watch() {
     CacheOptions options = make_options(Format::k4v2, true);
     CacheModel model(options, *select_kernels(), 17);
@@ -141,7 +141,7 @@ static void check_other_watch() {
     }
 }
 
-// The sequence has the tier that it is restored to, and the sums of the queries that this one watches; on failure it keeps its own.
+// The sequence gets the tier that is named, and the sums of the queries that this tier watches. On failure it keeps its own.
 static void check_tier() {
     CacheOptions options = make_options(Format::k4v2, true);
     CacheModel model(options, *select_kernels(), 23);
@@ -179,7 +179,7 @@ static void check_foreign_format() {
     CHECK_EQUAL(model.cache.stats().sequences[0].tokens, 300);
 }
 
-// What fails leaves nothing behind, however often, and what succeeds stays within the limit.
+// A restore that fails leaves nothing behind, however often, and one that succeeds stays within the limit.
 static void check_limit() {
     CacheOptions options = make_options(Format::k4v4, true);
     options.pool_limit = 330 << 10;
@@ -221,7 +221,7 @@ static void check_shared() {
     model.compare_rows();
 }
 
-// What is there already takes no page, not even for a while.
+// Rows that the cache holds already take no further page, not even for a while.
 static void check_shared_at_limit(Format format) {
     CacheModel model(make_options(format), *select_kernels(), 29);
     model.add(0, 644);  // sinks, and full pages

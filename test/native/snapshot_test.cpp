@@ -3,7 +3,7 @@
 
 using namespace deltastore;
 
-// What a turn adds is what is new: blocks before it are the same bytes.
+// A turn adds only what is new: the blocks before it are the same bytes.
 static void check_delta(Format format) {
     const bool packs = format != Format::f16;
     CacheModel model(make_options(format), *select_kernels(), 3);
@@ -33,7 +33,7 @@ static void check_delta(Format format) {
     CHECK_AT_LEAST(same, (400 - 24 - 4) / 64 + 1);
 }
 
-// What a snapshot holds stays, whatever happens to the sequence; and nothing is held afterwards.
+// A snapshot keeps its bytes, whatever happens to the sequence. Once it is gone, nothing is held.
 static void check_held(Format format, bool evicts) {
     const CacheOptions options = make_options(format, evicts);
     CacheModel model(options, *select_kernels(), 5);
@@ -89,7 +89,7 @@ static void check_held_at_random(uint64_t seed) {
     }
 }
 
-// A page that was not full when others held it stays so, and what comes behind it goes into blocks all the same.
+// A page that was not full when a snapshot held it stays so, and rows behind it still go into blocks.
 static void check_partial_page() {
     CacheModel model(make_options(Format::f16), *select_kernels(), 13);
     model.add(0, 300);

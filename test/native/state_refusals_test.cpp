@@ -56,7 +56,7 @@ static void reseal(Bytes& bytes, const std::vector<size_t>& parts) {
     std::memcpy(bytes.data() + at, &hash, 8);
 }
 
-// Sizes of what is written of sequences 0 and 1, one behind the other, but for the checksum.
+// Sizes of the writes that save sequences 0 and 1, in order, without the checksum.
 static std::vector<size_t> parts_of(const CacheModel& model) {
     std::vector<size_t> parts;
     write_state(model.cache, kOrigin, {0, 1}, [&](const void*, size_t count) { parts.push_back(count); });
@@ -64,7 +64,7 @@ static std::vector<size_t> parts_of(const CacheModel& model) {
     return parts;
 }
 
-// Bytes that no honest writer wrote, under a right checksum: refused by name, or rows of some value; never memory that is not the page's.
+// Forged bytes under a right checksum give an error by name, or rows of some value. They never reach memory outside the page.
 static void check_forged(Format format, uint64_t seed) {
     Damaged at(format);
     const std::vector<size_t> parts = parts_of(at.source);

@@ -76,7 +76,7 @@ static void check_pool_limit() {
     CHECK_CODE(load(at.target, at.bytes), "");
 }
 
-// However often states come and go, nothing piles up.
+// However often states are loaded, nothing piles up.
 static void check_many_loads() {
     Damaged at(Format::k4v4);
     for (int round = 0; round < 3; round++) CHECK_CODE(load(at.target, at.bytes), "");

@@ -6,7 +6,7 @@ import {failureOf} from "../support/refused-policy.js";
 
 const {loadPolicy} = await import(dist("policy/load.js")) as typeof import("../../dist/policy/load.js");
 
-t.test("a string is a tier's name or a file", async (t) => {
+t.test("a string is a tier's name or a file's, and mistakes in a file are told by line and column", async (t) => {
     const folder = t.testdir({
         "good.json": '\uFEFF{"default": "conservative"}',
         "bad.json": '{"default": "exact",\n  "tiers": {"a": {"format": "f16"}},\n  "pool": {"limit": 1,}\n}',

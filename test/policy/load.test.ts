@@ -7,7 +7,7 @@ const {resolveTier, ruledTier} = await import(dist("policy/tiers.js")) as typeof
 
 const allRows = {window: 64, windowFormat: "k8v8", sinks: 4, important: 0, eviction: null} as const;
 
-t.test("no policy gives the built-in tiers and high", async (t) => {
+t.test("without a policy there are the built-in tiers, and the default is high", async (t) => {
     const policy = loadPolicy(undefined);
     t.equal(policy.defaultTier, "high");
     t.equal(policy.onUnsupported, "error");
@@ -22,7 +22,7 @@ t.test("no policy gives the built-in tiers and high", async (t) => {
     ]);
 });
 
-t.test("a whole policy is filled in", async (t) => {
+t.test("a policy's tiers, pool and fallback are read, and defaults fill the rest", async (t) => {
     const policy = loadPolicy({
         $schema: "x", version: 1, default: "fast",
         tiers: {
@@ -48,7 +48,7 @@ t.test("a whole policy is filled in", async (t) => {
         t.same(policy.tiers.get(name), {...allRows, name, ...expected});
 });
 
-t.test("eviction is filled in, also from the tier that is extended", async (t) => {
+t.test("eviction takes what it lacks from the extended tier, then from the defaults", async (t) => {
     const {tiers} = loadPolicy({
         tiers: {
             a: {format: "f16", window: 8, evict: {keep: 0.4}},
@@ -81,7 +81,7 @@ t.test("eviction is filled in, also from the tier that is extended", async (t) =
     ]);
 });
 
-t.test("pool limits", async (t) => {
+t.test("a pool limit is a whole number of bytes, or a number with a unit", async (t) => {
     const limits: [number | string, number][] = [
         [1, 1], [123456, 123456], ["1B", 1], ["2GB", 2e9], ["512MiB", 512 * 2 ** 20], ["3 KB", 3000], ["1TiB", 2 ** 40]
     ];
@@ -99,7 +99,7 @@ t.test("pool limits", async (t) => {
     t.notMatch(message, "5ec4e7", "a secret is not printed");
 });
 
-t.test("rules and pressure", async (t) => {
+t.test("rules and pressure are read, and each mistake in them is told by its place", async (t) => {
     t.match(loadPolicy(undefined), {rules: [], pressure: null});
     const {tiers, rules, pressure} = loadPolicy({
         tiers: {own: {format: "k4v2"}}, rules: [{name: "a*", tier: "own"}, {tokens: 500, tier: "ultra"}],
@@ -127,7 +127,7 @@ t.test("rules and pressure", async (t) => {
     t.match(failureOf({rules: {}, pool: {limit: 1, pressure: {window: -1}}}).problems, [/^\/pool\/pressure\/window: -1 /, /^\/rules: .*list of rules/]);
 });
 
-t.test("tiers are found by name", async (t) => {
+t.test("a tier is found by its name, and a misspelled name is told", async (t) => {
     const policy = loadPolicy({tiers: {fast: {format: "k4v2"}}});
     t.equal(resolveTier(policy, "fast").format, "k4v2");
     t.equal(resolveTier(policy, "high").format, "k4v4");
@@ -140,7 +140,7 @@ t.test("tiers are found by name", async (t) => {
     t.throws(() => resolveTier(policy, ""), {code: "TIER_UNKNOWN"});
 });
 
-t.test("the environment's policy", async (t) => {
+t.test("DELTASTORE_POLICY names the policy unless it is blank", async (t) => {
     t.equal(policyFromEnvironment({}), undefined);
     t.equal(policyFromEnvironment({DELTASTORE_POLICY: " "}), undefined);
     t.equal(policyFromEnvironment({DELTASTORE_POLICY: "tiers.json"}), "tiers.json");

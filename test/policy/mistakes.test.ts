@@ -64,7 +64,7 @@ t.test("every mistake is reported at once", async (t) => {
     for (const problem of problems) t.ok(message.includes(problem), "the message has every problem");
 });
 
-t.test("contradictions", async (t) => {
+t.test("a tier's fields must not contradict its format, and the default must be a tier", async (t) => {
     t.match(failureOf({tiers: {a: {format: "f16", window: 1, sinks: 1}}}).problems,
         [/^\/tiers\/a\/window: 1 contradicts/, /^\/tiers\/a\/sinks: 1 contradicts/]);
     t.doesNotThrow(() => loadPolicy({tiers: {a: {extends: "exact", format: "k4v4", window: 1}}}));
@@ -73,7 +73,7 @@ t.test("contradictions", async (t) => {
     t.match(failureOf({default: "stock"}).problems, [/^\/default: "stock" is no tier/]);
 });
 
-t.test("things that are no policy", async (t) => {
+t.test("what is no object, or has no known field, is refused as a policy", async (t) => {
     for (const input of [null, [], 5, true]) t.match(failureOf(input).problems, [/^\(root\): /]);
     t.match(failureOf({tiers: []}).problems, [/^\/tiers: \[\] is not allowed/]);
     t.match(failureOf(JSON.parse('{"__proto__": {"default": "exact"}}')).problems, [/^\/__proto__: /]);

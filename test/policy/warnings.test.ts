@@ -6,11 +6,11 @@ const {loadPolicy} = await import(dist("policy/load.js")) as typeof import("../.
 const {policyWarnings} = await import(dist("policy/warnings.js")) as typeof import("../../dist/policy/warnings.js");
 
 const warningsOf = (file: PolicyFile): string[] => policyWarnings(loadPolicy(file));
-/** Of those that are warned of. */
+/** Of the fields that are warned of. */
 const placesOf = (file: PolicyFile): string[] => warningsOf(file).map((warning) => warning.slice(0, warning.indexOf(":")));
 const half = {format: "f16", evict: {keep: 0.5}} as const;
 
-t.test("a policy of which all takes effect has none", (t) => {
+t.test("a policy that takes effect as a whole has no warnings", (t) => {
     t.strictSame(warningsOf({}), []);
     t.strictSame(warningsOf({
         rules: [{name: "batch-*", tokens: 100, tier: "ultra"}, {name: "batch-*", tier: "compact"}, {name: "batch", tier: "exact"}, {tokens: 4096, tier: "ultra"},
@@ -20,7 +20,7 @@ t.test("a policy of which all takes effect has none", (t) => {
     t.end();
 });
 
-t.test("rules that an earlier one leaves nothing to", (t) => {
+t.test("a rule that never applies is warned of", (t) => {
     t.strictSame(warningsOf({rules: [{name: "batch-*", tokens: 100, tier: "ultra"}, {name: "batch-7", tokens: 100, tier: "compact"}]}), [
         '/rules/1: {"name":"batch-7","tokens":100,"tier":"compact"} never applies, because /rules/0 fits whenever it does.'
     ]);
@@ -37,7 +37,7 @@ t.test("rules that an earlier one leaves nothing to", (t) => {
     t.end();
 });
 
-t.test("tiers that a context of an F16 tier can't have", (t) => {
+t.test("a tier that an F16 context can't have is warned of", (t) => {
     const policy: PolicyFile = {
         default: "exact", tiers: {half}, rules: [{tokens: 5, tier: "high"}, {tokens: 9, tier: "half"}],
         pool: {limit: "1GiB", pressure: {tiers: ["compact", "half", "ultra"]}}
@@ -51,7 +51,7 @@ t.test("tiers that a context of an F16 tier can't have", (t) => {
     t.end();
 });
 
-t.test("tiers that pressure skips", (t) => {
+t.test("a tier that pressure skips is warned of", (t) => {
     const pressed = (tiers: string[], others: PolicyFile = {}) =>
         placesOf({tiers: {half}, ...others, pool: {limit: "1GiB", pressure: {tiers}}}).map((place) => Number(place.split("/").at(-1)));
     t.strictSame(pressed(["ultra", "compact"]), [1], "it is larger than the one before");
@@ -64,7 +64,7 @@ t.test("tiers that pressure skips", (t) => {
     t.end();
 });
 
-t.test("a limit under which nothing fits", (t) => {
+t.test("a pool limit that holds next to nothing is warned of", (t) => {
     t.strictSame(warningsOf({pool: {limit: 4096}}), ["/pool/limit: 4.00 KiB can hold next to nothing: an empty context takes about 42 KiB."]);
     t.strictSame(placesOf({pool: {limit: 2 ** 20 - 1}}), ["/pool/limit"]);
     t.strictSame(placesOf({pool: {limit: 2 ** 20}}), []);

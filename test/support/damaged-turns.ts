@@ -5,7 +5,7 @@ import {nextLogits} from "./logits.js";
 import {openTiny, unshared} from "./tiny-engine.js";
 import {wrapped} from "./turns.js";
 
-/** Data of every turn. */
+/** The data of every turn. */
 export const secret = "a secret of the app";
 
 export type Kind = "entry" | "turn" | "centre" | "block" | "tail";
@@ -56,7 +56,7 @@ export async function openDamagedTurns(t: Test) {
             return saved;
         }
 
-        /** By what becomes of a restore without it. */
+        /** Found by how a restore ends without it. */
         async #kindOf(name: string, bytes: Uint8Array): Promise<Kind> {
             if (this.ids.includes(name)) return "turn";
             this.instead.set(name, undefined);
@@ -65,7 +65,7 @@ export async function openDamagedTurns(t: Test) {
             return outcome === "tail" ? "tail" : bytes.length < 4000 ? "centre" : "block";
         }
 
-        /** What a restore comes to; "wrong" if it gives other logits without a word. */
+        /** How a restore ends; "wrong" if it gives other logits without telling. */
         async outcome(): Promise<string> {
             let restored;
             try {

@@ -10,21 +10,21 @@ export async function openLlama(logger: (level: string, message: string) => void
 }
 
 /**
- * Holds the instance's models and contexts for as long as itself: in node-llama-cpp 3.22.1 `dispose()` of a Llama instance never settles
- * once a model of it, or of a model once a context, was collected as garbage without having been disposed.
+ * Holds an instance's models and contexts until they are disposed. In node-llama-cpp 3.22.1 `dispose()` of a Llama instance never settles
+ * once one of them was garbage-collected before it was disposed.
  */
 function keepingAll(llama: Llama): Llama {
-    const all: (LlamaModel | LlamaContext)[] = [];
-    const loadModel = llama.loadModel;
+    const all = new Set<LlamaModel | LlamaContext>(), {loadModel} = llama;
+    const keep = <Kept extends LlamaModel | LlamaContext>(kept: Kept): Kept => {
+        all.add(kept);
+        kept.onDispose.createListener(() => {
+            all.delete(kept);
+        });
+        return kept;
+    };
     llama.loadModel = async (options) => {
-        const model = await loadModel.call(llama, options);
-        const createContext = model.createContext;
-        model.createContext = async (options) => {
-            const context = await createContext.call(model, options);
-            all.push(context);
-            return context;
-        };
-        all.push(model);
+        const model = keep(await loadModel.call(llama, options)), {createContext} = model;
+        model.createContext = async (options) => keep(await createContext.call(model, options));
         return model;
     };
     return llama;
@@ -50,7 +50,7 @@ export function randomTokens(count: number, seed: number): Token[] {
 /** Tokens to go on with. */
 export const moreTokens = (count: number, seed: number): Token[] => randomTokens(count + 1, seed).slice(1);
 
-/** The most likely tokens after `tokens`, `count` of them or fewer if the text ends. */
+/** The most likely tokens after `tokens`: `count` of them, or fewer if the text ends. */
 export async function generate(sequence: LlamaContextSequence, tokens: readonly Token[], count: number, end = false): Promise<Token[]> {
     const generated: Token[] = [];
     for await (const token of sequence.evaluate([...tokens], {temperature: 0, yieldEogToken: !end})) {

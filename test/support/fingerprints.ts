@@ -11,7 +11,7 @@ import {writeLora} from "./lora-writer.js";
 import {openTiny, unshared} from "./tiny-engine.js";
 import {storeFolder} from "./turns.js";
 
-/** Of every model's saved sequence. */
+/** The tokens of every saved sequence. */
 export const savedPrompt = randomTokens(200, 1);
 
 export const otherWeights = "was made with other weights, or other metadata of the model";
@@ -50,7 +50,7 @@ export async function openFingerprints(t: Test) {
         await context.dispose();
     }
 
-    /** @param words of both errors */
+    /** Checks that a context refuses both. @param words of both errors */
     async function refuses(t: Test, what: string, {path, turns}: Saved, of: LlamaModel, words: string | RegExp, options: object = {}): Promise<void> {
         const sequence = await contextSequence(of, options);
         await sequence.evaluateWithoutGeneratingNewTokens(savedPrompt.slice(0, 20));
@@ -74,7 +74,7 @@ export async function openFingerprints(t: Test) {
         }};
     }
 
-    /** That nothing of the sequence is saved, that nothing comes into it, and that it goes on. */
+    /** Checks that nothing of the sequence is saved, that nothing is restored into it, and that it goes on. */
     async function isOnItsOwn(t: Test, {path, turns}: Saved, sequence: LlamaContextSequence, error: {code: string; message: RegExp}): Promise<void> {
         await sequence.evaluateWithoutGeneratingNewTokens(savedPrompt);
         for (const [what, attempt] of Object.entries({
@@ -95,7 +95,7 @@ export async function openFingerprints(t: Test) {
 /** Until a file that changes has another time: the clock of files has ticks. */
 export const tick = () => sleep(20);
 
-/** Of the tiny model that adapters are written for. */
+/** The shape of the tiny model that adapters are written for. */
 export const adapterShape = {kvHeads: 2, headLength: 128};
 
 /** Two adapters of the same name and size. */

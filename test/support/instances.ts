@@ -3,7 +3,7 @@ import type {LlamaContext, LlamaModel, Token} from "node-llama-cpp";
 import {generate, openLlama, randomTokens} from "./engine.js";
 import {loadTiny} from "./tiny-engine.js";
 
-/** Of every instance's context. */
+/** The tokens that every context gets. */
 export const instancePrompt = randomTokens(150, 61);
 
 export function createSmall(model: LlamaModel, kvCache: string, options: object = {}): Promise<LlamaContext> {

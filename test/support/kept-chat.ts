@@ -21,7 +21,7 @@ export async function openKeptChat(modelPath: string, folder: string): Promise<K
     return {llama, model, context, session, turns, kept: await turns.keep(session, "chat")};
 }
 
-/** Whatever an app may do next. */
+/** What an app may do next. */
 export const ends: Record<string, (chat: KeptChat) => unknown> = {
     "sequence.dispose()": ({session}) => session.sequence.dispose(),
     "using": ({session}) => session.sequence[Symbol.dispose](),
@@ -41,7 +41,7 @@ export const ends: Record<string, (chat: KeptChat) => unknown> = {
     "nothing": () => undefined
 };
 
-/** One prompt, and up to three of these right after it. What was done, and what the turn must hold. */
+/** Prompts, then does one to three of `ends` right away. @returns what was done, and how many tokens the turn must hold */
 export async function endAtRandom(chat: KeptChat, random: Gaussian, prompts = 1): Promise<{done: string; tokens: number}> {
     const {session} = chat, done: string[] = [], pending: Promise<unknown>[] = [], names = Object.keys(ends);
     for (let prompt = 0; prompt < prompts; prompt++) await session.prompt("what is carried from here to there, and by whom is it carried", {maxTokens: 4, temperature: 0});
@@ -49,7 +49,7 @@ export async function endAtRandom(chat: KeptChat, random: Gaussian, prompts = 1)
     for (let count = 1 + random.integer(3); count > 0; count--) {
         const name = names[random.integer(names.length)]!, waits = random.uniform() < 0.5;
         done.push(waits ? `await ${name}` : name);
-        // What was disposed of before says so; what matters is the turn.
+        // Calls on disposed objects throw. Only the turn matters.
         const going = Promise.resolve().then(() => ends[name]!(chat)).catch(() => undefined);
         if (waits) await going;
         else pending.push(going);

@@ -46,7 +46,7 @@ export async function goOn(sequence: LlamaContextSequence, seed: number, sizes: 
     return rows;
 }
 
-/** That logits are the same, bit for bit. */
+/** Checks that logits are the same, bit for bit. */
 export function sameLogits(t: Test, found: readonly Float32Array[], expected: readonly Float32Array[], what = "the same logits"): void {
     const digests = (rows: readonly Float32Array[]) => rows.map((row) => createHash("sha256").update(row).digest("hex").slice(0, 12));
     t.strictSame(digests(found), digests(expected), what);
@@ -75,7 +75,7 @@ export interface Divergences {
 export function divergences(expected: readonly Float32Array[], found: readonly Float32Array[]): Divergences {
     if (expected.length !== found.length) throw new Error(`${expected.length} rows against ${found.length}`);
     const all = expected.map((row, index) => divergence(row, found[index]!));
-    // Math.max would hide a NaN behind nothing, and a mean does not.
+    // A NaN shows in both: Math.max and the sum give NaN.
     return {rows: all.length, mean: all.reduce((sum, one) => sum + one, 0) / all.length, largest: Math.max(...all)};
 }
 

@@ -2,7 +2,7 @@ import {Gaussian} from "./gaussian.js";
 import {f32, GgufWriter, text} from "./gguf-writer.js";
 
 const rank = 4;
-/** Of the tiny models' residual stream. */
+/** The length of the tiny models' residual stream. */
 const embed = 128;
 
 /** Writes an adapter (LoRA) of random weights for the first layer's keys and values of a tiny llama model. Those of other seeds have the same size. */

@@ -8,7 +8,7 @@ import {settled} from "./waiting.js";
 
 export const evicting = {format: "k4v2", evict: {keep: 0.6, slack: 128}} as const;
 
-/** Of every test's sequences. */
+/** The tokens of every parked sequence. */
 export const parkedPrompt = randomTokens(400, 1);
 
 export interface ParkingOptions {
@@ -22,7 +22,7 @@ export interface ParkingOptions {
     budget?: number;
 }
 
-/** A context whose idle sequences are parked in a folder, and the twin of it whose never are. */
+/** A context whose idle sequences are parked in a folder, and a twin whose sequences never are. */
 export async function openParking(t: Test, llama: Llama, model: LlamaModel, {policy = {}, kvCache = "high", contextSize = 1024, sequences = 4, park = 0.2, budget}: ParkingOptions = {}) {
     const folder = storeFolder(t), events: StoreEvent[] = [];
     const options = {contextSize, sequences, threads: 1, flashAttention: true, batchSize: 256, kvCache};

@@ -5,16 +5,16 @@ import {startRedis} from "./redis-server.js";
 
 const {RedisConnection} = await import(dist("turns/stores/redis-connection.js")) as typeof import("../../dist/turns/stores/redis-connection.js");
 
-/** What a server that evicts can drop: any of the keys of a store. */
+/** The keys of a store: a server that evicts can drop any of them. */
 export const keys = ["entries", "names", "objects", "holdings", "bytes"] as const;
 export type Key = typeof keys[number];
 
-/** Every set of the keys but for none. */
+/** Every set of at least one key. */
 export const someKeys: readonly (readonly Key[])[] = Array.from({length: 2 ** keys.length - 1}, (_, at) => keys.filter((_, bit) => ((at + 1) >> bit) % 2 === 1));
 
 export interface Server {
     readonly url: string;
-    /** As another client, and its answer as text. */
+    /** Sends a command as another client. @returns its answer as text */
     tell(...command: string[]): Promise<string>;
     tellBytes(...command: readonly (string | Buffer)[]): Promise<unknown>;
     drop(...keys: readonly Key[]): Promise<void>;

@@ -3,13 +3,13 @@ import {type AddressInfo, connect, createServer} from "node:net";
 import type {Test} from "tap";
 
 export interface Between {
-    /** Before the server gets something of a command. */
+    /** Before the server gets any part of a command. */
     before?(): Promise<unknown>;
-    /** When the server has done a step, before anybody learns of it. */
+    /** When the server has done a step, before the client learns of it. */
     afterStep?(): Promise<unknown>;
 }
 
-/** What is done between a client's commands. @returns the url that the client must use */
+/** Does something between a client's commands. @returns the url that the client must use */
 export async function between(t: Test, url: string, {before, afterStep}: Between): Promise<string> {
     const {hostname, port} = new URL(url);
     const proxy = createServer((client) => {

@@ -8,16 +8,16 @@ import {setTimeout} from "node:timers/promises";
 
 const program = "/usr/bin/redis-server";
 
-/** Why tests with a server must be left out; false if they needn't, or mustn't. */
+/** Why tests with a server are skipped; false where they are run. */
 export const noRedis: string | false = existsSync(program) || process.env["CI_REQUIRES_REDIS"] ? false : `${program} is not installed`;
 
 export interface RedisServer {
     readonly url: string;
     /** Ends the server and deletes its files. */
     stop(): Promise<void>;
-    /** With SIGKILL, and all that it held. */
+    /** Ends the server with SIGKILL: all that it held is lost. */
     kill(): Promise<void>;
-    /** On the same port, empty. */
+    /** Starts an empty server on the same port. */
     restart(): Promise<void>;
     /** Sends the server this signal: SIGSTOP makes it hang, SIGCONT go on. */
     signal(name: NodeJS.Signals): void;

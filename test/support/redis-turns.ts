@@ -3,7 +3,7 @@ import type {LlamaContext} from "node-llama-cpp";
 import type {Test} from "tap";
 import {openTiny, unshared} from "./tiny-engine.js";
 
-/** What a restore says that found everything. */
+/** What a restore says when it found everything. */
 export const whole = {evaluated: 0, damaged: []};
 
 /** Contexts, and turns on a Redis server, that end with their test. */

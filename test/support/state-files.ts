@@ -31,7 +31,7 @@ export async function openStateFiles(t: Test) {
         return {path, logits};
     }
 
-    /** That the file is refused with this code, and that both the sequence and its neighbour can be used as if nothing had been. */
+    /** Checks that the file is refused with this code, and that the sequence and its neighbour go on as if nothing had happened. */
     async function refuses(t: Test, name: string, path: string, code: string, context: LlamaContext): Promise<void> {
         const sequence = context.getSequence();
         const neighbour = context.totalSequences > 1 ? context.getSequence() : undefined;

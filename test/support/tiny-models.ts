@@ -12,7 +12,7 @@ export interface TinyModel {
     name: string;
     /** `general.architecture` */
     architecture: string;
-    /** What this model has that the others have not. */
+    /** What only this model has. */
     why: string;
     /** Whether the packed cache must serve it; the others must be refused, or left to the stock cache. */
     supported: boolean;
@@ -89,7 +89,7 @@ export async function tinyModelPath(model: TinyModel): Promise<string> {
     if (existsSync(path))
         return path;
 
-    // Tests run in processes of their own: none may find another's half written file.
+    // Test files are processes of their own: none may find another's half-written file.
     const unfinished = `${path}.${randomUUID()}`;
     await mkdir(dirname(path), {recursive: true});
     await model.write(unfinished);

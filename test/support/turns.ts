@@ -25,7 +25,7 @@ export async function inventoryOf(store: SnapshotStore): Promise<Inventory> {
     return all;
 }
 
-/** That the store holds what its conversations do, no more and no less, and all of it can be read. */
+/** Checks that the store holds what its conversations do, no more and no less, and that all of it can be read. */
 export async function isWell(t: Test, turns: Turns): Promise<void> {
     t.strictSame((await turns.verify()).problems, []);
 }

@@ -11,7 +11,7 @@ t.setTimeout(240_000);
 const {store, createContext} = await openTurnsEngine(t);
 
 for (const tier of ["exact", "high", "evicting"]) {
-    t.test(`${tier}: a turn adds what is new, and an older one lacks its newest rows only`, async (t) => {
+    t.test(`${tier}: a turn adds only what is new, and an older one lacks only its newest rows`, async (t) => {
         const memory = new MemoryStore(), turns = await store.openTurns({store: memory});
         const context = await createContext(tier), sequence = context.getSequence(), target = context.getSequence();
         await nextLogits(sequence, prompt);
@@ -36,7 +36,7 @@ for (const tier of ["exact", "high", "evicting"]) {
         t.equal(target.tokenMeter.diff(meter).usedInputTokens, older.evaluated);
         t.strictSame(target.contextTokens, prompt);
         const near = divergence(reached, await nextLogits(target, moreTokens(64, 5)));
-        t.ok(near < {exact: 1e-6, high: 0.1, evicting: 1}[tier]!, `${near} nats`);  // random weights make much of what is dropped
+        t.ok(near < {exact: 1e-6, high: 0.1, evicting: 1}[tier]!, `${near} nats`);  // with random weights dropped rows matter more
         t.match(await turns.restore("c", target), {turn: {id: second.id}, evaluated: 0});
         t.strictSame(target.contextTokens, held);
         sameLogits(t, (await goOn(target, 30)).slice(0, 2), expected.slice(0, 2));
@@ -45,7 +45,7 @@ for (const tier of ["exact", "high", "evicting"]) {
     });
 }
 
-t.test("a conversation keeps so many turns, and they can be listed and deleted", async (t) => {
+t.test("a conversation keeps `history` turns, which can be listed and deleted", async (t) => {
     const memory = new MemoryStore(), turns = await store.openTurns({store: memory, history: 3});
     const context = await createContext(), sequence = context.getSequence(), saved: Turn[] = [];
     for (let turn = 0; turn < 5; turn++) {
@@ -76,7 +76,7 @@ t.test("a conversation keeps so many turns, and they can be listed and deleted",
     await context.dispose();
 });
 
-t.test("a conversation that is forked goes on twice", async (t) => {
+t.test("a forked conversation goes on by itself, and shares what it has", async (t) => {
     const memory = new MemoryStore(), turns = await store.openTurns({store: memory});
     const context = await createContext(), sequence = context.getSequence(), other = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);
@@ -105,7 +105,7 @@ t.test("a conversation that is forked goes on twice", async (t) => {
     await context.dispose();
 });
 
-t.test("data is what it was when the turn was asked for", async (t) => {
+t.test("data is saved as it was when the save was called", async (t) => {
     const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext(), sequence = context.getSequence(), data = {mood: ["good"]};
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);
     const saving = turns.save("c", sequence, {data});

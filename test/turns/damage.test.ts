@@ -11,7 +11,7 @@ t.setTimeout(240_000);
 const {source, target, logitsText, Saved} = await openDamagedTurns(t);
 
 const kinds: Kind[] = ["entry", "turn", "centre", "block", "tail"];
-/** "same" where nobody reads the byte: the first turn's record, and what stands behind the end of coded bytes, or pads them. */
+/** "same" where no restore reads the byte: in the first turn's record, behind the end of coded bytes, and in their padding. */
 const allowed: Record<Kind, RegExp> = {
     entry: /^(TURN_DAMAGED|TURN_FOREIGN|same)$/, turn: /^(older|same)$/, centre: /^(TURN_DAMAGED|TURN_FOREIGN|older|same)$/,
     block: /^(TURN_DAMAGED|TURN_FOREIGN|older|same)$/, tail: /^(evaluated|same)$/
@@ -46,7 +46,7 @@ for (const [name, key] of [["in plain", undefined], ["encrypted", randomBytes(32
         await isWell(t, saved.turns);
     });
 
-    t.test(`${name}: what is missing, cut or in another's place is told`, async (t) => {
+    t.test(`${name}: values that are missing, cut or swapped are told`, async (t) => {
         const saved = await Saved.of(t, key), {instead} = saved, outcomes = new Map<string, number>();
         for (const {kind, name, bytes} of saved.values) {
             instead.set(name, undefined);
@@ -94,7 +94,7 @@ for (const [name, key] of [["in plain", undefined], ["encrypted", randomBytes(32
         }
     });
 
-    t.test(`${name}: a damaged conversation can be replaced and deleted, and verify tells of it`, async (t) => {
+    t.test(`${name}: verify tells of a damaged conversation, which can be replaced and deleted`, async (t) => {
         const saved = await Saved.of(t, key), {turns, memory} = saved, entry = saved.values.find(({kind}) => kind === "entry")!;
         const damaged = Uint8Array.from(entry.bytes);
         damaged[20]! ^= 4;
@@ -110,7 +110,7 @@ for (const [name, key] of [["in plain", undefined], ["encrypted", randomBytes(32
     });
 }
 
-t.test("what is damaged is made whole by the next save that has it, for all that hold it", async (t) => {
+t.test("the next save that has a damaged block makes it whole, for all conversations that hold it", async (t) => {
     const {turns, memory, values} = await Saved.of(t), expected: string[] = [];
     await turns.fork("c", "d");
     await turns.restore("d", target);

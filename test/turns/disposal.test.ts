@@ -11,7 +11,7 @@ t.setTimeout(240_000);
 
 const {store, createContext} = await openTurnsEngine(t);
 
-t.test("disposal in the middle ends in a typed error, or comes too late", async (t) => {
+t.test("a save or restore that meets a disposal succeeds or ends in a typed error", async (t) => {
     const memory = new MemoryStore(), turns = await store.openTurns({store: memory});
     const source = await createContext("evicting"), sequence = source.getSequence();
     await nextLogits(sequence, prompt);
@@ -46,7 +46,7 @@ t.test("disposal in the middle ends in a typed error, or comes too late", async 
     t.equal(await codeOf(turns.restore("c", sequence)), "DISPOSED");
 });
 
-t.test("turns that are closed while something is restored end it with a typed error, and nothing else", async (t) => {
+t.test("closing turns ends a restore with a typed error, and rejects nothing unhandled", async (t) => {
     const folder = storeFolder(t), context = await createContext("exact"), sequence = context.getSequence(), codes = new Set<string>();
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);
     const unhandled: unknown[] = [], listener = (reason: unknown) => unhandled.push(reason);
@@ -66,7 +66,7 @@ t.test("turns that are closed while something is restored end it with a typed er
     await context.dispose();
 });
 
-t.test("a snapshot's blocks outlive their context, whose disposal waits for the turn", async (t) => {
+t.test("a context's disposal waits for the turn that is being saved", async (t) => {
     const memory = new MemoryStore();
     let begun = () => {}, goAhead = () => {};
     const asked = new Promise<void>((resolve) => begun = resolve), answered = new Promise<void>((resolve) => goAhead = resolve);
@@ -78,7 +78,7 @@ t.test("a snapshot's blocks outlive their context, whose disposal waits for the 
         }
     })});
     const context = await createContext("high", {contextSize: 2048}), sequence = context.getSequence();
-    await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(1500, 1));  // blocks for several steps
+    await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(1500, 1));  // more blocks than one step takes
     const expected = sequence.contextTokens, saving = turns.save("c", sequence);
     await asked;
     let disposed = false;

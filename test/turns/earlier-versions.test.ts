@@ -9,18 +9,18 @@ import {openLlama, randomTokens, rejection} from "../support/engine.js";
 import {goOn, sameLogits} from "../support/logits.js";
 import {writeLora} from "../support/lora-writer.js";
 import {dist, root} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 import {isWell, storeFolder} from "../support/turns.js";
 import {settled} from "../support/waiting.js";
 
-// test/fixtures/version-1 is what the version before states and turns said by which contents they were made: of the model "llama-wide-group", tier
-// "conservative", 230 tokens; the first of two turns of "anna" after 150.
+// test/fixtures/version-1 is from the version before. Its states and turns do not say from which weights and adapters they were made. The model is
+// "llama-wide-group", the tier "conservative". There are 230 tokens, and two turns of "anna": after 150 and at the end.
 const {Seal} = await import(dist("turns/seal.js")) as typeof import("../../dist/turns/seal.js");
 
 t.setTimeout(120_000);
 
 const llama = await openLlama(), store = await attach(llama, {policy: {sharing: {automatic: false}}});
-const modelPath = await tinyModelPath(tinyModel("llama-wide-group")), load = (path: string): Promise<LlamaModel> => llama.loadModel({modelPath: path, gpuLayers: 0});
+const modelPath = await tinyPath("llama-wide-group"), load = (path: string): Promise<LlamaModel> => llama.loadModel({modelPath: path, gpuLayers: 0});
 const model = await load(modelPath), tokens = randomTokens(230, 7);
 t.teardown(() => llama.dispose());
 
@@ -34,7 +34,7 @@ interface Exported {
     retain: string[];
 }
 
-/** Conversations as the version before has stored them. `change`: of what it says of its adapters. */
+/** Conversations as the version before stored them. `change` alters what they say of adapters. */
 async function storedTurns(t: Test, change?: string): Promise<Turns> {
     const {put, objects, retain} = JSON.parse(fixture("turns.json.gz").toString()) as Exported, memory = new MemoryStore(), seal = new Seal(null);
     const bytes = (all: [string, string][]): [string, Uint8Array][] => all.map(([name, base64]) => [name, Buffer.from(base64, "base64")]);
@@ -67,14 +67,14 @@ function stateFile(t: Test): string {
     return path;
 }
 
-/** The logits of sequences that evaluated the tokens here, in batches as the fixtures' did. */
+/** Logits of a sequence that evaluates the tokens here, in the fixtures' batches. */
 async function evaluated(...batches: [begin: number, end: number][]): Promise<Float32Array[]> {
     const sequence = (await createContext()).getSequence();
     for (const [begin, end] of batches) await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(begin, end));
     return await goOn(sequence, 5, [1, 30, 70]);
 }
 
-/** What a state file has of rows: all behind what it says of its origin, which the version before says in 8 bytes, up to the checksum. */
+/** A state file's rows: the bytes between its origin (8 bytes in the version before) and its checksum. */
 const rowsOfFixture = (): Buffer => memoryOf(fixture("state.bin.gz")).subarray(16);
 const rowsOf = (path: string): Buffer => memoryOf(readFileSync(path)).subarray(-rowsOfFixture().length);
 
@@ -84,7 +84,7 @@ function memoryOf(file: Buffer): Buffer {
     return file.subarray(begin, end - 8);
 }
 
-/** Whether this processor computes the rows that the fixtures have, bit for bit: ggml's kernels for others round otherwise. */
+/** Whether this processor computes the fixtures' rows bit for bit. ggml's kernels for other processors round otherwise. */
 async function computesSame(): Promise<boolean> {
     const sequence = (await createContext()).getSequence(), path = join(storeFolder(t), "here.bin");
     for (const part of [tokens.slice(0, 150), tokens.slice(150)]) await sequence.evaluateWithoutGeneratingNewTokens(part);
@@ -92,13 +92,13 @@ async function computesSame(): Promise<boolean> {
     return rowsOf(path).equals(rowsOfFixture());
 }
 
-/** The logits behind the fixtures' rows: those of tokens evaluated here where these make the same rows, else those of a loaded state file. */
+/** Logits behind the fixtures' rows: of tokens evaluated here if they make the same rows, else of a loaded state file. */
 async function expectedLogits(t: Test): Promise<Float32Array[]> {
     if (await computesSame()) return await evaluated([0, 150], [150, 230]);
     t.comment("this processor computes other rows than the fixtures': their logits are compared with each other");
     const sequence = (await createContext()).getSequence();
     await sequence.loadStateFromFile(stateFile(t), {acceptRisk: true});
-    return await goOn(sequence, 5, [1, 30]);  // without the sums that rows are judged by later
+    return await goOn(sequence, 5, [1, 30]);  // few tokens: a state file lacks the sums by which rows are judged later
 }
 
 t.test("a state file of the version before is read, and what it can't tell is said once", async (t) => {
@@ -147,7 +147,7 @@ t.test("turns of the version before are restored, and what they can't tell is sa
     const expected = await expectedLogits(t);
     sameLogits(t, (await goOn(two, 5, [1, 30, 70])).slice(0, expected.length), expected);
 
-    // What is saved now has nothing of the version before in it.
+    // What is saved now is of this version alone.
     await turns.save("anna", one);
     await turns.save("new", one);
     await isWell(t, turns);

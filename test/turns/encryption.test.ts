@@ -10,7 +10,7 @@ t.setTimeout(240_000);
 
 const {store, source, target, Saved} = await openDamagedTurns(t);
 
-t.test("with a key, nothing that is stored says anything to whoever hasn't it", async (t) => {
+t.test("with a key, stored bytes and names tell nothing, and a wrong key is refused without being told", async (t) => {
     const key = randomBytes(32), plain = await Saved.of(t), sealed = await Saved.of(t, key);
     const {contextTokens} = source, tokens = Buffer.from(Uint32Array.from(contextTokens.slice(10, 40)).buffer);
     const says = ({bytes}: Value) => {
@@ -35,7 +35,7 @@ t.test("with a key, nothing that is stored says anything to whoever hasn't it", 
         const told = inspect(error, {depth: 9, showHidden: true});
         for (const one of [key, other]) for (const form of ["hex", "base64"] as const) t.notOk(told.includes(one.toString(form)));
     }
-    // As the environment has it, and one damaged conversation doesn't make it another.
+    // The environment's key is used, and a damaged conversation does not make it a wrong one.
     process.env["DELTASTORE_KEY"] = key.toString("hex");
     t.match(await (await store.openTurns({store: sealed.store})).restore("c", target), {evaluated: 0});
     delete process.env["DELTASTORE_KEY"];

@@ -6,17 +6,17 @@ import {openLlama} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
 import {endAtRandom, openKeptChat} from "../support/kept-chat.js";
 import {root} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 import {isWell, storeFolder} from "../support/turns.js";
 
-/** DELTASTORE_ENDS=200 for as many as were run once. */
+/** DELTASTORE_ENDS=200 was run once. */
 const ends = Number(process.env["DELTASTORE_ENDS"] ?? 20), processes = Math.ceil(ends / 5), atOnce = 2;
 
 t.setTimeout(900_000);
 
-const modelPath = await tinyModelPath(tinyModel("llama-head-128"));
+const modelPath = await tinyPath();
 
-/** That the store has the turn, whole. */
+/** Checks that the store has the whole turn. */
 async function requireTurn(t: Test, folder: string, tokens: number, done: string): Promise<void> {
     const llama = await openLlama(), store = await attach(llama), turns = await store.openTurns({store: folder});
     const saved = await turns.history("chat").catch(() => []);
@@ -27,7 +27,7 @@ async function requireTurn(t: Test, folder: string, tokens: number, done: string
     await llama.dispose();
 }
 
-t.test("no end right after a prompt loses its turn", async (t) => {
+t.test("a prompt loses its turn to no end right after it", async (t) => {
     const random = new Gaussian(5);
     for (let round = 0; round < ends; round++) {
         const folder = storeFolder(t), chat = await openKeptChat(modelPath, folder), {done, tokens} = await endAtRandom(chat, random);
@@ -37,7 +37,7 @@ t.test("no end right after a prompt loses its turn", async (t) => {
     }
 });
 
-t.test("nor does the end of the process that comes by itself", async (t) => {
+t.test("a process that ends by itself loses no turn", async (t) => {
     let next = 0;
     await Promise.all(Array.from({length: atOnce}, async () => {
         while (next < processes) {

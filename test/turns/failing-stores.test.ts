@@ -12,7 +12,7 @@ t.setTimeout(240_000);
 
 const {store, source, target, Saved} = await openDamagedTurns(t);
 
-t.test("a store that fails in the middle leaves the sequence as it was, or evaluates", async (t) => {
+t.test("a store that fails in the middle leaves a whole sequence, and can be used again", async (t) => {
     const saved = await Saved.of(t);
     const failing = (method: "get" | "objects" | "step", after: number) => {
         let calls = 0;
@@ -40,7 +40,7 @@ t.test("a store that fails in the middle leaves the sequence as it was, or evalu
     }
 });
 
-t.test("a store that can't be written gives what it has", async (t) => {
+t.test("a store that can't be written still restores what it has", async (t) => {
     const memory = new MemoryStore();
     await source.clearHistory();
     await source.evaluateWithoutGeneratingNewTokens(randomTokens(300, 1));
@@ -50,7 +50,7 @@ t.test("a store that can't be written gives what it has", async (t) => {
     t.equal(await codeOf(readOnly.save("c", source)), "STORE_FAILED");
 });
 
-t.test("nothing is counted anew by a record that only a later version can read", async (t) => {
+t.test("a store with a record of a later version is not counted anew", async (t) => {
     const memory = new MemoryStore(), counted: unknown[] = [];
     const turns = await store.openTurns({store: wrapped(memory, {recount: async (count) => { counted.push(await count()); }})});
     await source.clearHistory();
@@ -67,7 +67,7 @@ t.test("nothing is counted anew by a record that only a later version can read",
     t.strictSame(counted.map((one) => one && Object.keys(one)), [["entries", "holders"], ["entries", "holders"], null]);
 });
 
-t.test("a save ends where the store loses what it is given, again and again", async (t) => {
+t.test("a save gives up when the store keeps losing what it is given", async (t) => {
     const memory = new MemoryStore();
     let steps = 0;
     const turns = await store.openTurns({store: wrapped(memory, {

@@ -9,7 +9,7 @@ t.setTimeout(240_000);
 
 const {target, Saved} = await openDamagedTurns(t);
 
-t.test("what nobody honest wrote is damage, too", async (t) => {
+t.test("forged entries and records are refused as damaged", async (t) => {
     const saved = await Saved.of(t), seal = new Seal(null), json = (value: unknown) => Buffer.from(JSON.stringify(value));
     const entry = saved.values.find(({kind}) => kind === "entry")!, honest = JSON.parse(Buffer.from(await seal.openEntry(entry.name, entry.bytes)).toString());
     for (const forged of [{...honest, turns: []}, {...honest, turns: [{}]}, {...honest, name: 5}, {version: 1}, {}, null, [], "x"]) {

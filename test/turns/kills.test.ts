@@ -6,7 +6,7 @@ import t from "tap";
 import {generate, moreTokens, openLlama} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
 import {root} from "../support/paths.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 import {storeFolder} from "../support/turns.js";
 import {settled} from "../support/waiting.js";
 
@@ -14,7 +14,7 @@ const kills = Number(process.env["DELTASTORE_KILLS"] ?? 15);
 t.setTimeout(60_000 + 5000 * kills);
 
 const llama = await openLlama(), store = await attach(llama, {policy: {sharing: {automatic: false}}});
-const modelPath = await tinyModelPath(tinyModel("llama-head-128")), model = await llama.loadModel({modelPath, gpuLayers: 0});
+const modelPath = await tinyPath(), model = await llama.loadModel({modelPath, gpuLayers: 0});
 t.teardown(() => llama.dispose());
 
 t.test(`a process that is killed ${kills} times loses no turn that it was told of`, async (t) => {

@@ -1,18 +1,15 @@
-import {attach, MemoryStore, type Turns} from "llama-deltastore";
+import {MemoryStore, type Turns} from "llama-deltastore";
 import t, {type Test} from "tap";
-import {moreTokens, openLlama, randomTokens} from "../support/engine.js";
+import {moreTokens, randomTokens} from "../support/engine.js";
 import {goOn, sameLogits} from "../support/logits.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {openTiny} from "../support/tiny-engine.js";
+import {policy} from "../support/turns-engine.js";
 import {isWell, wrapped} from "../support/turns.js";
 
-// What a sequence's last save or its restore has named is neither read nor hashed again, and is what it was all the same.
-const llama = await openLlama();
-const tiers = {evicting: {format: "k4v2", evict: {keep: 0.6, slack: 128}}} as const;
-const store = await attach(llama, {policy: {tiers, sharing: {automatic: false}}});
-const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
-t.teardown(() => llama.dispose());
+// Blocks that a sequence's last save or restore has named are neither read nor hashed again, and no change of them is missed.
+const {store, model} = await openTiny(t, policy);
 
-/** Turns, and how many parts their saves have hashed since they were last asked. */
+/** Turns, and a count of the parts that their saves have hashed since the last count. */
 async function countingTurns(t: Test): Promise<{turns: Turns; memory: MemoryStore; hashed: () => number}> {
     const memory = new MemoryStore();
     let count = 0;

@@ -12,7 +12,7 @@ const {LmdbStore} = await import(dist("turns/stores/lmdb.js")) as typeof import(
 
 t.setTimeout(180_000);
 
-t.test("lmdb: whoever kills a process, what it was told to be saved is there", async (t) => {
+t.test("lmdb: what a killed process was told is saved is there", async (t) => {
     const where = temporaryFolder(t);
     let next = 0, acknowledged = 0;
     for (let round = 0; round < 30; round++) {
@@ -36,7 +36,7 @@ t.test("lmdb: whoever kills a process, what it was told to be saved is there", a
     t.ok(acknowledged > 30, `${acknowledged} steps were acknowledged`);
 });
 
-t.test("lmdb: a full disk", async (t) => {
+t.test("lmdb: a full disk refuses the step, and what was acknowledged stays", async (t) => {
     const where = temporaryFolder(t);
     const output = await outputOf(processOf("save", "lmdb", where, 0, "ulimit -f 4000"));
     t.match(output, /\nSTORE_FAILED: The store in .* failed: .*\nlast \d+\n$/);
@@ -54,7 +54,7 @@ t.test("lmdb: a full disk", async (t) => {
     }
 });
 
-t.test("lmdb: files that are damaged", async (t) => {
+t.test("lmdb: a damaged file is an error, and never ends the process", async (t) => {
     const where = temporaryFolder(t), good = join(where, "good"), bad = join(where, "bad");
     const store = await LmdbStore.open(good);
     for (let at = 0; at < 60; at++) await store.step({
@@ -99,7 +99,7 @@ t.test("lmdb: files that are damaged", async (t) => {
     t.ok(refused > 0, `${refused} of 40 changed pages are found, and none ends the process`);
 });
 
-t.test("lmdb: another program's store, and a later version's", async (t) => {
+t.test("lmdb: another program's store and a later version's are refused", async (t) => {
     const {open} = await import("lmdb");
     const where = temporaryFolder(t);
     for (const [key, message] of [["else", /another program's/], ["version", /another version of this package/]] as const) {
@@ -111,7 +111,7 @@ t.test("lmdb: another program's store, and a later version's", async (t) => {
     }
 });
 
-t.test("lmdb: a file that goes while it is open", async (t) => {
+t.test("lmdb: a file that is deleted, replaced or cut while it is open is an error", async (t) => {
     for (const [spoil, message] of [[unlinkSync, /deleted or replaced/], [(file: string) => truncateSync(file, 8192), /was cut/],
         [(file: string) => { copyFileSync(file, `${file}2`); unlinkSync(file); copyFileSync(`${file}2`, file); }, /deleted or replaced/]] as const) {
         const where = temporaryFolder(t), store = await LmdbStore.open(where);
@@ -146,7 +146,7 @@ t.test("lmdb: only the owner reads the files", async (t) => {
     await t.rejects(LmdbStore.open(join(wide, "data.mdb", "folder")), {...failed, message: /data\.mdb.* can't be made: /});
 });
 
-t.test("lmdb: a folder that can't be written to", async (t) => {
+t.test("lmdb: a folder that can't be written to is an error with its cause", async (t) => {
     for (const path of ["", undefined, 5]) await t.rejects(LmdbStore.open(path as string), {code: "OPTION_INVALID"}, `${path}`);
     const where = temporaryFolder(t), nobody = 65534;
     chmodSync(where, 0o555);

@@ -12,7 +12,7 @@ t.setTimeout(240_000);
 
 const {modelPath, open} = await openParkingEngine(t);
 
-t.test("a parked sequence that is disposed leaves nothing, and its number's next one begins anew", async (t) => {
+t.test("a disposed parked sequence leaves nothing, and the next one of its number begins empty", async (t) => {
     const {context, parked, held, turns} = await open(t, {sequences: 2});
     const first = context.getSequence(), second = context.getSequence();
     for (const one of [first, second]) await one.evaluateWithoutGeneratingNewTokens(parkedPrompt);
@@ -25,7 +25,7 @@ t.test("a parked sequence that is disposed leaves nothing, and its number's next
     const heir = context.getSequence();
     t.strictSame(heir.contextTokens, []);
     t.equal((await generate(heir, randomTokens(30, 3), 3)).length, 3);
-    // While it comes back.
+    // A sequence is disposed while it comes back.
     const going = codeOf(second.evaluateWithoutGeneratingNewTokens(moreTokens(5, 1)));
     second.dispose();
     t.match(await going, /fulfilled|DISPOSED|disposed/i);
@@ -36,7 +36,7 @@ t.test("a parked sequence that is disposed leaves nothing, and its number's next
     t.match(await turns.verify(), {conversations: 0, objects: 0, problems: []});
 });
 
-t.test("a parked sequence that is saved and at once disposed of is saved", async (t) => {
+t.test("a parked sequence that is saved and disposed at once is saved", async (t) => {
     for (const end of ["sequence", "context"] as const) {
         const {context, store, parked} = await open(t, {kvCache: "high"}), sequence = context.getSequence(), kept = await store.openTurns({store: new MemoryStore()});
         await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt);
@@ -48,7 +48,7 @@ t.test("a parked sequence that is saved and at once disposed of is saved", async
     }
 });
 
-t.test("a context that is disposed leaves nothing in the store", async (t) => {
+t.test("a disposed context leaves nothing in the store", async (t) => {
     const {context, parked, turns} = await open(t);
     await context.getSequence().evaluateWithoutGeneratingNewTokens(parkedPrompt);
     await parked(1);
@@ -57,7 +57,7 @@ t.test("a context that is disposed leaves nothing in the store", async (t) => {
     t.match(await turns.verify(), {conversations: 0, objects: 0, problems: []});
 });
 
-t.test("what processes that ended have parked is collected, and of those that run it is not", async (t) => {
+t.test("rows that ended processes have parked are collected, and those of running ones are not", async (t) => {
     const {folder, context, parked, turns} = await open(t), sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt);
     await parked(1);
@@ -72,6 +72,6 @@ t.test("what processes that ended have parked is collected, and of those that ru
     await closed;
     t.match(await turns.collectGarbage(), {conversations: 1});
     t.match(await turns.verify(), {conversations: 1, problems: []});
-    // Collected before, it would have taken along what it had parked.
+    // The sequence is used down here: a collected one would have taken along what it parked.
     t.equal(sequence.contextTokens.length, parkedPrompt.length);
 });

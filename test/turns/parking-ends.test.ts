@@ -22,7 +22,7 @@ t.teardown(() => clearInterval(alive));
 const {step} = LmdbStore.prototype;
 t.afterEach(() => { LmdbStore.prototype.step = step; });
 
-t.test("who needs the memory does not wait for whom takes his time to park", async (t) => {
+t.test("a request that needs memory does not wait for a slow parking", async (t) => {
     const {context, twins, events} = await open(t, {kvCache: "exact", park: 0.3, policy: {pool: {limit: "3MB"}}});
     const [idle, twin] = [context, twins].map((one) => one.getSequence()) as [LlamaContextSequence, LlamaContextSequence];
     for (const one of [idle, twin]) await nextLogits(one, parkedPrompt);
@@ -43,11 +43,11 @@ t.test("who needs the memory does not wait for whom takes his time to park", asy
     t.match(events, [{type: "park", sequenceId: 0, tokens: 400}]);
     await other.clearHistory();
     sameLogits(t, await goOn(idle, 1), await goOn(twin, 1));
-    await settled(1600);  // the other attempt has come to its end
+    await settled(1600);  // until the other attempt has ended
     sameLogits(t, await goOn(idle, 5), await goOn(twin, 5));
 });
 
-t.test("an attempt that is overtaken before it has begun is no failure", async (t) => {
+t.test("a parking that is overtaken before it has begun is no failure", async (t) => {
     const {context, events} = await open(t, {kvCache: "exact", park: 0.3, policy: {pool: {limit: "3MB"}}}), warnings: Error[] = [], opens = LmdbStore.open;
     const listener = (warning: Error) => warnings.push(warning);
     process.on("warning", listener);
@@ -72,7 +72,7 @@ t.test("an attempt that is overtaken before it has begun is no failure", async (
     t.strictSame(warnings, []);
 });
 
-t.test("attempts that are overtaken leave nothing in the store, and parking goes on within its budget", async (t) => {
+t.test("parkings that are overtaken leave nothing in the store, and parking goes on within its budget", async (t) => {
     const budget = 3e6, {context, events, turns} = await open(t, {kvCache: "exact", park: 0.1, budget});
     const sequences = [context.getSequence(), context.getSequence()], tokens = [0, 1].map((seed) => randomTokens(350, seed));
     let stored = 0, atStore = (): Promise<unknown> => Promise.resolve();
@@ -82,7 +82,7 @@ t.test("attempts that are overtaken leave nothing in the store, and parking goes
     };
     for (const [at, sequence] of sequences.entries()) await sequence.evaluateWithoutGeneratingNewTokens(tokens[at]!);
     let overtaken = 0;
-    // The sequence is used again while it is being stored, as in any busy server.
+    // The sequence is used again while it is being stored, as on any busy server.
     atStore = async () => {
         overtaken++;
         await Promise.all(sequences.map((sequence) => sequence.evaluateWithoutGeneratingNewTokens(moreTokens(1, overtaken))));
@@ -100,7 +100,7 @@ t.test("attempts that are overtaken leave nothing in the store, and parking goes
     t.equal(await turns.bytes(), 0);
 });
 
-t.test("what a process left that ended while it parked makes room for parking again", async (t) => {
+t.test("what a process left that ended while it parked is collected when parking needs the room", async (t) => {
     const {folder, context, parked, turns} = await open(t, {kvCache: "exact", park: 0.1, budget: 2e6});
     const lost = await LmdbStore.open(folder);
     await lost.step({objects: [["ab".repeat(16), new Uint8Array(2e6)]]});
@@ -111,7 +111,7 @@ t.test("what a process left that ended while it parked makes room for parking ag
     t.ok(await turns.bytes() < 2e6, "of the parked rows alone");
 });
 
-t.test("a request finds room also while its sequence is forked", async (t) => {
+t.test("a request finds room while its sequence is forked", async (t) => {
     const {store, context, parked} = await open(t, {kvCache: "exact", park: 60, policy: {pool: {limit: "3MB", pressure: {idle: 0, above: 1}}}});
     const [idle, sequence, copy] = [context.getSequence(), context.getSequence(), context.getSequence()];
     await idle.evaluateWithoutGeneratingNewTokens(parkedPrompt);
@@ -122,7 +122,7 @@ t.test("a request finds room also while its sequence is forked", async (t) => {
     await parked(1);
 });
 
-t.test("a context that is collected takes its memory along, and leaves nothing in the store", (t) => {
+t.test("a context that is garbage-collected frees its memory and leaves nothing in the store", (t) => {
     const child = spawnSync(process.execPath, [
         "--expose-gc", join(root, "test/fixtures/collected.mjs"), JSON.stringify({modelPath, folder: storeFolder(t), tokens: randomTokens(300, 1)})
     ], {encoding: "utf8", timeout: 60_000});
@@ -130,7 +130,7 @@ t.test("a context that is collected takes its memory along, and leaves nothing i
     t.end();
 });
 
-t.test("a store that can't be opened is told of once, and not tried on and on", async (t) => {
+t.test("a store that can't be opened is warned of once and not tried again and again", async (t) => {
     const folder = storeFolder(t), policy: PolicyFile = {sharing: {automatic: false}, turns: {store: folder, park: 0.1}};
     const store = await attach(llama, {policy}), context = await model.createContext({contextSize: 512, threads: 1, kvCache: "high"}), sequence = context.getSequence();
     const turns = await store.openTurns({key: "0a".repeat(32)});
@@ -152,7 +152,7 @@ t.test("a store that can't be opened is told of once, and not tried on and on", 
     await context.dispose();
 });
 
-t.test("what can't be removed from the store is removed later", async (t) => {
+t.test("rows that can't be removed from the store are removed later", async (t) => {
     const {context, parked, turns} = await open(t, {kvCache: "exact"});
     const sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt);

@@ -11,7 +11,7 @@ t.setTimeout(240_000);
 
 const {open} = await openParkingEngine(t);
 
-t.test("what does not come back is evaluated again", async (t) => {
+t.test("rows that do not come back are evaluated again", async (t) => {
     const {folder, store, context, twins, events, parked, turns} = await open(t, {kvCache: "exact"});
     const lmdb = await LmdbStore.open(folder), meter = (sequence: LlamaContextSequence) => sequence.tokenMeter.usedInputTokens;
     t.teardown(() => lmdb.close());
@@ -61,7 +61,7 @@ t.test("what does not come back is evaluated again", async (t) => {
         }
     }
 
-    // So it is before what can't evaluate by itself.
+    // Calls that can't evaluate by themselves have it done first.
     const before: [string, (sequence: LlamaContextSequence, other: LlamaContextSequence) => Promise<unknown>][] = [
         ["forked", (sequence, other) => store.fork(sequence, other)], ["evicted", (sequence) => store.evict(sequence, {keep: 0.5, scorer: "recency"})],
         ["given a tier", (sequence) => store.setTier(sequence, "exact")], ["state saved", (sequence) => sequence.saveStateToFile(join(t.testdir(), "state.bin"))],
@@ -86,7 +86,7 @@ t.test("what does not come back is evaluated again", async (t) => {
     }
 });
 
-t.test("what is lost and finds no room is to be evaluated later", async (t) => {
+t.test("lost rows that find no room leave the sequence empty, to be evaluated later", async (t) => {
     const limit = 3 * 2 ** 20, {folder, store, context, parked} = await open(t, {contextSize: 4096, policy: {pool: {limit}}});
     const sequence = context.getSequence(), other = context.getSequence(), text = randomTokens(1700, 1), lmdb = await LmdbStore.open(folder);
     t.teardown(() => lmdb.close());

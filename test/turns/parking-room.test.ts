@@ -37,7 +37,7 @@ t.test("six conversations go on in the memory of two", async (t) => {
     t.ok(events.filter(({type}) => type === "unpark").length >= 12, `${typesOf(events)}`);
     t.notOk(typesOf(events).includes("refuse"));
     t.notOk(typesOf(events).includes("tier"), "nothing is degraded where it can be parked");
-    // At once they don't fit, and those that are refused stay parked, or as they were.
+    // All at once don't fit. Those that are refused stay parked, or as they were.
     const lengths = pairs.map(([sequence]) => sequence.nextTokenIndex);
     const outcomes = await Promise.all(pairs.map(async ([sequence], index) => await codeOf(generate(sequence, moreTokens(10, index), 5))));
     t.ok(outcomes.every((code) => code === "fulfilled" || code === "POOL_LIMIT_REACHED"), `${outcomes}`);
@@ -52,7 +52,7 @@ t.test("six conversations go on in the memory of two", async (t) => {
     t.strictSame(await turns.list(), []);
     await isWell(t, turns);
 
-    // A fork gives up neither its source nor half of it.
+    // A fork under pressure gives up no part of its source.
     const [[source], [target]] = pairs as unknown as [[LlamaContextSequence], [LlamaContextSequence]];
     await store.fork(source, target);
     t.strictSame(target.contextTokens, source.contextTokens);
@@ -60,7 +60,7 @@ t.test("six conversations go on in the memory of two", async (t) => {
     t.strictSame([0, 1].map((number) => rows.find(({id}) => id === number)?.tokens), [source.nextTokenIndex, source.nextTokenIndex]);
 });
 
-t.test("parked rows push no saved conversation out", async (t) => {
+t.test("parked rows push no saved conversation out of the store", async (t) => {
     const folder = storeFolder(t), common = {sharing: {automatic: false}};
     const store = await attach(llama, {policy: {...common, turns: {store: folder, park: 0.1, budget: 3_000_000}}});
     const context = await model.createContext({contextSize: 1024, sequences: 4, threads: 1, flashAttention: true, batchSize: 256, kvCache: "exact"});

@@ -15,7 +15,7 @@ t.setTimeout(240_000);
 
 const {llama, model, modelPath, open} = await openParkingEngine(t);
 
-t.test("a store that fails parks nobody, and nothing else happens", async (t) => {
+t.test("a store that fails parks no sequence and disturbs none", async (t) => {
     const broken = await attach(llama, {policy: {sharing: {automatic: false}, turns: {store: join(root, "package.json", "no-folder"), park: 0.1}}});
     const other = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, batchSize: 256, kvCache: "high"}), sequence = other.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt);
@@ -25,7 +25,7 @@ t.test("a store that fails parks nobody, and nothing else happens", async (t) =>
     await other.dispose();
 });
 
-t.test("a sequence that changes while it is being stored stays, as it is then", async (t) => {
+t.test("a sequence that changes while it is being stored is parked as it is afterwards", async (t) => {
     const {context, twins, events, parked} = await open(t, {kvCache: "exact"}), step = LmdbStore.prototype.step;
     const [sequence, twin] = [context, twins].map((one) => one.getSequence()) as [LlamaContextSequence, LlamaContextSequence];
     for (const one of [sequence, twin]) await nextLogits(one, parkedPrompt);
@@ -41,7 +41,7 @@ t.test("a sequence that changes while it is being stored stays, as it is then", 
     t.match(events.filter(({type}) => type === "park"), [{tokens: 350}]);
     sameLogits(t, await goOn(sequence, 1), await goOn(twin, 1));
 
-    // As an erasure that waited for the same gap would.
+    // An erasure that waited for the same gap changes these fields.
     await parked(1);
     const internals = sequence as unknown as {_contextTokens: number[]; _nextTokenIndex: number}, left = sequence.nextTokenIndex - 30;
     internals._contextTokens = internals._contextTokens.slice(0, left);
@@ -50,7 +50,7 @@ t.test("a sequence that changes while it is being stored stays, as it is then", 
     sameLogits(t, await goOn(sequence, 5), await goOn(twin, 5));
 });
 
-t.test("a store that does not answer for a while loses nothing", {skip: noRedis}, async (t) => {
+t.test("a store that does not answer for a while loses no rows", {skip: noRedis}, async (t) => {
     const redis = await startRedis();
     t.teardown(() => redis.stop());
     const store = await attach(llama, {policy: {sharing: {automatic: false}, turns: {store: redis.url, park: 0.2}}});

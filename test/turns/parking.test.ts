@@ -42,7 +42,7 @@ for (const [name, options] of Object.entries<ParkingOptions>({
     });
 }
 
-t.test("whatever is done to a parked sequence is done to what it holds", async (t) => {
+t.test("any call on a parked sequence works on what it holds", async (t) => {
     const {store, context, twins, events, parked, turns} = await open(t, {sequences: 2, kvCache: "conservative"});
     const both = async (name: string, work: (sequence: LlamaContextSequence, other: LlamaContextSequence) => Promise<unknown>, away = 1) => {
         const pairs = [context, twins].map((one) => [one.getSequence(), one.getSequence()] as const);
@@ -99,6 +99,6 @@ t.test("whatever is done to a parked sequence is done to what it holds", async (
     });
 
     function storeFor(_: LlamaContextSequence) {
-        return store;  // the twins' is another, but works on their packed context just as well
+        return store;  // the twins have another store, but any store works on a packed context
     }
 });

@@ -14,7 +14,7 @@ t.setTimeout(240_000);
 
 const {openContext, openTurns} = await openRedisTurns(t);
 
-t.test("fifty turns on a server that is too small: those that are reported as saved can be restored, at once and later", {skip: noRedis}, async (t) => {
+t.test("of fifty turns on a server that is too small, each that is reported as saved can be restored, at once and later", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t), server = await startServer(t, ...evicting("12mb")), turns = await openTurns(t, server.url);
     t.match(await warnings(), [/allkeys-lru.*noeviction/]);
     const context = await openContext(t, "exact", 8192), source = context.getSequence(), target = context.getSequence();
@@ -46,7 +46,7 @@ t.test("fifty turns on a server that is too small: those that are reported as sa
     t.strictSame(await warnings(), []);
 });
 
-t.test("another client fills the server: what is gone is not reported as saved, and once there is memory it is saved again", {skip: noRedis}, async (t) => {
+t.test("when another client fills the server, no lost turn is reported as saved, and with memory it is saved again", {skip: noRedis}, async (t) => {
     for (const gone of ["objects", "holdings", "entries"] as const) {
         const server = await startServer(t, "--maxmemory", "16mb", "--maxmemory-policy", "allkeys-random"), turns = await openTurns(t, server.url);
         const context = await openContext(t), source = context.getSequence(), target = context.getSequence();
@@ -70,7 +70,7 @@ t.test("another client fills the server: what is gone is not reported as saved, 
     }
 });
 
-t.test("whatever is dropped between any two commands, a turn that is reported as saved can be restored", {skip: noRedis}, async (t) => {
+t.test("a turn that is reported as saved can be restored, whatever is dropped between two commands", {skip: noRedis}, async (t) => {
     const server = await startServer(t, ...evicting("256mb")), random = randomFrom(3), some = () => keys.filter(() => random() < 0.4);
     let isLosing = false;
     const url = await between(t, server.url, {before: async () => {

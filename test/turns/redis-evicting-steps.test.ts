@@ -10,7 +10,7 @@ import {collected, failed} from "./store-places.js";
 const {RedisStore} = await import(dist("turns/stores/redis.js")) as typeof import("../../dist/turns/stores/redis.js");
 t.setTimeout(120_000);
 
-t.test("what a step has written is looked for where the server evicts, also if somebody mends it at once", {skip: noRedis}, async (t) => {
+t.test("on a server that evicts, a step whose write is lost is refused, also if another client mends it at once", {skip: noRedis}, async (t) => {
     const server = await startServer(t, ...evicting("64mb")), other = await RedisStore.open({url: server.url});
     let losing: (() => Promise<unknown>) | null = null;
     const store = await RedisStore.open({url: await between(t, server.url, {afterStep: async () => await losing?.()})});
@@ -38,7 +38,7 @@ t.test("what a step has written is looked for where the server evicts, also if s
     t.ok((await collected(store.keys(""))).includes("z"));
 });
 
-t.test("a server is not made to evict: steps that bring more than it has room for are refused", {skip: noRedis}, async (t) => {
+t.test("a step that brings more than the server has room for is refused, and makes it evict nothing", {skip: noRedis}, async (t) => {
     for (const [limit, ...sizes] of [
         ["12mb", 2000], ["12mb", 100_000], ["12mb", 1_000_000], ["12mb", 3_000_000], ["12mb", 500, 20_000, 700_000], ["96mb", 8_000_000]
     ] as [string, ...number[]][]) {
@@ -60,7 +60,7 @@ t.test("a server is not made to evict: steps that bring more than it has room fo
         t.ok(await store.bytes() > 3e6, `${await store.bytes()} bytes`);
         let isReading = true;
         const reading = store.objects(saved).finally(() => { isReading = false; });
-        while (isReading) await server.tell("GET", "nothing");  // a server evicts before whatever it is told
+        while (isReading) await server.tell("GET", "nothing");  // a server evicts before each command
         t.ok((await reading).every((value) => value !== undefined));
         t.equal(await store.step({release: saved.slice(1)}), null, "it can be made smaller");
         t.equal(await store.step({objects: [["again", Buffer.alloc(1000)]], retain: ["again"]}), null);

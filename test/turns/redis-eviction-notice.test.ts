@@ -11,7 +11,7 @@ import {failed} from "./store-places.js";
 const {RedisStore} = await import(dist("turns/stores/redis.js")) as typeof import("../../dist/turns/stores/redis.js");
 t.setTimeout(120_000);
 
-t.test("opening tells of a server that evicts, and of no other", {skip: noRedis}, async (t) => {
+t.test("opening a store warns of a server that evicts, and of no other", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t);
     for (const [evicts, limit, policy] of [
         [true, "64mb", "allkeys-lru"], [true, "64mb", "allkeys-lfu"], [true, "64mb", "allkeys-random"], [false, "0", "allkeys-lru"],
@@ -34,7 +34,7 @@ t.test("opening tells of a server that evicts, and of no other", {skip: noRedis}
         await t.rejects(RedisStore.open({url: "redis://127.0.0.1:1", onEviction} as never), {code: "OPTION_INVALID", message: /^onEviction is .*"warn" and "error"|"warn" or "error"/}, inspect(onEviction));
 });
 
-t.test("a server that refuses INFO serves, and what is written to it is looked for", {skip: noRedis}, async (t) => {
+t.test("a server that refuses INFO is served, and each step looks for what it wrote", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t), server = await startServer(t, "--rename-command", "INFO", "");
     let losing = false;
     const store = await RedisStore.open({url: await between(t, server.url, {afterStep: async () => losing && await server.drop("objects")}), onEviction: "error"});
@@ -46,7 +46,7 @@ t.test("a server that refuses INFO serves, and what is written to it is looked f
     t.strictSame(await warnings(), []);
 });
 
-t.test("a server that begins to evict is found out, whatever a step notices", {skip: noRedis}, async (t) => {
+t.test("a server that begins to evict is warned of, whatever a step notices first", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t);
     for (const way of ["torn", "mended", "missing"]) {
         const server = await startServer(t), store = await RedisStore.open({url: server.url}), other = await RedisStore.open({url: server.url});
@@ -65,7 +65,7 @@ t.test("a server that begins to evict is found out, whatever a step notices", {s
     }
 });
 
-t.test("a server that begins to evict is found out when something is missing", {skip: noRedis}, async (t) => {
+t.test("a server that begins to evict is warned of when something is missing", {skip: noRedis}, async (t) => {
     const warnings = warningsOf(t), server = await startServer(t);
     const store = await RedisStore.open({url: server.url}), strict = await RedisStore.open({url: server.url, onEviction: "error"}), fresh = await RedisStore.open({url: server.url});
     const late = await RedisStore.open({url: server.url});

@@ -11,13 +11,13 @@ import type {SnapshotStore} from "../../dist/turns/stores/snapshot-store.js";
 const {RedisStore} = await import(dist("turns/stores/redis.js")) as typeof import("../../dist/turns/stores/redis.js");
 t.setTimeout(120_000);
 
-t.test("whatever is dropped at whatever time, nothing goes that an entry holds, and in the end all is counted right", {skip: noRedis}, async (t) => {
+t.test("whatever the server drops, nothing goes that an entry holds, and in the end all is counted right", {skip: noRedis}, async (t) => {
     const server = await startServer(t), stores = await Promise.all([1, 2].map(() => RedisStore.open({url: server.url})));
     t.teardown(() => Promise.all(stores.map((store) => store.close())));
     const random = randomFrom(11), below = (end: number) => Math.floor(random() * end);
     const any = (names: string[]) => names.filter(() => below(2) === 0);
     const objects = Array.from({length: 12}, (_, at) => `object ${at}`), entries = ["a", "b", "c", "d"];
-    /** What entries hold, as their values say. */
+    /** By entry: the objects that its value names. */
     let held = new Map<string, string[]>(), there = new Set<string>();
     const all = () => [...held.values()].flat(), value = (names: string[]) => bytes(JSON.stringify(names));
     const isThere = async (store: SnapshotStore) => {

@@ -11,14 +11,14 @@ t.setTimeout(120_000);
 
 for (const gone of someKeys) {
     const lost = (key: Key) => gone.includes(key), isCounted = lost("entries") || !lost("holdings");
-    t.test(`without ${gone.join(", ")}`, {skip: noRedis}, async (t) => {
+    t.test(`a server that has dropped ${gone.join(", ")} is noticed, and the store is mended`, {skip: noRedis}, async (t) => {
         const server = await startServer(t), store = await RedisStore.open({url: server.url}), other = await RedisStore.open({url: server.url});
         t.teardown(() => Promise.all([store.close(), other.close()]));
         await fill(store);
         const names = ["free", "of a", "of b", "shared"], left = lost("objects") ? [] : names;
         await server.drop(...gone);
 
-        // What is asked first is answered as all else.
+        // Whatever is asked first notices the loss and answers right.
         const looks: [string, () => Promise<unknown>, unknown][] = [
             ["keys", () => collected(other.keys("")), lost("entries") ? [] : ["a", "b"]],
             ["stored", async () => [...await other.stored(names)], left],
@@ -30,7 +30,7 @@ for (const gone of someKeys) {
             await server.drop(...gone);
         }
 
-        // A step finds out as well, and says what is missing.
+        // A step notices it, too, and says what is missing.
         t.strictSame(await store.step({retain: ["shared", "of a"]}), left.length > 0 ? null : {refused: "missing", objects: ["shared", "of a"]});
         await server.drop(...gone);
         const before = lost("entries") ? null : bytes("entry a");
@@ -41,7 +41,7 @@ for (const gone of someKeys) {
         t.strictSame([...await other.stored(["shared", "of a", "of b", "new"])], lost("objects") ? ["shared", "of a", "new"] : ["shared", "of a", "of b", "new"]);
         t.equal(await store.step({retain: ["shared"]}), null, "what somebody has brought again is there for others");
 
-        // Others let go, and take nothing along that somebody needs.
+        // Another client releases, and takes nothing along that is needed.
         t.strictSame(await other.step({expect: [["b", bytes("entry b")]], delete: ["b"], release: ["shared", "of b"]}), lost("entries") ? {refused: "changed", key: "b"} : null);
         t.equal(await other.step({release: ["shared"]}), null);
         for (const [at, value] of (await store.objects(["shared", "of a", "new"])).entries())
@@ -49,11 +49,11 @@ for (const gone of someKeys) {
         await other.step({sweep: names});
         t.strictSame([...await store.stored(["shared", "of a", "new"])], ["shared", "of a", "new"]);
 
-        // Counted anew, all is exact, and what nobody holds goes.
+        // A recount is exact, and then what nobody holds can be swept.
         let counts = 0;
         await store.recount(async () => {
             const entries = await Promise.all((await collected(store.keys(""))).map(async (key) => [key, (await store.get(key))!] as const));
-            if (++counts < 3) await other.step({put: [[["c", "a"][counts - 1]!, bytes(`entry ${counts}`)]]});  // what was counted is not what is there
+            if (++counts < 3) await other.step({put: [[["c", "a"][counts - 1]!, bytes(`entry ${counts}`)]]});  // so that the count is out of date
             return {entries, holders: new Map([["shared", counts === 3 ? 2 : 9], ["of a", 1], ["new", 1], ["of c", 1]])};
         });
         const isRight = isCounted && (lost("entries") || !lost("objects"));
@@ -68,7 +68,7 @@ for (const gone of someKeys) {
     });
 }
 
-t.test("a store that a build before wrote is counted on, unless something was dropped", {skip: noRedis}, async (t) => {
+t.test("a store of an earlier build is counted right, unless something was dropped", {skip: noRedis}, async (t) => {
     for (const gone of [null, "holdings", "objects", "names"] as const) {
         const server = await startServer(t), store = await RedisStore.open({url: server.url});
         t.teardown(() => store.close());
@@ -83,7 +83,7 @@ t.test("a store that a build before wrote is counted on, unless something was dr
     }
 });
 
-t.test("a full server's store is mended, too, and can be read and made smaller", {skip: noRedis}, async (t) => {
+t.test("a full server's store is mended, and can be read and made smaller", {skip: noRedis}, async (t) => {
     const server = await startServer(t), store = await RedisStore.open({url: server.url});
     t.teardown(() => store.close());
     await fill(store);

@@ -14,7 +14,7 @@ const {openContext, openTurns} = await openRedisTurns(t);
 
 for (const gone of someKeys) {
     const lost = (key: Key) => gone.includes(key), isKept = !lost("entries") && !lost("objects");
-    t.test(`without ${gone.join(", ")}, two conversations that share blocks are saved again`, {skip: noRedis}, async (t) => {
+    t.test(`after ${gone.join(", ")} were dropped, two conversations that share blocks are saved again`, {skip: noRedis}, async (t) => {
         const server = await startServer(t), turns = await openTurns(t, server.url), context = await openContext(t);
         const [anna, ben, target, other] = Array.from({length: 4}, () => context.getSequence()) as [ReturnType<LlamaContext["getSequence"]>, ...ReturnType<LlamaContext["getSequence"]>[]];
         await anna.evaluateWithoutGeneratingNewTokens(randomTokens(400, 1));
@@ -40,7 +40,7 @@ for (const gone of someKeys) {
         t.match(await turns.restore("ben", other!), {turn: {id: bens}, ...whole});
         t.strictSame((await turns.list()).map(({name}) => name).sort(), ["anna", "ben"]);
 
-        // Whoever goes takes nothing along.
+        // A deleted conversation takes nothing along that another holds.
         for (let again = 0; again < 3; again++) await turns.save("ben", ben!);
         t.equal(await turns.delete("ben"), true);
         t.match(await turns.restore("anna", other!), {turn: {id}, ...whole});
@@ -57,7 +57,7 @@ for (const gone of someKeys) {
     });
 }
 
-t.test("opening turns counts anew what a store has lost count of", {skip: noRedis}, async (t) => {
+t.test("opening turns counts the objects anew that a store has lost count of", {skip: noRedis}, async (t) => {
     const server = await startServer(t), context = await openContext(t), source = context.getSequence();
     await source.evaluateWithoutGeneratingNewTokens(randomTokens(300, 1));
     const turns = await openTurns(t, server.url);
@@ -69,7 +69,7 @@ t.test("opening turns counts anew what a store has lost count of", {skip: noRedi
     await isWell(t, turns);
     t.equal((await turns.sizeOf("anna")).own, (await turns.sizeOf("anna")).all);
 
-    // Not if an entry can't be read, as nobody knows what it holds.
+    // Nothing is counted while an entry can't be read: what it holds is unknown.
     const raw = await RedisStore.open({url: server.url});
     t.teardown(() => raw.close());
     await raw.step({put: [["conversation:other", Buffer.from("of another key")]]});

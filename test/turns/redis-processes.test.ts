@@ -7,12 +7,12 @@ import t from "tap";
 import {moreTokens, randomTokens} from "../support/engine.js";
 import {root} from "../support/paths.js";
 import {noRedis, startRedis} from "../support/redis-server.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {tinyPath} from "../support/tiny-engine.js";
 
 t.setTimeout(120_000);
 
 t.test("three processes, a prefix and a Redis: the prefix is stored once, and each goes on with the others' conversations", {skip: noRedis}, async (t) => {
-    const redis = await startRedis(), modelPath = await tinyModelPath(tinyModel("llama-head-128"));
+    const redis = await startRedis(), modelPath = await tinyPath();
     t.teardown(() => redis.stop());
     const names = ["anna", "ben", "cleo"], prefix = randomTokens(600, 1), next = moreTokens(20, 9);
     const processes = names.map((name, index) => {

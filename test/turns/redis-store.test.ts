@@ -11,7 +11,7 @@ import {failed, temporaryFolder} from "./store-places.js";
 
 const {RedisStore} = await import(dist("turns/stores/redis.js")) as typeof import("../../dist/turns/stores/redis.js");
 
-t.test("redis: the server goes and comes back", {skip: noRedis}, async (t) => {
+t.test("redis: calls fail while the server is gone, and succeed when it is back", {skip: noRedis}, async (t) => {
     const server = await startRedis();
     t.teardown(server.stop);
     const store = await RedisStore.open({url: server.url, prefix: "some{thing}"});
@@ -35,7 +35,7 @@ t.test("redis: the server goes and comes back", {skip: noRedis}, async (t) => {
     await t.rejects(RedisStore.open({url: "redis://user:secret@127.0.0.1:1"}), {...failed, message: /^(?!.*secret).*ECONNREFUSED/});
 });
 
-t.test("redis: out of memory, nothing is changed", {skip: noRedis}, async (t) => {
+t.test("redis: a step that meets the memory limit changes nothing", {skip: noRedis}, async (t) => {
     const server = await startRedis("--maxmemory", "8mb");
     t.teardown(server.stop);
     const store = await RedisStore.open({url: server.url});
@@ -48,7 +48,7 @@ t.test("redis: out of memory, nothing is changed", {skip: noRedis}, async (t) =>
     const {objects, entries} = await contentsOf(store);
     t.equal(Number(entries[0]![1]), objects.length - 1);
 
-    // It can be opened all the same, and made smaller.
+    // A full store can be opened and made smaller.
     const again = await RedisStore.open({url: server.url}), name = `object ${objects.length - 1}`;
     t.teardown(() => again.close());
     t.equal((await again.objects([name]))[0]!.length, 500_000);
@@ -56,7 +56,7 @@ t.test("redis: out of memory, nothing is changed", {skip: noRedis}, async (t) =>
     t.equal((await contentsOf(again)).objects.length, objects.length - 1);
 });
 
-t.test("redis: without the package @redis/client", async (t) => {
+t.test("redis: without the package @redis/client the error says what to install", async (t) => {
     const folder = temporaryFolder(t);
     for (const part of ["package.json", "dist"]) cpSync(resolve(root, part), join(folder, part), {recursive: true});
     const {RedisStore} = await import(pathToFileURL(join(folder, "dist/turns/stores/redis.js")).href) as

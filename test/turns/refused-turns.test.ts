@@ -10,7 +10,7 @@ t.setTimeout(240_000);
 
 const {llama, store, createContext} = await openTurnsEngine(t);
 
-t.test("turns that don't fit are refused, and the sequence stays as it was", async (t) => {
+t.test("a turn of another model, format or size is refused, and the sequence stays as it was", async (t) => {
     const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext("high", {contextSize: 2048}), sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(1500, 1));
     await turns.save("c", sequence);

@@ -9,7 +9,7 @@ t.setTimeout(240_000);
 
 const {llama, createContext} = await openTurnsEngine(t);
 
-t.test("a sequence that gets a turn begins anew with its tier, and keeps what the app chose", async (t) => {
+t.test("a restored sequence begins with its first tier, or keeps the tier that the app chose", async (t) => {
     const ruled = await attach(llama, {policy: {sharing: {automatic: false}, rules: [{tokens: 300, tier: "conservative"}]}});
     const turns = await ruled.openTurns({store: new MemoryStore()}), context = await createContext("high");
     const [small, large, chosen] = [context.getSequence(), context.getSequence(), context.getSequence()];
@@ -25,7 +25,7 @@ t.test("a sequence that gets a turn begins anew with its tier, and keeps what th
     await context.dispose();
 });
 
-t.test("what is restored to the tier of a rule is evicted as it would have been", async (t) => {
+t.test("rows that are restored into the tier of a rule are evicted as that tier does", async (t) => {
     const ruled = await attach(llama, {policy: {...policy, rules: [{tokens: 300, tier: "evicting"}]}});
     const turns = await ruled.openTurns({store: new MemoryStore()}), contexts = [await createContext("high"), await createContext("high")] as const;
     const [source, target] = contexts.map((one) => one.getSequence()) as [LlamaContextSequence, LlamaContextSequence];
@@ -39,7 +39,7 @@ t.test("what is restored to the tier of a rule is evicted as it would have been"
     sameLogits(t, await goOn(target, 3, [60, 60, 60, 60]), await goOn(source, 3, [60, 60, 60, 60]));
     t.ok(ruled.stats(contexts[1]).sequences[0]!.kept < 1);
 
-    // Rows that another tier made are brought to it.
+    // Rows of another tier are repacked for the rule's.
     const plain = await attach(llama, {policy}), context = await createContext("high"), sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);
     await turns.save("plain", sequence);
@@ -50,7 +50,7 @@ t.test("what is restored to the tier of a rule is evicted as it would have been"
     for (const one of [...contexts, context]) await one.dispose();
 });
 
-t.test("what was restored is shared with others, unless it isn't what a tier promises", async (t) => {
+t.test("restored rows are shared with other sequences of their tier, and with no other", async (t) => {
     const sharing = await attach(llama, {policy: {tiers}});
     const turns = await sharing.openTurns({store: new MemoryStore()}), context = await createContext("high"), sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(prompt);

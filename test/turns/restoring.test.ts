@@ -80,7 +80,7 @@ for (const [name, {context: contextTier, tier = contextTier, prepare}] of Object
             t.equal(target.nextTokenIndex, held.length);
             t.equal(store.stats(target.context).sequences.at(-1)!.kept, kept);
             const found = await goOn(target, 20), near = found.map((row, index) => divergence(expected[index]!, row));
-            // New rows are packed by means of keys, and dropped by what is known of heads, which are the context's.
+            // How new rows are packed (about the mean of keys) and dropped (by what heads look up) depends on the context.
             const same = target.context === alone ? 4 : 2;
             sameLogits(t, found.slice(0, same), expected.slice(0, same));
             t.ok(Math.max(...near) < (tier === "evicting" ? 5 : 0.5), `${near} nats`);

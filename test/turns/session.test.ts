@@ -104,7 +104,7 @@ t.test("a store that fails lets the chat go on, and tells", async (t) => {
     process.on("warning", warned);
     t.match(await session.prompt(questions[0], options), /Paris/);
     t.match(await rejection(kept.saved()), {code: "STORE_FAILED"});
-    await kept.saved();  // it was told
+    await kept.saved();  // the failure was told already
     await settled();
     process.off("warning", warned);
     t.match(warnings, [/could not save a turn of "chat": the disk is full/], "if nobody listens");
@@ -129,7 +129,7 @@ t.test("a store that fails lets the chat go on, and tells", async (t) => {
     t.equal((await turns.history("chat")).length, 1, "a prompt under way at the end is not saved");
     for (const none of [undefined, {}, session.sequence]) t.equal(await codeOf(turns.keep(none as unknown as LlamaChatSession, "x")), "OPTION_INVALID");
 
-    // Nothing is kept of a session that could not be restored: it can be tried again.
+    // A session that could not be restored is not kept, so that it can be tried again.
     const wrong = sessionOf(await createContext());
     let connected = true;
     const broken = await store.openTurns({store: wrapped(memory, {

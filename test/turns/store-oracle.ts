@@ -27,7 +27,7 @@ export function text(value: Uint8Array | undefined): string {
     return Buffer.from(value).toString("latin1");
 }
 
-/** What a step must do, told one after the other as the interface's comments tell it. */
+/** What a step must do, by the comments of the interface. */
 export class Oracle {
     readonly #entries = new Map<string, string>();
     readonly #objects = new Map<string, {value: string; holders: number}>();
@@ -64,7 +64,7 @@ export class Oracle {
     }
 }
 
-/** Steps of every kind on a few names, the same for the same seed; `oracle` helps to expect what is there, mostly. */
+/** Steps of every kind on a few names, the same for the same seed. Mostly they expect what `oracle` holds. */
 export class RandomSteps {
     readonly #random: () => number;
     #values = 0;

@@ -21,7 +21,7 @@ export async function collected<T>(items: AsyncIterable<T>): Promise<T[]> {
 }
 
 /**
- * Without what tap has its processes load, which lets SIGXFSZ end them.
+ * Without NODE_OPTIONS: what tap loads there lets SIGXFSZ end a process.
  * @param before a shell's command that comes first
  */
 export function processOf(job: string, kind: string, place: string, number: number, before = ":"): ChildProcess {

@@ -2,7 +2,7 @@ import {writeSync} from "node:fs";
 import {dist} from "../support/paths.js";
 import type {SnapshotStore} from "../../dist/turns/stores/snapshot-store.js";
 
-// A process that works on a store: `node store-process.js <job> <"lmdb" | "redis"> <place> <number>`. It tells what it did on its standard output.
+// A process that works on a store and prints what it did: `node store-process.js <job> <"lmdb" | "redis"> <place> <number>`.
 
 const [job, kind, place, number] = process.argv.slice(2) as [keyof typeof jobs, "lmdb" | "redis", string, string];
 
@@ -25,13 +25,13 @@ async function countOne(store: SnapshotStore): Promise<void> {
 }
 
 const jobs = {
-    /** Counts so often. */
+    /** Counts this many times. */
     async count(): Promise<void> {
         const store = await open();
         for (let done = 0; done < Number(number); done++) await countOne(store);
         await store.close();
     },
-    /** Counts so often, each time with a store that was just opened. */
+    /** Counts this many times, each time with a store that was just opened. */
     async visit(): Promise<void> {
         for (let done = 0; done < Number(number); done++) {
             const store = await open();

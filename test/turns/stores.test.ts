@@ -10,10 +10,10 @@ const {MemoryStore} = await import(dist("turns/stores/memory.js")) as typeof imp
 const {LmdbStore} = await import(dist("turns/stores/lmdb.js")) as typeof import("../../dist/turns/stores/lmdb.js");
 const {RedisStore} = await import(dist("turns/stores/redis.js")) as typeof import("../../dist/turns/stores/redis.js");
 
-// What every store must do; what becomes of them when the medium fails is in the other files.
+// What every store must do. How each takes a failing medium is tested in lmdb-store and redis-store.
 t.setTimeout(180_000);
 
-/** A place for stores that ends with the test; `open` gives a further store on it. */
+/** A place for stores, which ends with the test. `open` gives a further store on it. */
 interface Place {
     readonly where: string;
     open(): Promise<SnapshotStore>;
@@ -43,7 +43,7 @@ const kinds: Record<string, {skip?: string | false; place(t: Test): Promise<Plac
 };
 
 for (const [kind, {skip = false, place}] of Object.entries(kinds)) {
-    t.test(`${kind}: random steps do what they must`, {skip}, async (t) => {
+    t.test(`${kind}: random steps do what the oracle says, for two stores on one place`, {skip}, async (t) => {
         const {open} = await place(t), store = await open(), other = await open();
         t.teardown(() => Promise.all([store.close(), other.close()]));
         const oracle = new Oracle(), steps = new RandomSteps(7);
@@ -59,7 +59,7 @@ for (const [kind, {skip = false, place}] of Object.entries(kinds)) {
         for (const opened of [store, other]) t.strictSame(await contentsOf(opened), oracle.contents(), "both stores see all");
     });
 
-    t.test(`${kind}: names, values and counts`, {skip}, async (t) => {
+    t.test(`${kind}: names, values and counts come back as they were given, small, large and many`, {skip}, async (t) => {
         const {open} = await place(t), store = await open();
         t.teardown(() => store.close());
         const names = ["", "a", "a\0b", "ab", "b/\u00e4", "\uFFFF", "\u{1F600}", "\u{1F600}".repeat(494) + "a"];
@@ -109,7 +109,7 @@ for (const [kind, {skip = false, place}] of Object.entries(kinds)) {
         t.equal(await store.bytes(), 2500);
     });
 
-    t.test(`${kind}: a closed store`, {skip}, async (t) => {
+    t.test(`${kind}: a closed store finishes its steps and refuses further calls`, {skip}, async (t) => {
         const store = await (await place(t)).open();
         await store.step({put: [["a", Buffer.from("1")]]});
         const late = store.step({put: [["a", Buffer.from("2")]]});
@@ -124,7 +124,7 @@ for (const [kind, {skip = false, place}] of Object.entries(kinds)) {
     });
 
     if (kind === "memory") continue;
-    t.test(`${kind}: processes that compete`, {skip}, async (t) => {
+    t.test(`${kind}: steps of competing processes are all counted`, {skip}, async (t) => {
         const {where, open} = await place(t);
         await (await open()).close();
         const processes = [["count", 150], ["count", 150], ["visit", 25], ["visit", 25]] as const;

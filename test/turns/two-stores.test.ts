@@ -18,11 +18,11 @@ async function twoOn(t: Test, options: object = {}): Promise<[Turns, Turns, Lmdb
     return [...both, first];
 }
 
-t.test("300 operations on two stores of one folder leave what they should", async (t) => {
+t.test("300 random operations on two stores of one folder leave what the calls say", async (t) => {
     const history = 4, [first, second, lmdb] = await twoOn(t, {history});
     const context = await createContext("conservative", {sequences: 6}), random = new Gaussian(77);
     const sequences = Array.from({length: 6}, () => context.getSequence()), names = ["a", "b", "c", "d", "e"];
-    /** By conversation: what each of its turns holds. */
+    /** By conversation: the tokens of each of its turns. */
     const oracle = new Map<string, {id: string; tokens: Token[]}[]>();
     const some = <T>(all: readonly T[]): T => all[random.integer(all.length)]!;
     for (let operation = 0; operation < 300; operation++) {
@@ -58,7 +58,7 @@ t.test("300 operations on two stores of one folder leave what they should", asyn
     await context.dispose();
 });
 
-t.test("saves of one conversation at once lose no turn, and keep their order", async (t) => {
+t.test("concurrent saves of one conversation lose no turn and keep their order", async (t) => {
     const [turns, other] = await twoOn(t), both = [turns, other], context = await createContext(), sequences = [1, 2, 3, 4].map(() => context.getSequence());
     for (const [index, sequence] of sequences.entries()) await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(150 + index, index));
     const ids: string[] = [];
@@ -71,7 +71,7 @@ t.test("saves of one conversation at once lose no turn, and keep their order", a
     t.strictSame(history.map(({whole}) => whole), [...Array<boolean>(15).fill(false), true]);
     await isWell(t, turns);
 
-    // The first has much to store, the others next to nothing.
+    // The first save has much to store, the others next to nothing.
     const [sequence, target] = sequences as [LlamaContextSequence, LlamaContextSequence], saves: Promise<Turn>[] = [];
     await sequence.clearHistory();
     await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(800, 8));
@@ -86,7 +86,7 @@ t.test("saves of one conversation at once lose no turn, and keep their order", a
     await context.dispose();
 });
 
-t.test("a turn that goes while it is restored or forked is not taken for damaged", async (t) => {
+t.test("a turn that is dropped while it is restored or forked is not taken for damaged", async (t) => {
     const [saving, restoring] = await twoOn(t, {history: 1}), context = await createContext();
     const [source, target] = [context.getSequence(), context.getSequence()];
     await source.evaluateWithoutGeneratingNewTokens(randomTokens(200, 1));

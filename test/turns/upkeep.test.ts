@@ -1,17 +1,14 @@
 import {attach, DeltaStoreError, MemoryStore} from "llama-deltastore";
 import type {LlamaContext} from "node-llama-cpp";
 import t from "tap";
-import {codeOf, moreTokens, openLlama, randomTokens} from "../support/engine.js";
-import {tinyModel, tinyModelPath} from "../support/tiny-models.js";
+import {codeOf, moreTokens, randomTokens} from "../support/engine.js";
+import {openTiny, unshared} from "../support/tiny-engine.js";
 import {inventoryOf, isWell, wrapped} from "../support/turns.js";
 import {settled} from "../support/waiting.js";
 
 t.setTimeout(120_000);
 
-const llama = await openLlama();
-const store = await attach(llama, {policy: {sharing: {automatic: false}}});
-const model = await llama.loadModel({modelPath: await tinyModelPath(tinyModel("llama-head-128")), gpuLayers: 0});
-t.teardown(() => llama.dispose());
+const {llama, store, model} = await openTiny(t, unshared);
 
 const prompt = randomTokens(500, 1);
 

@@ -10,13 +10,13 @@ t.setTimeout(240_000);
 
 const {store, createContext} = await openTurnsEngine(t);
 
-t.test("a turn of a sequence that is just generating holds what it says", async (t) => {
+t.test("a turn that is saved while its sequence generates holds the tokens that it says", async (t) => {
     const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext("conservative");
     const sequence = context.getSequence(), target = context.getSequence();
     const iterator = sequence.evaluate(prompt, {temperature: 0, yieldEogToken: true}), generated: Token[] = [], saves: Promise<Turn>[] = [];
     for await (const token of iterator) {
         generated.push(token);
-        if (generated.length % 15 === 0) saves.push(turns.save("c", sequence));  // goes on meanwhile
+        if (generated.length % 15 === 0) saves.push(turns.save("c", sequence));  // generation goes on meanwhile
         if (generated.length === 150) break;
     }
     const text = [...prompt, ...generated];
@@ -34,7 +34,7 @@ t.test("a turn of a sequence that is just generating holds what it says", async 
     await context.dispose();
 });
 
-t.test("a turn that is saved while a prompt is evaluated has none of it", async (t) => {
+t.test("a turn that is saved while a prompt is evaluated has none of the prompt", async (t) => {
     for (const tier of ["exact", "high", "evicting"]) {
         const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext(tier);
         const [sequence, target, twin] = [context.getSequence(), context.getSequence(), context.getSequence()], before = randomTokens(150, 4);
@@ -59,7 +59,7 @@ t.test("a turn that is saved while a prompt is evaluated has none of it", async 
     }
 });
 
-t.test("an evaluation under way doesn't go on behind what was restored, nor come between", async (t) => {
+t.test("an evaluation under way ends when its sequence is restored, and none comes between", async (t) => {
     const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext();
     const source = context.getSequence(), target = context.getSequence();
     await source.evaluateWithoutGeneratingNewTokens(prompt);

@@ -8,7 +8,7 @@ t.setTimeout(240_000);
 
 const {store, createContext} = await openTurnsEngine(t);
 
-t.test("wrong arguments are named", async (t) => {
+t.test("wrong arguments are refused by name, and closed turns refuse everything", async (t) => {
     const turns = await store.openTurns({store: new MemoryStore()}), context = await createContext(), sequence = context.getSequence();
     const cyclic: {self?: unknown} = {}, wrong = <T>(value: unknown) => value as T;
     cyclic.self = cyclic;
