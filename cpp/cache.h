@@ -15,7 +15,7 @@
 #include "packing/key_shifter.h"
 #include "packing/repacker.h"
 #include "pages/host_place.h"
-#include "tiers.h"
+#include "tiers/tiers.h"
 
 namespace deltastore {
 

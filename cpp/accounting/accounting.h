@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "attention/watches.h"
+#include "watching/watches.h"
 #include "pages/centres.h"
 #include "pages/sequence_table.h"
-#include "tiers.h"
+#include "tiers/tiers.h"
 
 namespace deltastore {
 

@@ -4,9 +4,9 @@
 #include "group_buffers.h"
 #include "page_attention.h"
 #include "plan.h"
-#include "retrieval_heads.h"
+#include "watching/retrieval_heads.h"
 #include "rows_view.h"
-#include "watches.h"
+#include "watching/watches.h"
 
 namespace deltastore {
 

@@ -7,8 +7,8 @@
 
 #include "accounting/accounting.h"
 #include "plan.h"
-#include "retrieval_heads.h"
-#include "watches.h"
+#include "watching/retrieval_heads.h"
+#include "watching/watches.h"
 
 namespace deltastore {
 

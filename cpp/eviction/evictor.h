@@ -1,8 +1,8 @@
 // Eviction: which rows of a sequence stay.
 #pragma once
 
-#include "attention/retrieval_heads.h"
-#include "attention/watches.h"
+#include "watching/retrieval_heads.h"
+#include "watching/watches.h"
 #include "judged.h"
 #include "pages/sharing.h"
 #include "row_mover.h"

@@ -4,11 +4,11 @@
 #include <mutex>
 
 #include "attention/plan.h"
-#include "attention/watches.h"
+#include "watching/watches.h"
 #include "pages/centres.h"
 #include "pages/sequence_table.h"
 #include "pages/sharing.h"
-#include "tiers.h"
+#include "tiers/tiers.h"
 
 namespace deltastore {
 

@@ -6,9 +6,9 @@
 #include <numeric>
 #include <set>
 
-#include "eviction/schedule.h"
-#include "eviction/scorer.h"
-#include "attention/watch.h"
+#include "tiers/schedule.h"
+#include "tiers/scorer.h"
+#include "watching/watch.h"
 #include "check.h"
 #include "random.h"
 

@@ -12,7 +12,7 @@ export type PageFormat = RowFormat | `${"k4v2" | "k3v2"}r${6 | 14}`;
 /** How rows are stored while they are in the window: as they are, or at 8 bits. */
 export type WindowFormat = "f16" | "k8v8";
 
-/** How many rows each layer and KV head may keep, see `cpp/eviction/schedule.h`. */
+/** How many rows each layer and KV head may keep, see `cpp/tiers/schedule.h`. */
 export type EvictionSchedule = "retrieval" | "shared" | "uniform" | "preserveEarly" | "adaptive";
 
 /** What decides which rows go, see `cpp/eviction/`. */

@@ -103,7 +103,7 @@ export async function checkStateFile(path: string, maxTokens: number): Promise<"
         const damaged = (what: string) => new DeltaStoreError("STATE_DAMAGED", `The state file ${path} is ${what}`);
         const header = await readExactly(file, 0, Math.min(size, headerBytes)), magic = header.subarray(0, llamaMagic.length);
         if (!magic.equals(llamaMagic.subarray(0, size)))
-            throw new DeltaStoreError("STATE_FOREIGN", `The file ${path} is not a sequence state of llama.cpp`);
+            throw new DeltaStoreError("STATE_FOREIGN", `The file ${path} is not the state file of a sequence`);
         if (size < headerBytes) throw damaged(`cut short: ${size} bytes`);
         const end = tokensEnd(header);
         const seal = size < headerBytes + sealBytes ? null : await readExactly(file, size - sealBytes, sealBytes);

@@ -26,7 +26,7 @@ export function evictionOf(tier: Tier, options: EvictOptions): Eviction {
     const {keep = tier.eviction?.keep, schedule = tier.eviction?.schedule ?? defaultEviction.schedule,
         scorer = tier.eviction?.scorer ?? defaultEviction.scorer} = options;
     if (keep === undefined) throw invalid(`Tier "${tier.name}" doesn't say how much to keep; give "keep", from 0 to 1`);
-    if (typeof keep !== "number" || !(keep >= 0 && keep <= 1)) throw invalid(`keep is ${JSON.stringify(keep)}; allowed is a number from 0 to 1`);
+    if (typeof keep !== "number" || !(keep >= 0 && keep <= 1)) throw invalid(`keep is ${typeof keep === "number" ? keep : JSON.stringify(keep)}; allowed is a number from 0 to 1`);
     oneOf("schedule", schedule, schedules);
     oneOf("scorer", scorer, scorers);
     return {keep, schedule, scorer, slack: tier.eviction?.slack ?? defaultEviction.slack};

@@ -8,12 +8,9 @@
 #include <vector>
 
 #include "byte_io.h"
-#include "format/format.h"
+#include "tiers/options.h"
 
 namespace deltastore {
-
-// [key_dim][key_dim]: row d is what becomes of unit vector d. Null where positions turn nothing.
-using Turn = std::shared_ptr<const std::vector<float>>;
 
 // Nothing is repeated here. Each query of a prompt is turned as if it came again far behind, and asked what weight it would then give to its own
 // row and to the row after it, beside all that it saw. What a query looks for hardly depends on its position. So this finds heads that look back

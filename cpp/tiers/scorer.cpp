@@ -1,6 +1,7 @@
 #include "scorer.h"
 
 #include <cstring>
+#include <initializer_list>
 
 namespace deltastore {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "attention/watch.h"
+#include "watched_queries.h"
 
 namespace deltastore {
 

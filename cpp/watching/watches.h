@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "pages/sequence_table.h"
-#include "tiers.h"
+#include "tiers/tiers.h"
 #include "watch.h"
 
 namespace deltastore {

@@ -1,17 +1,20 @@
 // What a cache is made with: the model's layers, and the tiers that its sequences may have.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "attention/retrieval_heads.h"
-#include "eviction/schedule.h"
-#include "eviction/scorer.h"
 #include "format/format.h"
 #include "pages/layers.h"
+#include "schedule.h"
+#include "scorer.h"
 
 namespace deltastore {
+
+// [key_dim][key_dim]: row d is what becomes of unit vector d. Null where positions turn nothing.
+using Turn = std::shared_ptr<const std::vector<float>>;
 
 // Which rows go once there are enough tokens.
 struct Eviction {
