@@ -15,7 +15,7 @@ export type WindowFormat = "f16" | "k8v8";
 /** How many rows each layer and KV head may keep, see `cpp/tiers/schedule.h`. */
 export type EvictionSchedule = "retrieval" | "shared" | "uniform" | "preserveEarly" | "adaptive";
 
-/** What decides which rows go, see `cpp/eviction/`. */
+/** What decides which rows go, see `cpp/tiers/scorer.h`. */
 export type EvictionScorer = "attention" | "h2o" | "snapkv" | "recency";
 
 export interface Eviction {
