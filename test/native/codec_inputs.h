@@ -1,8 +1,11 @@
 // Rows that codecs go through: ordinary ones, and those at the ends of what a half or a float holds.
 #pragma once
 
+#include <functional>
 #include <vector>
 
+#include "kernels/codec.h"
+#include "check.h"
 #include "random.h"
 
 namespace deltastore {
@@ -32,6 +35,16 @@ inline std::vector<float> make_rows(int kind, int count, int dim, Random& random
         }
     }
     return rows;
+}
+
+// Runs `checks` with every kernel that this processor has, each time with the same random numbers.
+inline void with_each_kernel(const std::function<void(const Kernels&, Random&)>& checks) {
+    const Kernels* found[4];
+    const int count = available_kernels(found);
+    for (int k = 0; k < count; k++) {
+        Random random(check::state().seed);
+        checks(*found[k], random);
+    }
 }
 
 }  // namespace deltastore

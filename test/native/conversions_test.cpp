@@ -126,12 +126,8 @@ static void check_bad_queries(const Kernels& kernels, Random& random) {
 
 int main(int argc, char** argv) {
     check::begin(argc, argv);
-    const Kernels* found[4];
-    const int count = available_kernels(found);
-    for (int k = 0; k < count; k++) {
-        const Kernels& kernels = *found[k];
+    with_each_kernel([](const Kernels& kernels, Random& random) {
         const std::string name = kernels.name;
-        Random random(check::state().seed);
         check::run(name + ": halves turn into floats and back", [&] { check_halves(kernels); });
         check::run(name + ": floats turn into the nearest half", [&] { check_rounding(kernels, random); });
         for (const int block : {64, 128, 256})
@@ -139,6 +135,6 @@ int main(int argc, char** argv) {
         for (const int dim : kDims)
             check::run(name + ": 7-bit queries are off by half a step, head size " + std::to_string(dim), [&] { check_queries(kernels, dim, random); });
         check::run(name + ": a bad query leaves its neighbours alone", [&] { check_bad_queries(kernels, random); });
-    }
+    });
     return check::finish();
 }

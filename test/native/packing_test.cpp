@@ -194,12 +194,8 @@ static void check_refined(const Kernels& kernels, Format format, const HeadShape
 
 int main(int argc, char** argv) {
     check::begin(argc, argv);
-    const Kernels* found[4];
-    const int count = available_kernels(found);
-    for (int k = 0; k < count; k++) {
-        const Kernels& kernels = *found[k];
+    with_each_kernel([](const Kernels& kernels, Random& random) {
         const std::string name = kernels.name;
-        Random random(check::state().seed);
         for (const int dim : kDims)
             for (const Kind& kind : kKinds)
                 check::run(name + ": " + kind.name + " have the scalar kernel's bytes, head size " + std::to_string(dim),
@@ -212,6 +208,6 @@ int main(int argc, char** argv) {
             for (const int dim : kDims)
                 check::run(name + ": refined rows of " + format_info(format).name + " have the distortion of two codes, head size " + std::to_string(dim),
                            [&] { check_refined(kernels, format, {dim, dim}, random); });
-    }
+    });
     return check::finish();
 }

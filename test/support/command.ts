@@ -7,10 +7,10 @@ export interface CommandResult {
     stderr: string;
 }
 
-/** Runs `deltastore` with these arguments, without the caller's DELTASTORE_ variables. */
+/** Runs `deltastore` with these arguments, without the caller's DELTASTORE_ variables and what tap has child processes load. */
 export function deltastore(args: readonly string[], env: NodeJS.ProcessEnv = {}, input = ""): Promise<CommandResult> {
     const inherited = Object.fromEntries(
-        Object.entries(process.env).filter(([name]) => !name.startsWith("DELTASTORE_")));
+        Object.entries(process.env).filter(([name]) => !name.startsWith("DELTASTORE_") && name !== "NODE_OPTIONS"));
     return new Promise((resolve, reject) => {
         const child = spawn(process.execPath, [cliPath, ...args], {env: {...inherited, ...env}});
         const result: CommandResult = {code: null, stdout: "", stderr: ""};

@@ -4,6 +4,9 @@ import {dist} from "./paths.js";
 import {bosToken, firstPieceToken, vocabSize} from "./tiny-vocab.js";
 import type {NativeBinding} from "../../dist/engine/native.js";
 
+// tap makes every child process load a module of its own, which takes 0.2 s. getLlama tests its binary in a child process each time.
+delete process.env["NODE_OPTIONS"];
+
 /** Two threads: with more than a machine has cores, ggml's spinning barriers make everything many times slower. */
 export async function openLlama(logger: (level: string, message: string) => void = () => undefined): Promise<Llama> {
     return keepingAll(await getLlama({gpu: false, maxThreads: 2, build: "never", logLevel: LlamaLogLevel.warn, logger}));
