@@ -45,19 +45,33 @@ function report(t: Test, output: readonly string[]): void {
     if (!last || Number(last[1]) + Number(last[2]) !== seen) t.fail("the program did not come to its end", {output: output.slice(-40).join("\n")});
 }
 
+interface Program {
+    name: string;
+    kernel?: string;
+}
+
+/** Runs programs, two at a time as CI has two cores, and then reports each as a subtest. */
+async function reportAll(t: Test, folder: string, programs: readonly Program[]): Promise<void> {
+    const outputs: string[][] = [], queue = programs.entries();
+    const runNext = async () => {
+        for (const [index, {name, kernel}] of queue) outputs[index] = await lines(folder, name, kernel);
+    };
+    await Promise.all([runNext(), runNext()]);
+    for (const [index, {name, kernel}] of programs.entries())
+        await t.test(kernel === undefined ? name : `${name}, ${kernel}`, async (t) => report(t, outputs[index]!));
+}
+
+const named = (names: readonly string[]): Program[] => names.map((name) => ({name}));
+
 t.test("the native tests pass with every kernel", async (t) => {
     const folder = await build("native-tests");
-    const kernelTests = await lines(folder, "kernels");
-    const kernels = kernelTests.find((line) => line.startsWith("# kernels:"))?.split(" ").slice(2) ?? [];
+    const kernels = (await lines(folder, "kernels")).find((line) => line.startsWith("# kernels:"))?.split(" ").slice(2) ?? [];
     t.ok(kernels.includes("scalar"), `kernels that run here: ${kernels.join(", ")}`);
-    for (const name of [...ofAllKernels, ...ofNone])
-        await t.test(name, async (t) => report(t, name === "kernels" ? kernelTests : await lines(folder, name)));
-    for (const kernel of kernels)
-        for (const name of ofOneKernel) await t.test(`${name}, ${kernel}`, async (t) => report(t, await lines(folder, name, kernel)));
+    const ofEach = kernels.flatMap((kernel) => ofOneKernel.map((name) => ({name, kernel})));
+    await reportAll(t, folder, [...named([...ofAllKernels, ...ofNone]), ...ofEach]);
 });
 
 t.test("the native tests pass under the address and undefined-behaviour sanitizers", async (t) => {
     const folder = await build("native-sanitized", "-DDELTASTORE_SANITIZE=address,undefined");
-    for (const name of [...ofAllKernels, ...ofNone, ...ofOneKernel])
-        await t.test(name, async (t) => report(t, await lines(folder, name)));
+    await reportAll(t, folder, named([...ofAllKernels, ...ofNone, ...ofOneKernel]));
 });
