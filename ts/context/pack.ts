@@ -29,7 +29,7 @@ export async function adopt(context: AddonContext, native: NativeBinding, {polic
         poolLimitBytes: policy.poolLimitBytes, keptPrefixes: policy.sharing.automatic ? keptPrefixSlots : 0,
         contextCells: cellsOf(params), batchSize: params.batchSize ?? defaultBatchSize
     });
-    requireRoom(context, native, policy, own);
+    if (policy.poolLimitBytes > 0) requireRoom(context, native, policy, own);
 }
 
 /** @throws DeltaStoreError POOL_LIMIT_REACHED: a sequence can't hold one token, whichever tier it has */

@@ -22,7 +22,7 @@ export function policyWarnings(policy: Policy): string[] {
                 ? "is skipped, because sequences get only tiers that are smaller than the one they have; order them from large to small" : impossible));
     }
     if (poolLimitBytes > 0 && poolLimitBytes < leastUsefulLimit)
-        warnings.push(`/pool/limit: ${formatBytes(poolLimitBytes)} can hold next to nothing: an empty context takes about 42 KiB.`);
+        warnings.push(`/pool/limit: ${formatBytes(poolLimitBytes)} can hold next to nothing. A context without room for one token is refused when it is created.`);
     return warnings;
 }
 
