@@ -65,7 +65,7 @@ t.test("a tier that pressure skips is warned of", (t) => {
 });
 
 t.test("a pool limit that holds next to nothing is warned of", (t) => {
-    t.strictSame(warningsOf({pool: {limit: 4096}}), ["/pool/limit: 4.00 KiB can hold next to nothing: an empty context takes about 42 KiB."]);
+    t.strictSame(warningsOf({pool: {limit: 4096}}), ["/pool/limit: 4.00 KiB can hold next to nothing. A context without room for one token is refused when it is created."]);
     t.strictSame(placesOf({pool: {limit: 2 ** 20 - 1}}), ["/pool/limit"]);
     t.strictSame(placesOf({pool: {limit: 2 ** 20}}), []);
     t.end();
