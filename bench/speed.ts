@@ -1,7 +1,8 @@
 /**
  * Decode and prefill of each cache beside stock F16, in one process and interleaved: `npm run bench -- [--quick] [--depths 0,2048]
- * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE]`. Prints tables. FILE and
- * the pictures beside it are written after every point. No point is begun after `--minutes`, or with more than `--most-cells` tokens.
+ * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE] [--add]`. Prints tables. FILE and
+ * the pictures beside it are written after every point. No point is begun after `--minutes`, or with more than `--most-cells` tokens. `--add` keeps
+ * the points that FILE has already, and measures the others.
  */
 import {readFileSync, writeFileSync} from "node:fs";
 import {cpus} from "node:os";
@@ -20,7 +21,7 @@ import {Runtime} from "./support/runtime.js";
 const text = {type: "string"} as const;
 const {values} = parseArgs({
     options: {
-        quick: {type: "boolean", default: false}, depths: text, sequences: text, caches: text, rounds: text, minutes: text, out: text,
+        quick: {type: "boolean", default: false}, add: {type: "boolean", default: false}, depths: text, sequences: text, caches: text, rounds: text, minutes: text, out: text,
         threads: {...text, default: "2"}, "most-cells": {...text, default: "65536"}
     }
 });
@@ -70,11 +71,18 @@ const report: SpeedReport = {
     model: {file: runtime.model.filename ?? "", ...runtime.shape}, threads: runtime.threads,
     readSpeed: await memoryReadSpeed(runtime.threads), points: []
 };
+if (values.add) {
+    const {points, ...before} = JSON.parse(readFileSync(out, "utf8")) as SpeedReport;
+    for (const key of ["processor", "runtime", "kernel", "threads"] as const)
+        if (before[key] !== report[key]) throw new Error(`${out} is of ${key} ${before[key]}; this is ${report[key]}`);
+    report.points.push(...points);
+}
 const figures = new SpeedFigures(report);
 const digits = (_: string, value: unknown) => typeof value !== "number" || Number.isInteger(value) ? value : Number(value.toPrecision(6));
 for (const sequences of ascending(option("sequences"))) {
     for (const depth of ascending(option("depths"))) {
         const start = performance.now();
+        if (report.points.some((point) => point.sequences === sequences && point.depth === depth)) continue;
         if (sequences > 1 && depth * sequences > Number(values["most-cells"])) continue;
         if (start > effort.until) {
             console.error(`sequences ${sequences}, depth ${depth}: left out, --minutes are over`);
