@@ -107,7 +107,7 @@ void Cache::attend(int layer, const AttentionInput& input, int thread, int) {
     uint8_t* scratch = planner_.scratch(thread);
     if (scratch == nullptr) return;  // the others take its items
     Plan& plan = *planner_.current();
-    attention_.attend(layer, input, plan, scratch);
+    attention_.attend(layer, input, plan, thread, scratch);
     packer_.layer_done(layer, plan);
     // The layer before is done with for this ubatch (ggml's threads met since), so this is a good time to pack what left its window.
     if (layer > 0) packer_.pack_layer(layer - 1, plan, reinterpret_cast<float*>(scratch));

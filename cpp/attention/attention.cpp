@@ -29,12 +29,13 @@ static void add_run(float* total, const float* run, int count, int value_dim) {
     }
 }
 
-void Attention::attend(int layer, const AttentionInput& input, Plan& plan, uint8_t* scratch) const {
+void Attention::attend(int layer, const AttentionInput& input, Plan& plan, int thread, uint8_t* scratch) const {
     const int per_head = int(plan.item_block.size()), items = per_head * layers_[layer].kv_heads;
+    const int attention = layers_.first_attention(layer) + plan.begun[size_t(thread) * layers_.count() + layer]++;
     for (;;) {
-        const int item = plan.next_item[layer].fetch_add(1, std::memory_order_relaxed);
+        const int item = plan.next_item[attention].fetch_add(1, std::memory_order_relaxed);
         if (item >= items) return;
-        run_item({layer, item / per_head, plan.item_block[item % per_head], input}, plan, plan.item_run[item % per_head], scratch);
+        run_item({layer, attention, item / per_head, plan.item_block[item % per_head], input}, plan, plan.item_run[item % per_head], scratch);
     }
 }
 
@@ -120,7 +121,7 @@ bool Attention::finish_run(const Group& group, Plan& plan, int run, int count, G
     const size_t groups = plan.blocks.size() * plan.most_kv_heads, this_group = group.kv_head * plan.blocks.size() + group.block;
     float* partials = plan.partials.data() + this_group * plan.most_runs * plan.partial_floats;
     std::memcpy(partials + run * plan.partial_floats, buffers.run, count * (value_dim + 2) * sizeof(float));
-    if (plan.runs_left[group.layer * groups + this_group].fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
+    if (plan.runs_left[group.attention * groups + this_group].fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
     reset(buffers.total, count, value_dim);
     for (int r = 0; r < runs; r++) add_run(buffers.total, partials + r * plan.partial_floats, count, value_dim);
     return true;

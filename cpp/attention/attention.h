@@ -11,13 +11,14 @@ public:
               const Observer& observer)
         : layers_(layers), rotate_(rotate), kernels_(kernels), sequences_(sequences), pages_(pages), observer_(observer) {}
 
-    // A thread's part of a layer's attention. `scratch` has room for a group's buffers.
-    void attend(int layer, const AttentionInput& input, Plan& plan, uint8_t* scratch) const;
+    // A thread's part of an attention over a layer's rows: of the next one that the thread has not begun. `scratch` has room for a group's buffers.
+    void attend(int layer, const AttentionInput& input, Plan& plan, int thread, uint8_t* scratch) const;
 
 private:
     // A group's part of a layer.
     struct Group {
         int layer;
+        int attention;
         int kv_head;
         int block;  // of the plan
         const AttentionInput& input;

@@ -59,9 +59,10 @@ struct Plan {
     int most_runs = 1;
     size_t partial_floats = 0;              // of one run of a group
     std::vector<float> partials;            // [kv head][block][run][partial_floats]
-    std::unique_ptr<std::atomic<int>[]> next_item;  // [layer]
+    std::unique_ptr<std::atomic<int>[]> next_item;  // [attention]
     std::unique_ptr<std::atomic<int>[]> next_pack;  // [layer]; -1 until the first thread is done with the layer's attention
-    std::unique_ptr<std::atomic<int>[]> runs_left;  // [layer][kv head][block]
+    std::unique_ptr<std::atomic<int>[]> runs_left;  // [attention][kv head][block]
+    std::vector<int> begun;                         // [thread][layer]: attentions over the layer that the thread has begun
     int most_kv_heads = 0;
 };
 

@@ -108,6 +108,7 @@ void Planner::start(int index, int threads) {
         if (layers_[layer].kv_heads > 0)
             scratch_bytes = std::max(scratch_bytes, GroupBuffers::bytes(layers_[layer].head, widest * layers_[layer].group()));
     make_scratch(scratch_bytes, threads);
+    plan.begun.assign(scratch_.size() * layers_.count(), 0);
     plan.started = true;
 }
 
@@ -125,7 +126,7 @@ void Planner::cut_into_blocks(Plan& plan, int most_group) const {
 }
 
 void Planner::cut_into_items(Plan& plan, size_t partial_floats) const {
-    const size_t layers = layers_.count(), groups = plan.blocks.size() * plan.most_kv_heads;
+    const size_t layers = layers_.count(), attentions = layers_.attentions(), groups = plan.blocks.size() * plan.most_kv_heads;
     plan.partial_floats = partial_floats;
     const size_t partials = groups * plan.most_runs * partial_floats;
     plan.split = plan.most_runs > 1 && groups < kWantedItems && partials <= kMostPartials;
@@ -136,14 +137,14 @@ void Planner::cut_into_items(Plan& plan, size_t partial_floats) const {
         }
     }
     if (plan.split) plan.partials.resize(partials);
-    plan.next_item.reset(new std::atomic<int>[layers]);
+    plan.next_item.reset(new std::atomic<int>[attentions]);
     plan.next_pack.reset(new std::atomic<int>[layers]);
-    plan.runs_left.reset(new std::atomic<int>[layers * groups]);
-    for (size_t layer = 0; layer < layers; layer++) {
-        plan.next_item[layer].store(0, std::memory_order_relaxed);
-        plan.next_pack[layer].store(-1, std::memory_order_relaxed);
+    plan.runs_left.reset(new std::atomic<int>[attentions * groups]);
+    for (size_t layer = 0; layer < layers; layer++) plan.next_pack[layer].store(-1, std::memory_order_relaxed);
+    for (size_t attention = 0; attention < attentions; attention++) {
+        plan.next_item[attention].store(0, std::memory_order_relaxed);
         for (size_t group = 0; group < groups; group++)
-            plan.runs_left[layer * groups + group].store(plan.blocks[group % plan.blocks.size()].runs, std::memory_order_relaxed);
+            plan.runs_left[attention * groups + group].store(plan.blocks[group % plan.blocks.size()].runs, std::memory_order_relaxed);
     }
 }
 

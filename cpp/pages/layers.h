@@ -12,6 +12,7 @@ struct LayerShape {
     int query_heads = 0;
     int kv_heads = 0;
     HeadShape head;
+    int attentions = 1;  // over its rows a ubatch; more where later layers have no rows of their own
 
     // Query heads that share a KV head.
     int group() const { return kv_heads == 0 ? 0 : query_heads / kv_heads; }
@@ -23,11 +24,16 @@ public:
         for (size_t layer = 0; layer < layers.size(); layer++) {
             first_table_.push_back(int(layer_of_.size()));
             layer_of_.insert(layer_of_.end(), layers[layer].kv_heads, int(layer));
+            first_attention_.push_back(attentions_);
+            attentions_ += layers[layer].attentions;
         }
     }
 
     int count() const { return int(layers_.size()); }
     int tables() const { return int(layer_of_.size()); }
+    // All layers' attentions, numbered layer by layer.
+    int attentions() const { return attentions_; }
+    int first_attention(int layer) const { return first_attention_[layer]; }
     const LayerShape& operator[](int layer) const { return layers_[layer]; }
     int table(int layer, int kv_head) const { return first_table_[layer] + kv_head; }
     int layer_of(int table) const { return layer_of_[table]; }
@@ -52,6 +58,8 @@ private:
     std::vector<LayerShape> layers_;
     std::vector<int> first_table_;  // [layer]
     std::vector<int> layer_of_;     // [table]
+    std::vector<int> first_attention_;  // [layer]
+    int attentions_ = 0;
 };
 
 }  // namespace deltastore
