@@ -7,16 +7,19 @@ import type {NativeBinding} from "../../dist/engine/native.js";
 // tap makes every child process load a module of its own, which takes 0.2 s. getLlama tests its binary in a child process each time.
 delete process.env["NODE_OPTIONS"];
 
-/** Two threads: with more than a machine has cores, ggml's spinning barriers make everything many times slower. */
+/**
+ * Contexts have one thread unless a test says otherwise: two files are tested at a time, and with more threads than a machine has cores ggml's
+ * spinning barriers make everything many times slower.
+ */
 export async function openLlama(logger: (level: string, message: string) => void = () => undefined): Promise<Llama> {
-    return keepingAll(await getLlama({gpu: false, maxThreads: 2, build: "never", logLevel: LlamaLogLevel.warn, logger}));
+    return withDefaults(await getLlama({gpu: false, maxThreads: 2, build: "never", logLevel: LlamaLogLevel.warn, logger}));
 }
 
 /**
- * Holds an instance's models and contexts until they are disposed. In node-llama-cpp 3.22.1 `dispose()` of a Llama instance never settles
+ * Gives contexts one thread by default, and holds an instance's models and contexts until they are disposed. In node-llama-cpp 3.22.1 `dispose()` of a Llama instance never settles
  * once one of them was garbage-collected before it was disposed.
  */
-function keepingAll(llama: Llama): Llama {
+function withDefaults(llama: Llama): Llama {
     const all = new Set<LlamaModel | LlamaContext>(), {loadModel} = llama;
     const keep = <Kept extends LlamaModel | LlamaContext>(kept: Kept): Kept => {
         all.add(kept);
@@ -27,7 +30,7 @@ function keepingAll(llama: Llama): Llama {
     };
     llama.loadModel = async (options) => {
         const model = keep(await loadModel.call(llama, options)), {createContext} = model;
-        model.createContext = async (options) => keep(await createContext.call(model, options));
+        model.createContext = async (options) => keep(await createContext.call(model, {threads: 1, ...options}));
         return model;
     };
     return llama;
