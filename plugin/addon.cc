@@ -121,10 +121,10 @@ Napi::Value adopt(const Napi::CallbackInfo& info) {
         llama_context* context = live_context(addon);
         const Napi::Object config = info[1].As<Napi::Object>();
         const CacheOptions options = cache_options(config, *addon);
-        const uint32_t cells = config.Get("contextCells").As<Napi::Number>().Uint32Value();
-        const uint32_t batch = config.Get("batchSize").As<Napi::Number>().Uint32Value();
+        const AdoptOptions how{config.Get("contextCells").As<Napi::Number>().Uint32Value(), config.Get("batchSize").As<Napi::Number>().Uint32Value(),
+                               addon->context_params.swa_full, config.Get("allowsGpuLayers").As<Napi::Boolean>()};
         return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [=]() -> PromiseWorker::Result {
-            adopt_context(*context, options, cells, batch);
+            adopt_context(*context, options, how);
             return nullptr;
         });
     });
@@ -201,10 +201,15 @@ Napi::Value failure_to_js(Napi::Env env, const FailureReport& report) {
 
 Napi::Value fork_prefix(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const MemoryParts parts = live_parts(unwrap(info[0]));
+        PackedMemory& memory = *parts.packed();
         const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
-        const Failure failure = memory.cache().fork(source, target, 0, info[3].As<Napi::Number>().Int32Value());
-        return failure_to_js(info.Env(), failure == Failure::none ? FailureReport{} : memory.report(failure));
+        const int32_t end = info[3].As<Napi::Number>().Int32Value();
+        if (std::string reason = parts.why_not_behind(source, end); !reason.empty()) return failure_to_js(info.Env(), {"OPTION_INVALID", std::move(reason)});
+        const Failure failure = memory.cache().fork(source, target, 0, end);
+        if (failure != Failure::none) return failure_to_js(info.Env(), memory.report(failure));
+        parts.copy_beside(source, target, end);
+        return info.Env().Null();
     });
 }
 
@@ -216,7 +221,20 @@ Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
 
 Napi::Value can_shift(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        return Napi::Boolean::New(info.Env(), live_memory(unwrap(info[0])).get_can_shift());
+        return Napi::Boolean::New(info.Env(), llama_memory_can_shift(llama_get_memory(live_context(unwrap(info[0])))));
+    });
+}
+
+Napi::Value only_attention(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        return Napi::Boolean::New(info.Env(), live_parts(unwrap(info[0])).beside().empty());
+    });
+}
+
+Napi::Value can_go_on(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        const MemoryParts parts = live_parts(unwrap(info[0]));
+        return Napi::Boolean::New(info.Env(), parts.why_not_behind(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::Number>().Int32Value()).empty());
     });
 }
 
@@ -228,7 +246,8 @@ Napi::Value take_failure(const Napi::CallbackInfo& info) {
 
 Napi::Value stats(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const Cache& cache = live_memory(unwrap(info[0])).cache();
+        const MemoryParts parts = live_parts(unwrap(info[0]));
+        const Cache& cache = parts.packed()->cache();
         const CacheStats stats = cache.stats();
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("tokens", double(stats.tokens));
@@ -237,6 +256,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
         result.Set("stockBytes", double(stats.stock_bytes));
         result.Set("pages", double(stats.pages));
         result.Set("keptBytes", double(stats.kept_bytes));
+        result.Set("bytesBeside", double(parts.bytes_beside()));
         Napi::Array sequences = Napi::Array::New(info.Env());
         for (const SequenceStats& sequence : stats.sequences) {
             if (sequence.tokens == 0) continue;
@@ -370,6 +390,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("endSnapshot", end_snapshot);
     add("restoreSnapshot", restore_snapshot);
     add("canShift", can_shift);
+    add("onlyAttention", only_attention);
+    add("canGoOn", can_go_on);
     add("takeFailure", take_failure);
     add("residentBytes", resident_bytes);
     add("stats", stats);

@@ -5,23 +5,30 @@
 #include <typeinfo>
 
 #include "failure.h"
-#include "llama-kv-cache-iswa.h"
-#include "llama-memory-hybrid-iswa.h"
-#include "llama-memory-hybrid.h"
-#include "llama-memory-recurrent.h"
+#include "memory_parts.h"
+#include "packed_parts.h"
 
 namespace deltastore {
 
-static void require_plain_attention(const llama_context& context) {
+static void require_served_memory(const llama_context& context) {
     llama_memory_t memory = context.get_memory();
     const auto refuse = [](const char* reason) { throw CodedError("MODEL_UNSUPPORTED", reason); };
     if (memory == nullptr) refuse("it has no KV cache");
-    if (dynamic_cast<llama_kv_cache_iswa*>(memory)) refuse("some of its layers use sliding-window attention");
     if (dynamic_cast<llama_memory_recurrent*>(memory)) refuse("its memory is recurrent");
-    if (dynamic_cast<llama_memory_hybrid*>(memory) || dynamic_cast<llama_memory_hybrid_iswa*>(memory))
-        refuse("its memory is partly recurrent");
-    if (typeid(*memory) != typeid(llama_kv_cache)) refuse("its memory is of a kind of its own, not a plain KV cache");
+    const std::type_info& kind = typeid(*memory);
+    if (kind == typeid(llama_memory_hybrid_iswa)) refuse("it has recurrent layers beside layers with a sliding window");
+    if (kind != typeid(llama_kv_cache) && kind != typeid(llama_kv_cache_iswa) && kind != typeid(llama_memory_hybrid))
+        refuse("its memory is of a kind of its own, neither attention nor a hybrid of attention and recurrent layers");
     if (!context.get_cparams().causal_attn) refuse("its attention is not causal");
+    if (context.get_cparams().n_rs_seq > 0) refuse("its recurrent states are kept for going back (n_rs_seq)");
+}
+
+// Which layers have no rows of their own and take another's, as llama_model::create_memory() has it; null for none.
+static llama_memory_i::layer_reuse_cb reuse_of(const llama_model& model) {
+    const llama_hparams& hparams = model.hparams;
+    const int32_t own = hparams.n_layer_kv_from_start;
+    if ((model.arch != LLM_ARCH_GEMMA3N && model.arch != LLM_ARCH_GEMMA4) || own >= int32_t(hparams.n_layer_all)) return nullptr;
+    return [&hparams, own](int32_t il) { return il < own ? -1 : own - (hparams.is_swa(il) ? 2 : 1); };
 }
 
 static void require_cpu_layers(const llama_model& model) {
@@ -29,16 +36,44 @@ static void require_cpu_layers(const llama_model& model) {
         ggml_backend_dev_t device = model.hparams.has_kv(il) ? model.dev_layer(int(il)) : nullptr;
         if (device && ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU)
             throw CodedError("GPU_LAYERS_UNSUPPORTED", "layer " + std::to_string(il) + " is on " + ggml_backend_dev_name(device) +
-                                                           "; load the model with gpuLayers: 0");
+                                                           " (policy: gpuLayers is not \"host\"); load the model with gpuLayers: 0");
     }
 }
 
-void adopt_context(llama_context& context, CacheOptions options, uint32_t context_cells, uint32_t batch_tokens) {
+// Counts the attentions over each layer's rows.
+static void count_attentions(std::vector<LayerShape>& layers, const std::vector<uint32_t>& layer_ids, const llama_model& model,
+                             const llama_memory_i::layer_reuse_cb& reuse) {
+    if (reuse == nullptr) return;
+    for (uint32_t il = 0; il < model.hparams.n_layer_all; il++) {
+        const int32_t source = reuse(int32_t(il));
+        const auto found = source < 0 ? layer_ids.end() : std::find(layer_ids.begin(), layer_ids.end(), uint32_t(source));
+        if (found == layer_ids.end()) continue;
+        LayerShape& layer = layers[found - layer_ids.begin()];
+        if (int(model.hparams.n_head(il)) != layer.query_heads)
+            throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has other query heads than layer " + std::to_string(source) +
+                                                      ", whose rows it takes");
+        layer.attentions++;
+    }
+}
+
+static llama_memory_ptr packed_memory_like(llama_memory_i& stock, const llama_context& context, std::unique_ptr<PackedMemory> packed,
+                                           const WindowPart& window) {
+    if (auto* hybrid = dynamic_cast<llama_memory_hybrid*>(&stock)) return std::make_unique<PackedHybrid>(context, std::move(packed), *hybrid);
+    if (dynamic_cast<llama_kv_cache_iswa*>(&stock)) return std::make_unique<PackedIswa>(context, std::move(packed), window);
+    return packed;
+}
+
+void adopt_context(llama_context& context, CacheOptions options, const AdoptOptions& how) {
     const llama_model& model = context.get_model();
-    require_plain_attention(context);
-    require_cpu_layers(model);
-    const std::vector<uint32_t> layer_ids = static_cast<llama_kv_cache*>(context.get_memory())->get_layer_ids();
+    require_served_memory(context);
+    if (!how.allows_gpu_layers) require_cpu_layers(model);
+    const MemoryParts stock = parts_of(context.get_memory());
+    const std::vector<uint32_t> layer_ids = stock.attention->get_layer_ids();
+    if (layer_ids.empty()) throw CodedError("MODEL_UNSUPPORTED", "none of its layers attends to all tokens");
+    const llama_memory_i::layer_reuse_cb reuse = stock.window ? reuse_of(model) : nullptr;
     options.layers = layer_shapes(model, layer_ids);
+    count_attentions(options.layers, layer_ids, model, reuse);
+    if (!stock.beside().empty()) options.kept_prefixes = 0;  // they would be sequences that the other parts have no room for
     if (options.eviction && model.hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "
                                               "without `evict`");
@@ -46,11 +81,15 @@ void adopt_context(llama_context& context, CacheOptions options, uint32_t contex
     if (!parameters.flash_attn)
         throw CodedError("FLASH_ATTENTION_REQUIRED", "flash attention is off for this context, and the packed cache needs it on. Pass flashAttention: true "
                                                      "to createContext, unless the model itself forbids it");
-    const uint32_t batch = std::min(context_cells, batch_tokens);
-    auto memory = std::make_unique<PackedMemory>(context, std::move(options), layer_ids, context_cells, int(batch));
+    const uint32_t context_cells = how.context_cells, batch = std::min(context_cells, how.batch_tokens);
+    // As llama.cpp has it, for a context whose sequences share the cells.
+    const uint32_t window_cells = how.whole_windows ? context_cells : std::min(context_cells, model.hparams.n_swa * parameters.n_seq_max + batch);
+    const WindowPart window{stock.window ? stock.window->get_layer_ids() : std::vector<uint32_t>{}, GGML_PAD(window_cells, 256), reuse};
+    auto packed = std::make_unique<PackedMemory>(context, std::move(options), layer_ids, context_cells, int(batch), reuse);
 
     context.synchronize();
-    (context.*member(access::ContextMemory{})) = std::move(memory);
+    llama_memory_ptr& memory = context.*member(access::ContextMemory{});
+    memory = packed_memory_like(*memory, context, std::move(packed), window);
     parameters.n_ctx = context_cells;
     parameters.n_ctx_seq = context_cells / parameters.n_seq_max;
     parameters.kv_unified = true;
@@ -67,7 +106,7 @@ void adopt_context(llama_context& context, CacheOptions options, uint32_t contex
 }
 
 PackedMemory* packed_memory(llama_context* context) {
-    return context ? dynamic_cast<PackedMemory*>(context->get_memory()) : nullptr;
+    return context && context->get_memory() ? parts_of(context->get_memory()).packed() : nullptr;
 }
 
 }  // namespace deltastore

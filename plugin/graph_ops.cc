@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <mutex>
-#include <set>
+#include <map>
 
 #include "failure.h"
 #include "ggml-backend.h"
@@ -159,9 +159,11 @@ ggml_backend_buffer_t make_packed_buffer(PackedBuffer& buffer) {
 }
 
 bool graph_is_served(ggml_cgraph* graph, std::string& reason) {
-    std::set<std::pair<int, const PackedBuffer::Role*>> seen;  // a row is stored once and a layer attended once an ubatch
-    const auto first = [&](const ggml_tensor* node, const ggml_tensor* tensor) {
-        return packed_role(tensor) && seen.insert({int(node->op), packed_role(tensor)}).second;
+    std::map<const PackedBuffer::Role*, int> stored, attended;  // how often, an ubatch
+    const auto stores = [&](const ggml_tensor* tensor) { return packed_role(tensor) && ++stored[packed_role(tensor)] == 1; };
+    const auto attends = [&](const ggml_tensor* tensor) {
+        const PackedBuffer::Role* role = packed_role(tensor);
+        return role && ++attended[role] <= packed_buffer(tensor)->cache->layers()[role->layer].attentions;
     };
     for (int n = 0; n < ggml_graph_n_nodes(graph); n++) {
         const ggml_tensor* node = ggml_graph_node(graph, n);
@@ -176,10 +178,10 @@ bool graph_is_served(ggml_cgraph* graph, std::string& reason) {
             case GGML_OP_TRANSPOSE:
                 continue;
             case GGML_OP_SET_ROWS:
-                if (first(node, node->src[2]) && node->src[0]->type == GGML_TYPE_F32 && node->src[0]->nb[0] == sizeof(float)) continue;
+                if (stores(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 && node->src[0]->nb[0] == sizeof(float)) continue;
                 break;
             case GGML_OP_FLASH_ATTN_EXT:
-                if (first(node, node->src[1]) && packed_role(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 &&
+                if (attends(node->src[1]) && packed_role(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 &&
                     node->src[0]->ne[3] == 1 && node->src[0]->nb[0] == sizeof(float))
                     continue;
                 break;

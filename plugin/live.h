@@ -5,6 +5,7 @@
 
 #include "AddonContext.h"
 #include "adopt.h"
+#include "memory_parts.h"
 
 namespace deltastore {
 
@@ -21,6 +22,12 @@ inline PackedMemory& live_memory(AddonContext* addon) {
     PackedMemory* memory = packed_memory(live_context(addon));
     if (memory == nullptr) throw CodedError("OPTION_INVALID", "The context has the stock cache");
     return *memory;
+}
+
+// The same as parts of the context's whole memory.
+inline MemoryParts live_parts(AddonContext* addon) {
+    live_memory(addon);
+    return parts_of(live_context(addon)->get_memory());
 }
 
 }  // namespace deltastore

@@ -9,7 +9,11 @@
 #include "llama-context.h"
 #include "llama-hparams.h"
 #include "llama-io.h"
+#include "llama-kv-cache-iswa.h"
 #include "llama-kv-cache.h"
+#include "llama-memory-hybrid-iswa.h"
+#include "llama-memory-hybrid.h"
+#include "llama-memory-recurrent.h"
 #include "llama-memory.h"
 #include "llama-model.h"
 
@@ -36,6 +40,10 @@ DELTASTORE_EXPOSE(CacheLayers, &llama_kv_cache::layers);
 DELTASTORE_EXPOSE(CacheRotatesKeys, &llama_kv_cache::attn_rot_k);
 DELTASTORE_EXPOSE(CacheRotatesValues, &llama_kv_cache::attn_rot_v);
 DELTASTORE_EXPOSE(BatchCells, &llama_kv_cache_context::n_kv);
+DELTASTORE_EXPOSE(IswaBase, &llama_kv_cache_iswa::kv_base);
+DELTASTORE_EXPOSE(IswaWindow, &llama_kv_cache_iswa::kv_swa);
+DELTASTORE_EXPOSE(HybridAttention, &llama_memory_hybrid::mem_attn);
+DELTASTORE_EXPOSE(HybridRecurrent, &llama_memory_hybrid::mem_recr);
 #undef DELTASTORE_EXPOSE
 #pragma GCC diagnostic pop
 

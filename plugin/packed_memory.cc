@@ -16,39 +16,21 @@ public:
     explicit PackedBatch(llama_memory_status status) : llama_kv_cache_context(status) {}
     // For reserving graphs, nothing is computed.
     explicit PackedBatch(PackedMemory* memory) : llama_kv_cache_context(memory) { this->*member(access::BatchCells{}) = 1; }
-    PackedBatch(PackedMemory* memory, std::unique_lock<std::mutex> computing, llama_kv_cache::slot_info_vec_t slots,
-                std::vector<llama_ubatch> ubatches, int threads)
-        : llama_kv_cache_context(memory, std::move(slots), std::move(ubatches)),
-          computing_(std::move(computing)),
-          memory_(memory),
-          threads_(threads) {
+    PackedBatch(PackedMemory* memory, std::unique_ptr<OpenBatch> open, llama_kv_cache::slot_info_vec_t slots, std::vector<llama_ubatch> ubatches)
+        : llama_kv_cache_context(memory, std::move(slots), std::move(ubatches)), open_(std::move(open)) {
         this->*member(access::BatchCells{}) = 1;
-    }
-    ~PackedBatch() override {
-        if (memory_ != nullptr) memory_->cache().abandon();
     }
 
     bool next() override {
-        memory_->cache().finish();
-        step_++;
+        open_->finish();
         return llama_kv_cache_context::next();
     }
 
-    bool apply() override {
-        try {
-            memory_->cache().start(step_, threads_);
-            return true;
-        } catch (const std::bad_alloc&) {
-            memory_->fail(Failure::out_of_memory);
-            return false;
-        }
-    }
+    // Updates of memories with more parts apply this one's, too, where there is nothing to do.
+    bool apply() override { return open_ == nullptr || open_->start(); }
 
 private:
-    std::unique_lock<std::mutex> computing_;
-    PackedMemory* memory_ = nullptr;
-    int step_ = 0;
-    int threads_ = 1;
+    std::unique_ptr<OpenBatch> open_;
 };
 
 std::unique_ptr<llama_hparams> packed_hparams_of(const llama_model& model) {
@@ -58,6 +40,42 @@ std::unique_ptr<llama_hparams> packed_hparams_of(const llama_model& model) {
 }
 
 }  // namespace
+
+llama_memory_i::layer_filter_cb reaching(const std::vector<uint32_t>& layer_ids, const llama_memory_i::layer_reuse_cb& reuse) {
+    return [&layer_ids, &reuse](int32_t il) {
+        const int32_t source = reuse ? reuse(il) : -1;
+        return std::find(layer_ids.begin(), layer_ids.end(), uint32_t(source < 0 ? il : source)) != layer_ids.end();
+    };
+}
+
+std::vector<llama_ubatch> simple_ubatches(llama_batch_allocr& balloc, uint32_t n_ubatch) {
+    balloc.split_reset();
+    std::vector<llama_ubatch> ubatches;
+    for (;;) {
+        llama_ubatch ubatch = balloc.split_simple(n_ubatch);
+        if (ubatch.n_tokens == 0) return ubatches;
+        ubatches.push_back(std::move(ubatch));
+    }
+}
+
+OpenBatch::~OpenBatch() {
+    memory_.cache().abandon();
+}
+
+bool OpenBatch::start() {
+    try {
+        memory_.cache().start(step_, threads_);
+        return true;
+    } catch (const std::bad_alloc&) {
+        memory_.fail(Failure::out_of_memory);
+        return false;
+    }
+}
+
+void OpenBatch::finish() {
+    memory_.cache().finish();
+    step_++;
+}
 
 std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector<uint32_t>& layer_ids) {
     const llama_hparams& hparams = model.hparams;
@@ -105,12 +123,11 @@ static std::vector<Turn> far_turns(const llama_hparams& hparams, KeyTurn& turn, 
 
 // The nominal types make sure that no GPU backend takes the attention over; that they also turn on llama.cpp's own rotation is undone.
 PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
-                           int ubatch_tokens)
+                           int ubatch_tokens, const layer_reuse_cb& reuse)
     : HparamsHolder{packed_hparams_of(context.get_model())},
       llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_Q4_0, GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
                      /*unified*/ true, /*kv_size*/ 1, options.max_sequences, /*n_pad*/ 1, /*n_swa*/ 0, LLAMA_SWA_TYPE_NONE, nullptr,
-                     [&](int32_t il) { return std::find(layer_ids.begin(), layer_ids.end(), uint32_t(il)) != layer_ids.end(); }, nullptr,
-                     nullptr),
+                     reaching(layer_ids, reuse), reuse, nullptr),
       context_(context),
       turn_(context),
       layer_ids_(layer_ids),
@@ -177,70 +194,70 @@ FailureReport PackedMemory::take_failure() const {
     return std::exchange(failure_, {});
 }
 
-llama_kv_cache::slot_info PackedMemory::dummy_slot(uint32_t tokens) {
-    slot_info slot;
-    slot.s0 = slot.s1 = 0;
-    slot.resize(1);
-    slot.strm[0] = 0;
-    slot.idxs[0].assign(tokens, 0);
-    return slot;
+llama_kv_cache::slot_info_vec_t PackedMemory::dummy_slots(const std::vector<llama_ubatch>& ubatches) {
+    slot_info_vec_t slots(ubatches.size());
+    for (size_t u = 0; u < ubatches.size(); u++) {
+        slots[u].s0 = slots[u].s1 = 0;
+        slots[u].resize(1);
+        slots[u].strm[0] = 0;
+        slots[u].idxs[0].assign(ubatches[u].n_tokens, 0);
+    }
+    return slots;
 }
 
-llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
-    const auto refuse = [] { return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
+std::unique_ptr<OpenBatch> PackedMemory::open_batch(const std::vector<llama_ubatch>& ubatches) {
     std::unique_lock<std::mutex> computing(computing_);
     try {
-        balloc.split_reset();
-        std::vector<llama_ubatch> ubatches;
-        for (;;) {
-            llama_ubatch ubatch = balloc.split_simple(n_ubatch);
-            if (ubatch.n_tokens == 0) break;
-            ubatches.push_back(std::move(ubatch));
-        }
         const size_t most_tokens = context_cells_ / cache_->options().max_sequences;
         std::vector<std::vector<Token>> tokens(ubatches.size());
         std::vector<size_t> added(cache_->table().sequences());
-        slot_info_vec_t slots;
         for (size_t u = 0; u < ubatches.size(); u++) {
             for (uint32_t i = 0; i < ubatches[u].n_tokens; i++) {
                 const llama_seq_id sequence = ubatches[u].seq_id[i][0];
                 if (ubatches[u].n_seq_id[i] != 1 || !known(sequence)) {
                     fail("OPTION_INVALID", "A token must belong to exactly one of the context's " + std::to_string(added.size()) + " sequences");
-                    return refuse();
+                    return nullptr;
                 }
                 if (added[sequence]++ == 0 && ubatches[u].pos[i] != cache_->last_position(sequence) + 1) {
                     fail("OPTION_INVALID", "The first token of sequence " + std::to_string(sequence) + " has position " +
                                                std::to_string(ubatches[u].pos[i]) + "; the next one is " +
                                                std::to_string(cache_->last_position(sequence) + 1));
-                    return refuse();
+                    return nullptr;
                 }
                 tokens[u].push_back({sequence, ubatches[u].pos[i]});
             }
-            slots.push_back(dummy_slot(ubatches[u].n_tokens));
         }
         for (int sequence = 0; sequence < int(added.size()); sequence++) {
             if (added[sequence] == 0) continue;
-            if (cache_->has_shift(sequence)) return refuse();  // init_update said why
+            if (cache_->has_shift(sequence)) return nullptr;  // init_update said why
             const size_t held = cache_->table().tokens(sequence);
             if (held + added[sequence] > most_tokens) {
                 fail("CONTEXT_FULL", "Sequence " + std::to_string(sequence) + " holds " + std::to_string(held) + " tokens and gets " +
                                          std::to_string(added[sequence]) + "; it has room for " + std::to_string(most_tokens));
-                return refuse();
+                return nullptr;
             }
         }
         const Failure failure = cache_->reserve(tokens);
         if (failure != Failure::none) {
             fail(failure);
-            return refuse();
+            return nullptr;
         }
         const int threads = int(std::max(context_.n_threads(), context_.n_threads_batch()));
         threads_.fit(context_, threads);
-        return std::make_unique<PackedBatch>(this, std::move(computing), std::move(slots), std::move(ubatches), threads);
+        return std::make_unique<OpenBatch>(*this, std::move(computing), threads);
     } catch (const std::bad_alloc&) {
         cache_->abandon();
         fail(Failure::out_of_memory);
-        return refuse();
+        return nullptr;
     }
+}
+
+llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
+    std::vector<llama_ubatch> ubatches = simple_ubatches(balloc, n_ubatch);
+    auto open = open_batch(ubatches);
+    if (open == nullptr) return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_FAILED_PREPARE);
+    slot_info_vec_t slots = dummy_slots(ubatches);
+    return std::make_unique<PackedBatch>(this, std::move(open), std::move(slots), std::move(ubatches));
 }
 
 void PackedMemory::evict(int sequence, const Eviction& how) {
@@ -438,8 +455,10 @@ uint64_t model_fingerprint(const llama_model& model) {
         add(name.data(), name.size());
         add(&tensor->type, sizeof tensor->type);
         add(tensor->ne, sizeof tensor->ne);
-        if (tensor->type == GGML_TYPE_F32 && tensor->buffer && ggml_backend_buffer_is_host(tensor->buffer))
-            add(tensor->data, std::min<size_t>(ggml_nbytes(tensor), 65536));
+        if (tensor->type != GGML_TYPE_F32 || tensor->buffer == nullptr) continue;
+        std::vector<uint8_t> values(std::min<size_t>(ggml_nbytes(tensor), 65536));
+        ggml_backend_tensor_get(tensor, values.data(), 0, values.size());  // it may be on a device
+        add(values.data(), values.size());
     }
     return hash;
 }

@@ -20,6 +20,12 @@ struct FailureReport {
     size_t missing_bytes = 0;  // that the pool's limit lacked
 };
 
+// Whether a layer is one of these, or takes the rows of one of them. Both arguments must outlive what is given.
+llama_memory_i::layer_filter_cb reaching(const std::vector<uint32_t>& layer_ids, const llama_memory_i::layer_reuse_cb& reuse);
+
+// A batch, cut into ubatches of at most `n_ubatch` tokens.
+std::vector<llama_ubatch> simple_ubatches(llama_batch_allocr& balloc, uint32_t n_ubatch);
+
 // Shapes of the layers that llama.cpp's own cache has. Throws CodedError(MODEL_UNSUPPORTED) if they can't be served.
 std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector<uint32_t>& layer_ids);
 
@@ -28,11 +34,34 @@ struct HparamsHolder {
     std::unique_ptr<llama_hparams> packed_hparams;
 };
 
+class PackedMemory;
+
+// The rows of a batch's ubatches, one computed at a time. Its end drops those that were not.
+class OpenBatch {
+public:
+    OpenBatch(PackedMemory& memory, std::unique_lock<std::mutex> computing, int threads)
+        : computing_(std::move(computing)), memory_(memory), threads_(threads) {}
+    OpenBatch(const OpenBatch&) = delete;
+    OpenBatch& operator=(const OpenBatch&) = delete;
+    ~OpenBatch();
+
+    // Makes the next ubatch the current one. False if there was no memory; the packed memory then knows.
+    bool start();
+    // The current ubatch is computed.
+    void finish();
+
+private:
+    const std::unique_lock<std::mutex> computing_;
+    PackedMemory& memory_;
+    const int threads_;
+    int step_ = 0;
+};
+
 class PackedMemory final : private HparamsHolder, public llama_kv_cache {
 public:
-    // `options.layers` are those of `layer_ids`; `context_cells`: tokens of all sequences together.
+    // `options.layers` are those of `layer_ids`; `context_cells`: tokens of all sequences together; `reuse`: as llama.cpp's.
     PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
-                 int ubatch_tokens);
+                 int ubatch_tokens, const layer_reuse_cb& reuse);
     ~PackedMemory() override;
 
     Cache& cache() { return *cache_; }
@@ -57,6 +86,18 @@ public:
     // Throws CodedError as restore_snapshot() does, or NATIVE_FAILURE.
     Restored restore(int sequence, const std::string& tier, const SnapshotParts& parts);
 
+    // Of the model's sliding-window layers, which another part of the memory keeps; 0 for none.
+    uint32_t window_tokens() const { return context_.get_model().hparams.n_swa; }
+    // Whether the window of a token at `end` does not reach the row at `position`.
+    bool is_unreached(llama_pos position, llama_pos end) const {
+        const llama_hparams& hparams = context_.get_model().hparams;
+        return llama_hparams::is_masked_swa(hparams.n_swa, hparams.swa_type, position, end);
+    }
+    uint32_t batch_tokens() const { return context_.n_ubatch(); }
+
+    // Opens rows for these ubatches. Null if that is refused; take_failure() then says why.
+    std::unique_ptr<OpenBatch> open_batch(const std::vector<llama_ubatch>& ubatches);
+
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     llama_memory_context_ptr init_full() override;
     llama_memory_context_ptr init_update(llama_context* lctx, bool optimize) override;
@@ -72,7 +113,8 @@ public:
     void state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags flags) const override;
     void state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags flags) override;
 
-    static slot_info dummy_slot(uint32_t tokens);
+    // The single cell, for each token.
+    static slot_info_vec_t dummy_slots(const std::vector<llama_ubatch>& ubatches);
 
 private:
     // What rows depend on besides their tokens. The model's hash is 0 until set_origin().

@@ -1,9 +1,11 @@
 #include "snapshots.h"
 
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "beside_state.h"
 #include "live.h"
 #include "promise_worker.h"
 
@@ -52,19 +54,61 @@ std::vector<ByteSpan> spans_of(const Napi::Value& value) {
     return spans;
 }
 
+// The state beside the attention, if there is any, and then the snapshot's own tail.
+Bytes whole_tail(const Bytes& own, const MemoryParts& parts, llama_seq_id sequence) {
+    if (parts.beside().empty()) return own;
+    Bytes whole = beside_state(parts, sequence);
+    whole.insert(whole.end(), own.begin(), own.end());
+    return whole;
+}
+
+// Takes the state beside the attention from the front of a tail.
+Bytes take_beside(ByteSpan& tail) {
+    if (!begins_beside_state(tail.data, tail.size))
+        throw CodedError("STATE_MODEL_MISMATCH", "The rows are of a model without sliding windows and recurrent layers, which this one has");
+    return read_beside_state([&](void* bytes, size_t count) {
+        if (count > tail.size) throw CodedError("STATE_DAMAGED", "The tail is cut short");
+        std::memcpy(bytes, tail.data, count);
+        tail = {tail.data + count, tail.size - count};
+    });
+}
+
+// Without a tail nothing comes back where there is a state beside the attention: blocks end where no such state is known. If the parts refuse a state
+// whose checksum is right, the sequence is empty.
+Restored restore_whole(const MemoryParts& memory, llama_seq_id sequence, const std::string& tier, SnapshotParts parts) {
+    if (memory.beside().empty()) return memory.packed()->restore(sequence, tier, parts);
+    const bool whole = parts.tail.data != nullptr;
+    const Bytes beside = whole ? take_beside(parts.tail) : Bytes();
+    Restored restored = memory.packed()->restore(sequence, tier, parts);
+    try {
+        if (whole) {
+            restore_beside(memory, sequence, beside);
+            return restored;
+        }
+    } catch (const std::exception&) {
+        memory.attention->seq_rm(sequence, -1, -1);
+        throw;
+    }
+    memory.attention->seq_rm(sequence, -1, -1);
+    for (llama_memory_i* part : memory.beside()) part->seq_rm(sequence, -1, -1);
+    restored.tokens = 0;
+    return restored;
+}
+
 }  // namespace
 
 Napi::Value begin_snapshot(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const MemoryParts parts = live_parts(unwrap(info[0]));
         const int sequence = info[1].As<Napi::Number>().Int32Value();
-        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [&memory, sequence]() -> PromiseWorker::Result {
-            return [snapshot = memory.snapshot(sequence)](Napi::Env env) -> Napi::Value {
+        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [parts, sequence]() -> PromiseWorker::Result {
+            const auto snapshot = parts.packed()->snapshot(sequence);
+            return [snapshot, tail = whole_tail(snapshot->tail(), parts, sequence)](Napi::Env env) -> Napi::Value {
                 Napi::Object result = Napi::Object::New(env);
                 result.Set("handle", SnapshotHandle::New(env, new std::shared_ptr<Snapshot>(snapshot),
                                                          [](Napi::Env, std::shared_ptr<Snapshot>* held) { delete held; }));
                 result.Set("head", copy_of(env, snapshot->head()));
-                result.Set("tail", copy_of(env, snapshot->tail()));
+                result.Set("tail", copy_of(env, tail));
                 result.Set("centres", copies_of(env, snapshot->centres()));
                 result.Set("blocks", snapshot->blocks());
                 result.Set("identities", copy_of(env, snapshot->identities()));
@@ -99,7 +143,7 @@ Napi::Value end_snapshot(const Napi::CallbackInfo& info) {
 
 Napi::Value restore_snapshot(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const MemoryParts memory = live_parts(unwrap(info[0]));
         const int sequence = info[1].As<Napi::Number>().Int32Value();
         const std::string tier = info[2].As<Napi::String>().Utf8Value();
         const Napi::Object given = info[3].As<Napi::Object>();
@@ -107,8 +151,8 @@ Napi::Value restore_snapshot(const Napi::CallbackInfo& info) {
         Napi::Object keep = Napi::Object::New(info.Env());
         keep.Set("context", info[0]);
         keep.Set("parts", given);
-        return PromiseWorker::run(info.Env(), keep, [&memory, sequence, tier, parts]() -> PromiseWorker::Result {
-            return [restored = memory.restore(sequence, tier, parts)](Napi::Env env) -> Napi::Value {
+        return PromiseWorker::run(info.Env(), keep, [memory, sequence, tier, parts]() -> PromiseWorker::Result {
+            return [restored = restore_whole(memory, sequence, tier, parts)](Napi::Env env) -> Napi::Value {
                 Napi::Object result = Napi::Object::New(env);
                 result.Set("tokens", restored.tokens);
                 result.Set("identities", copy_of(env, restored.identities));

@@ -13,7 +13,7 @@ export const errorCodes = {
     MODEL_CHANGED: "A file of the model, or of an adapter (LoRA), was replaced or changed after it was loaded and before rows made with it were first saved or restored. Load the model again.",
     MODEL_DOWNLOAD_FAILED: "No source gave the model. The message lists each source and its answer.",
     MODEL_UNSUPPORTED: "The package can't serve this model's kind of memory. Use `onUnsupported: \"stock\"` to keep the stock cache.",
-    GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, which has no backend yet. Load it with `gpuLayers: 0`.",
+    GPU_LAYERS_UNSUPPORTED: "Layers of this model are on a GPU, and the policy's `gpuLayers` is \"error\". Set it to \"host\" or \"stock\", or load the model with `gpuLayers: 0`.",
     FLASH_ATTENTION_REQUIRED: "The packed cache lives inside flash attention. Don't turn `flashAttention` off for this context.",
     KV_CACHE_TYPE_CONFLICT: "The tier and the cache types that `createContext` or `loadModel` was given exclude each other. Set `kvCache: \"stock\"` for a cache of those types, or do as the message says.",
     POOL_LIMIT_REACHED: "The request needs more pages than the policy's pool limit allows. The sequences keep what they had. Dispose others, or raise the limit. A limit without room for a single token is told when the context is created.",

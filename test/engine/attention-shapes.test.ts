@@ -2,7 +2,7 @@ import {attach} from "llama-deltastore";
 import type {LlamaContextOptions, LlamaModel} from "node-llama-cpp";
 import t from "tap";
 import {codeOf, generate, nativeBinding, openLlama, randomTokens, rejection} from "../support/engine.js";
-import {allFinite, divergences, greedy, logitsOf} from "../support/logits.js";
+import {allFinite, divergences, greedy, logitsOf, sameLogits} from "../support/logits.js";
 import {tinyModelPath, tinyModels, type TinyModel} from "../support/tiny-models.js";
 
 t.setTimeout(150_000);
@@ -39,9 +39,11 @@ for (const tiny of tinyModels.filter(({supported}) => supported)) {
     t.test(`${tiny.name}: ${tiny.why}`, async (t) => {
         const model = await load(tiny);
         t.teardown(() => model.dispose());
-        const stock = await createContext(model, "stock", {flashAttention: false});
+        // llama.cpp's part of a compound memory has flash attention, whose rounding can turn the choice of an expert.
+        const {isHybrid, swaSize} = model.fileInsights, compound = isHybrid || swaSize !== undefined;
+        const stock = await createContext(model, "stock", {flashAttention: compound});
         const expected = await logitsOf(native, stock, prompt, {batches, from: compared});
-        const otherwise = await createContext(model, "stock", {flashAttention: false});
+        const otherwise = await createContext(model, "stock", {flashAttention: compound});
         const changed = [...randomTokens(80, 9), ...prompt.slice(80)];
         const unlike = divergences(expected, await logitsOf(native, otherwise, changed, {batches, from: compared})).mean;
 
@@ -67,7 +69,11 @@ for (const tiny of tinyModels.filter(({supported}) => supported)) {
             }
             const alone = await createContext(model, tier, {threads: 2});
             const once = await logitsOf(native, alone, prompt.slice(0, 200), {batches: [50]});
-            t.strictSame(again, once, "a sequence has the same logits, bit for bit, beside others and with other threads");
+            if (compound) {  // llama.cpp's part depends on where rows lie; measured: 0.006 with experts, 3e-4 without
+                t.ok(divergences(once, again).mean / unlike < 0.02, "a sequence has near logits beside others");
+                continue;
+            }
+            sameLogits(t, again, once, "a sequence has the same logits, bit for bit, beside others and with other threads");
         }
     });
 }

@@ -307,7 +307,7 @@ function sinkLogits(model: TinyModelWriter, layer: number): void {
     model.vector(`blk.${layer}.attn_sinks.weight`, model.heads(layer), {mean: 6, deviation: 1.5});
 }
 
-function eachLayer(model: TinyModelWriter, build: (layer: number, name: string) => void): void {
+export function eachLayer(model: TinyModelWriter, build: (layer: number, name: string) => void): void {
     for (let layer = 0; layer < model.shape.layers; layer++)
         build(layer, `blk.${layer}`);
 }

@@ -96,12 +96,10 @@ async function nextToken(sequence: LlamaContextSequence, prompt: Token[]): Promi
 }
 
 function complain(model: TinyModel, found: Finding): string[] {
-    const plain = found.memory === "llama_kv_cache";
     return [
         ...(found.entropy > 1 && found.entropy < Math.log(vocabSize) - 0.3 ? [] : ["DEGENERATE"]),
         ...(found.divergence > 1e-3 ? [] : ["DEAF TO EARLY TOKENS"]),
         ...(found.sameText ? [] : ["TOKENIZER LOSES TEXT"]),
-        ...(model.supported && !plain ? ["NOT A PLAIN CACHE"] : []),
         ...(model.supported && !found.flashAttention ? ["NO FLASH ATTENTION"] : [])
     ];
 }

@@ -6,6 +6,7 @@ import {
     bloom, deepseek2, dflash, gemma2, gptneox, gptOss, graniteScales, grok, llama, mamba, minicpm3, phi2, ropeFactors, ropeSections, yarn,
     type Architecture
 } from "./tiny-architectures.js";
+import {gemma3, gemma4, graniteHybrid, lfm2, qwen35} from "./tiny-compound-architectures.js";
 import {TinyModelWriter, type TinyShape} from "./tiny-model-writer.js";
 
 export interface TinyModel {
@@ -60,13 +61,26 @@ export const tinyModels: readonly TinyModel[] = [
         heads: [4, 0, 4], kvHeads: [2, 0, 2]
     }, llama()),
 
-    // The attention op carries a soft cap for gemma2 only (attn_soft_cap, src/models/gemma2.cpp:7), which always slides (line 4),
-    // and grok's cap lives outside of it: llama.cpp turns flash attention off there (src/llama-context.cpp:3757).
-    refused("gemma2-soft-cap", "gemma2", "soft cap in the attention op, sliding window", {}, gemma2),
+    supported("gemma2-soft-cap", "gemma2", "sliding window in every other layer, soft cap in the attention op", {}, gemma2),
+    supported("gemma3", "gemma3", "sliding window in five of six layers", {layers: 7, headLength: 128}, gemma3),
+    supported("gemma4", "gemma4", "sliding window; heads of 512 elements whose values are their keys, beside heads of 256", {
+        layers: 6, headLength: 512, kvHeads: [2, 2, 1, 2, 2, 1]
+    }, gemma4()),
+    supported("gemma4-shared", "gemma4", "sliding window; the last layers take the rows of layers before them", {
+        layers: 9, headLength: 512, kvHeads: [2, 2, 1, 2, 2, 1, 2, 2, 1]
+    }, gemma4(3)),
+    supported("gpt-oss-sinks", "gpt-oss", "sliding window, attention sink logits", {feedForward: 128}, gptOss),
+    supported("lfm2", "lfm2", "layers that are short convolutions", {layers: 4, embed: 256, kvHeads: [0, 2, 0, 2]}, lfm2()),
+    supported("qwen35", "qwen35", "layers that are gated delta nets, M-RoPE", {layers: 4, embed: 256, headLength: 128, rotated: 64}, qwen35),
+    supported("granite-hybrid", "granitehybrid", "layers that are state space models (Mamba 2)", {layers: 4, kvHeads: [0, 2, 0, 2]}, graniteHybrid),
+
+    // grok's soft cap is not in the attention op: llama.cpp turns flash attention off there (src/llama-context.cpp:3757).
     refused("grok-soft-cap", "grok", "soft cap outside of the attention op, flash attention forced off", {
         embed: 256, feedForward: 128
     }, grok),
-    refused("gpt-oss-sinks", "gpt-oss", "attention sink logits, sliding window", {feedForward: 128}, gptOss),
+    refused("lfm2-window", "lfm2", "recurrent layers beside layers with a sliding window", {
+        layers: 4, embed: 256, kvHeads: [0, 2, 0, 2]
+    }, lfm2({slides: true})),
     refused("mamba", "mamba", "recurrent memory", {heads: 0, kvHeads: 0}, mamba),
     refused("deepseek2-latent", "deepseek2", "a plain cache of latent keys, whose first dimensions are the values (MLA)", {
         kvHeads: 1, keyLength: 192, valueLength: 128, rotated: 64

@@ -59,6 +59,7 @@ function check(file: string, {json}: CheckOptions): void {
         const within = budget < Infinity ? `, within ${formatBytes(budget)}` : "";
         printLine(`turns: ${history} of each conversation in ${store}${until}${within}${park === null ? "" : `; sequences go there after ${park} s`}`);
     }
+    printLine(`with layers on a GPU: ${{host: "packed, in the machine's memory", stock: "the stock cache", error: "an error"}[policy.gpuLayers]}`);
     printLine(`when unsupported: ${policy.onUnsupported}`);
 }
 

@@ -4,6 +4,7 @@ import {addonContextOf} from "../runtime/contexts.js";
 import {partOf, type Decode, type DecodeRequest, type MapLogits} from "../runtime/decode-request.js";
 import {heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
 import type {Packed} from "./packed.js";
+import {cutBack} from "./cut-back.js";
 import type {Parking} from "./parking.js";
 import type {SequenceLife} from "./sequence-life.js";
 
@@ -49,7 +50,7 @@ async function evaluateOpen(context: LlamaContext, packed: Packed, life: Sequenc
         const next = handle.getSequenceKvCacheMaxPosition(sequenceId) + 1;
         if (code === "POOL_LIMIT_REACHED" && !mapped && next >= tried.firstTokenSequenceIndex && next < end && await pressure.makeRoom(life, next))
             return partOf(tried, next - tried.firstTokenSequenceIndex, tried.tokens.length);
-        handle.removeTokenCellsFromSequence(sequenceId, first, -1);
+        cutBack(handle, life, first);
         return undefined;
     });
 
@@ -85,7 +86,7 @@ async function evaluateOpen(context: LlamaContext, packed: Packed, life: Sequenc
                     rest = left;
                     continue;
                 }
-                if (left !== undefined) await life.between(() => Promise.resolve(handle.removeTokenCellsFromSequence(sequenceId, first, -1)));
+                if (left !== undefined) await life.between(() => Promise.resolve(cutBack(handle, life, first)));
                 if (code === "POOL_LIMIT_REACHED" || code === "OUT_OF_MEMORY") packed.emit({type: "refuse", sequenceId, error: error as DeltaStoreError});
                 throw error;
             }

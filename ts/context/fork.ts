@@ -2,7 +2,7 @@ import type {LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError, type ErrorCode} from "../errors.js";
 import {withSequenceLock} from "../runtime/context-lock.js";
 import {addonContextOf} from "../runtime/contexts.js";
-import {forgetPredictions, heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
+import {copyCheckpoints, forgetPredictions, heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
 import {packedLife} from "./packed-sequence.js";
 import {endEvaluations} from "./replacements.js";
 import {wake} from "./wake.js";
@@ -10,7 +10,8 @@ import {wake} from "./wake.js";
 /**
  * Makes `target` a continuation of the source's first tokens, in place of what it had. Both are sequences of one packed context.
  * @param length tokens that the target gets; asked for between batches
- * @throws DeltaStoreError POOL_LIMIT_REACHED, OUT_OF_MEMORY, DISPOSED: the target is as it was
+ * @throws DeltaStoreError POOL_LIMIT_REACHED, OUT_OF_MEMORY, DISPOSED, or OPTION_INVALID if the source no longer has the state of its windows and
+ *     recurrent layers at that length: the target is as it was
  */
 export async function forkSequence(source: LlamaContextSequence, target: LlamaContextSequence, length: () => number): Promise<void> {
     const {packed, life: from} = packedLife(source), {life: to} = packedLife(target), {native, tiers, sharing, pressure, parking, emit} = packed;
@@ -21,11 +22,12 @@ export async function forkSequence(source: LlamaContextSequence, target: LlamaCo
         const upTo = length();
         if (source === target) return;
         await parking?.comeBack(from);
-        tiers.emptied(to.sequenceId);
+        if (native.canGoOn(handle, from.sequenceId, upTo)) tiers.emptied(to.sequenceId);
         await pressure.during(from, 0, async () => {  // while it is busy, the source is not given up
             for (let failure; (failure = native.forkPrefix(handle, from.sequenceId, to.sequenceId, upTo)) !== null;) {
-                if (await pressure.giveUp()) continue;
                 const error = new DeltaStoreError(failure.code as ErrorCode, failure.message);
+                if (error.code === "OPTION_INVALID") throw error;
+                if (await pressure.giveUp()) continue;
                 emit({type: "refuse", sequenceId: to.sequenceId, error});
                 throw error;
             }
@@ -36,5 +38,6 @@ export async function forkSequence(source: LlamaContextSequence, target: LlamaCo
         endEvaluations(target);
         setHeldTokens(target, heldTokensOf(source).slice(0, upTo));
         forgetPredictions(target);
+        copyCheckpoints(source, target, upTo);
     }));
 }

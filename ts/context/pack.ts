@@ -27,7 +27,8 @@ export async function adopt(context: AddonContext, native: NativeBinding, {polic
     await native.adoptContext(context, {
         tier: nativeTier(own), others: tiersBeside(own, policy).map(nativeTier),
         poolLimitBytes: policy.poolLimitBytes, keptPrefixes: policy.sharing.automatic ? keptPrefixSlots : 0,
-        contextCells: cellsOf(params), batchSize: params.batchSize ?? defaultBatchSize
+        contextCells: cellsOf(params), batchSize: params.batchSize ?? defaultBatchSize,
+        allowsGpuLayers: policy.gpuLayers === "host"
     });
     if (policy.poolLimitBytes > 0) requireRoom(context, native, policy, own);
 }
@@ -76,10 +77,12 @@ export function newPacked(context: AddonContext, native: NativeBinding, owner: C
     const {policy} = owner, emit = (event: CacheEvent) => owner.emit(context, event), origin = new Origin(context, native, model);
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
-    if (policy.sharing.automatic)
+    // Prefixes are shared, and sequences parked, where rows of the attention are all that a sequence has.
+    const onlyAttention = native.onlyAttention(context);
+    if (policy.sharing.automatic && onlyAttention)
         sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
-    const seconds = policy.turns?.park ?? null;
+    const seconds = onlyAttention ? policy.turns?.park ?? null : null;
     const parking = seconds === null ? null : owner.newParking(context, seconds, {native, origin, tiers, pressure, sharing, emit});
     pressure.parking = parking;
     const between = new BetweenBatches();

@@ -4,6 +4,7 @@ import type {NativeBinding} from "../engine/native.js";
 import {checkStateFile, writeStateFile} from "../engine/state-file.js";
 import type {AddonContextClass, AddonContextParams, AddonLora} from "../runtime/addon.js";
 import {currentCreation, type Creation} from "./creation.js";
+import {forgetCheckpoints} from "../runtime/sequences.js";
 import {adopt, cellsOf, newPacked} from "./pack.js";
 import {packedOf, setPacked, type Packed} from "./packed.js";
 import type {PrefixSharing} from "./prefix-sharing.js";
@@ -120,12 +121,22 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         override removeTokenCellsFromSequence(sequenceId: number, start: number, end: number): boolean {
-            // Where positions can't be shifted, false makes node-llama-cpp evaluate the rest again.
-            if (this.#packed && !native.canShift(this) && end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId)) return false;
+            // False makes node-llama-cpp go back to a checkpoint, and evaluate the rest again.
+            if (this.#packed) {
+                const inside = end >= 0 && end <= this.getSequenceKvCacheMaxPosition(sequenceId);
+                if ((inside && !native.canShift(this)) || !native.canGoOn(this, sequenceId, start)) return false;
+            }
             if (start <= 0 && end < 0)
                 return this.#emptying(sequenceId, () => super.removeTokenCellsFromSequence(sequenceId, start, end));
             this.#changing(sequenceId, start);
             return super.removeTokenCellsFromSequence(sequenceId, start, end);
+        }
+
+        // node-llama-cpp goes back to positions before a checkpoint's last, too. The checkpoint may lack their windows.
+        override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId: number): Promise<boolean> {
+            if (!this.#packed) return await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId);
+            this.#changing(sequenceId, lastPosition + 1);
+            return await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId) && native.canGoOn(this, sequenceId, lastPosition + 1);
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
@@ -172,7 +183,9 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         override async loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array> {
             if (!this.#packed) return await super.loadSequenceStateFromFile(path, sequenceId, maxTokens);
-            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten the tokens already
+            this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten the tokens already, but not the checkpoints
+            const sequence = packedOf(this)!.lives.at(sequenceId)?.sequence;
+            if (sequence !== undefined) forgetCheckpoints(sequence);
             const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
             const what = `The state file ${path} can't be loaded: `;
             const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
@@ -189,12 +202,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (isEarlier) warnOfEarlierVersion(`The state file ${path}`, path, "position settings, nor adapters (LoRA)");
             if (life !== undefined) pressure.touched(life);
             const held = native.stats(this).sequences.find(({id}) => id === sequenceId)?.tokens ?? 0;
-            if (held > tokens.length) {  // the others are of token predictions that were not used
-                this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1);
-                return tokens;
-            }
-            if (held === tokens.length) return tokens;
+            // More are of token predictions that were not used.
+            if (held === tokens.length || (held > tokens.length && this.removeTokenCellsFromSequence(sequenceId, tokens.length, -1))) return tokens;
             this.disposeSequence(sequenceId);
+            if (held > tokens.length)
+                throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has the recurrent state of token predictions that were not used, behind its ${tokens.length} tokens`);
             throw new DeltaStoreError("STATE_DAMAGED", `The state file ${path} has ${tokens.length} tokens and rows of ${held}`);
         }
 

@@ -51,6 +51,8 @@ export interface NativeCacheConfig {
     contextCells: number;
     /** Most tokens of one llama_decode call. */
     batchSize: number;
+    /** Whether layers of the model may be on a GPU. Else GPU_LAYERS_UNSUPPORTED is thrown. */
+    allowsGpuLayers: boolean;
 }
 
 export interface NativeSequenceStats {
@@ -75,6 +77,8 @@ export interface NativeStats {
     peakResidentBytes: number;
     /** The part of residentBytes that kept prefixes hold. */
     keptBytes: number;
+    /** What llama.cpp has allocated beside the packed cache: rows of sliding-window layers, recurrent states. In none of the other figures. */
+    bytesBeside: number;
     sequences: NativeSequenceStats[];
 }
 
@@ -108,7 +112,10 @@ export interface SnapshotParts {
     readonly head: Uint8Array;
     readonly centres: readonly Uint8Array[];
     readonly blocks: readonly Uint8Array[];
-    /** The newest rows, which no block holds yet. Without it a sequence gets the blocks' rows. */
+    /**
+     * The newest rows, which no block holds yet, and the state of windows and recurrent layers. Without it a sequence gets the blocks' rows, or none if
+     * the model has such layers.
+     */
     readonly tail: Uint8Array | null;
 }
 
@@ -154,7 +161,10 @@ export interface NativeBinding {
     evict(context: AddonContextHandle, sequenceId: number, eviction: Eviction): Promise<void>;
     /** So many of the sequence's first `end` positions can be taken over by another one, see `Cache::prefix_end`. */
     prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
-    /** Replaces `target`'s rows by the first `end` positions of `source`. Between batches. Without memory it does nothing, and says why. */
+    /**
+     * Replaces `target`'s rows by the first `end` positions of `source`. Between batches. Where there is no memory, or the source no longer has the state
+     * of windows and recurrent layers at `end`, it does nothing and says why.
+     */
     forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): NativeFailure | null;
     /** A hash of 16 bytes over the whole file. Off the event loop, on several threads. Rejects with MODEL_NOT_FOUND, MODEL_CHANGED. */
     hashFile(path: string): Promise<Uint8Array>;
@@ -173,6 +183,13 @@ export interface NativeBinding {
      * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY: the sequence is as it was.
      */
     restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<{tokens: number; identities: Uint8Array}>;
+    /** Whether all of the model's layers attend to all tokens. Others have sliding windows or recurrent states, which llama.cpp keeps. */
+    onlyAttention(context: AddonContextHandle): boolean;
+    /**
+     * Whether a sequence has the state of its windows and recurrent layers behind its first `end` tokens. There it can be cut, and go on. Always for models
+     * whose layers all attend to all tokens.
+     */
+    canGoOn(context: AddonContextHandle, sequenceId: number, end: number): boolean;
     /** Whether the model's positions can be shifted. */
     canShift(context: AddonContextHandle): boolean;
     /** Why the context's last admission, decode, save or load failed. Taken: a second call gives null. */

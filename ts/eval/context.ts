@@ -51,6 +51,7 @@ export class EvalContext {
         let shared = 0;
         while (shared < tokens.length - 1 && tokens[shared] === evaluated[shared]) shared++;
         if (shared < evaluated.length) {
+            if (!this.#onlyAttention) shared = 0;  // windows and recurrent states can't go back
             await this.#alone(async () => this.#handle.removeTokenCellsFromSequence(sequence, shared, -1));
             evaluated.length = shared;
         }
@@ -79,6 +80,11 @@ export class EvalContext {
             generated.push(top[0]!);
             if (generated.length === count || isEnd(top[0]!)) return generated;
         }
+    }
+
+    get #onlyAttention(): boolean {
+        const {isHybrid, isRecurrent, swaSize} = this.context.model.fileInsights;
+        return !isHybrid && !isRecurrent && swaSize === undefined;
     }
 
     async copy(source: number, target: number): Promise<void> {

@@ -94,6 +94,7 @@ function completePolicy(file: PolicyFile): Policy {
             automatic: automatic ?? defaultSharing.automatic, keptBytes: bytesOf(kept) ?? defaultSharing.keptBytes, scope: scope ?? defaultSharing.scope
         },
         turns: turns === undefined ? null : {...defaultTurns, ...given(turns), budget: bytesOf(turns.budget) ?? defaultTurns.budget},
+        gpuLayers: file.gpuLayers ?? "host",
         onUnsupported: file.onUnsupported ?? "error"
     };
 }

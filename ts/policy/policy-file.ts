@@ -55,6 +55,10 @@ export interface PolicyFile {
     };
     turns?: PolicyTurns;
     /**
+     * What happens where layers of the model are on a GPU (`gpuLayers` above 0). `host` packs the cache in the machine's memory, and the processor computes the attention there: the context may be larger than the GPU's memory, and each layer's attention crosses to the processor and back. `stock` warns once, and keeps node-llama-cpp's own cache, on the GPU. `error` throws GPU_LAYERS_UNSUPPORTED. `host` if absent.
+     */
+    gpuLayers?: "host" | "stock" | "error";
+    /**
      * What happens where the package can't serve a model, runtime or platform, or where the app names no tier and asks for what only the stock cache has. `error` throws an error with a code. `stock` warns once, and keeps node-llama-cpp's own cache. `error` if absent.
      */
     onUnsupported?: "error" | "stock";

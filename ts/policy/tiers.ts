@@ -109,6 +109,8 @@ export interface Policy {
     readonly sharing: Sharing;
     /** Null if it names no store. */
     readonly turns: TurnsPolicy | null;
+    /** What to do with a model that has layers on a GPU: a packed cache in the machine's memory, the stock cache, or an error. */
+    readonly gpuLayers: "host" | "stock" | "error";
     /** What to do with a model, runtime or platform that can't be served, or with an app's options that only the stock cache has. */
     readonly onUnsupported: "error" | "stock";
 }

@@ -23,6 +23,8 @@ export interface AddonContext {
     loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array>;
     /** Copies rows only. The parts of a `Packed` learn nothing of it. */
     copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
+    /** Whether the sequence then holds the tokens up to `lastPosition`. */
+    restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId: number): Promise<boolean>;
     shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void;
     setLoras(loras: AddonLora[], scales: number[]): void;
 }

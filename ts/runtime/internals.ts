@@ -51,12 +51,20 @@ export interface SequenceInternals {
     _contextTokens: number[];
     _nextTokenIndex: number;
     _loadedTokenPredictions: unknown[];
+    _checkpoints: SequenceCheckpoints;
     /** Evaluations of the sequence lock it. */
     _lock: object;
     _eraseContextTokenRanges(ranges: unknown[], options?: object): Promise<void>;
     _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
     _decodeTokens(tokens: unknown, logits: unknown, priority: unknown, meter: unknown, contextShift: object, map: unknown,
                   afterBatchAction?: AfterBatchAction): Promise<unknown[]>;
+}
+
+/** States of windows and recurrent layers that a sequence can go back to. */
+export interface SequenceCheckpoints {
+    clearAllCheckpoints(): void;
+    cloneCheckpointsStateFrom(other: SequenceCheckpoints): void;
+    pruneFromEndToIndex(index: number): void;
 }
 
 export interface ChatSessionInternals {

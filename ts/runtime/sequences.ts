@@ -18,6 +18,29 @@ export function forgetPredictions(sequence: LlamaContextSequence): void {
     sequenceInternals(sequence)._loadedTokenPredictions = [];
 }
 
+/** The sequence can go back to no earlier state any more. */
+export function forgetCheckpoints(sequence: LlamaContextSequence): void {
+    sequenceInternals(sequence)._checkpoints.clearAllCheckpoints();
+}
+
+/** The sequence can go back to states of its first `length` tokens only. */
+export function pruneCheckpoints(sequence: LlamaContextSequence, length: number): void {
+    sequenceInternals(sequence)._checkpoints.pruneFromEndToIndex(length - 1);
+}
+
+/** The target can go back to the source's states of its first `length` tokens. */
+export function copyCheckpoints(source: LlamaContextSequence, target: LlamaContextSequence, length: number): void {
+    sequenceInternals(target)._checkpoints.cloneCheckpointsStateFrom(sequenceInternals(source)._checkpoints);
+    pruneCheckpoints(target, length);
+}
+
+/** The sequence has no rows any more. */
+export function becomeEmpty(sequence: LlamaContextSequence): void {
+    setHeldTokens(sequence, []);
+    forgetPredictions(sequence);
+    forgetCheckpoints(sequence);
+}
+
 /** node-llama-cpp's own methods ask for this, and its `dispose` sets it some time later. */
 export function markDisposed(sequence: LlamaContextSequence): void {
     sequenceInternals(sequence)._disposed = true;

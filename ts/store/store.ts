@@ -33,8 +33,13 @@ export interface CacheStats {
     peakResidentBytes: number;
     /** Bytes of stock's F16 cache for these tokens. */
     stockBytes: number;
+    /**
+     * The part of these three figures that llama.cpp keeps, packed cache or not: rows of layers with a sliding window, at 16 bits and for the whole
+     * context at once, and recurrent states. 0 for models whose layers all attend to all tokens.
+     */
+    bytesBeside: number;
     pages: number;
-    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off. */
+    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off, or the model has `bytesBeside`. */
     sharing: SharingStats | null;
     sequences: NativeSequenceStats[];
 }
@@ -120,7 +125,8 @@ export class DeltaStore implements ContextOwner {
         if (packed === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache, of which there are no stats; isPacked(context) tells");
         try {
-            const {keptBytes, ...stats} = packed.native.stats(addonContext), {sharing} = packed;
+            const {keptBytes, ...stats} = packed.native.stats(addonContext), {sharing} = packed, {bytesBeside} = stats;
+            for (const figure of ["residentBytes", "peakResidentBytes", "stockBytes"] as const) stats[figure] += bytesBeside;
             return {...stats, sharing: sharing === null ? null : {...sharing.stats, keptBytes}};
         } catch (error) {
             throw toDeltaStoreError(error);
@@ -180,7 +186,8 @@ export class DeltaStore implements ContextOwner {
      * Makes `target` a continuation of what `source` holds, in place of what it had. They share the pages, and each goes on by itself. A fork copies
      * only a table of pages, whatever the length. It waits for the batch under way. An `evaluate` of the target that is under way ends with
      * OPTION_INVALID when it is asked for more. The target keeps its tier for the rows to come. On failure the target is as it was.
-     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, or the source has no `upTo` tokens; POOL_LIMIT_REACHED or
+     * @throws DeltaStoreError OPTION_INVALID: not two sequences of one packed context, the source has no `upTo` tokens, or it no longer has the state
+     *     of its sliding windows or recurrent layers at `upTo`; POOL_LIMIT_REACHED or
      *     OUT_OF_MEMORY: there is no page for the rows that both go on to write; DISPOSED
      */
     async fork(source: LlamaContextSequence, target: LlamaContextSequence, options: ForkOptions = {}): Promise<void> {
@@ -248,7 +255,8 @@ export class DeltaStore implements ContextOwner {
     fallsBackToStock(error: unknown, chosen: boolean): boolean {
         if (!(error instanceof DeltaStoreError)) return false;
         const choice = chosen && choiceCodes.includes(error.code);
-        if (!(this.policy.onUnsupported === "stock" ? choice || isUnsupported(error) : choice && this.registered)) return false;
+        const toStock = this.policy.onUnsupported === "stock" || (this.policy.gpuLayers === "stock" && error.code === "GPU_LAYERS_UNSUPPORTED");
+        if (!(toStock ? choice || isUnsupported(error) : choice && this.registered)) return false;
         if (this.#native === null && this.#failure === null) return true;  // attach has warned
         const cause = `${error.code}: ${error.message}`;
         if (this.#warned.has(cause)) return true;

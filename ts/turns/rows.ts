@@ -10,7 +10,7 @@ import {invalid} from "../options.js";
 import type {Tier} from "../policy/tiers.js";
 import {underItsLock, withSequenceLock} from "../runtime/context-lock.js";
 import {addonContextOf} from "../runtime/contexts.js";
-import {forgetPredictions, setHeldTokens} from "../runtime/sequences.js";
+import {becomeEmpty, forgetCheckpoints, forgetPredictions, setHeldTokens} from "../runtime/sequences.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
@@ -102,6 +102,7 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
     await origin.known();
     const {describedAdapters} = stored, own = describedAdapters === null ? null : await origin.describeAdapters();
     if (describedAdapters !== own) throw new DeltaStoreError("TURN_MODEL_MISMATCH", `The turn was saved with the adapters ${describedAdapters}; the context has ${own}`);
+    const before = handle.getSequenceKvCacheMaxPosition(sequenceId);  // none of a parked sequence, which keeps its tokens
     let held: number;
     for (;;) {
         try {
@@ -110,15 +111,19 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
             held = tokens;
             break;
         } catch (error) {
-            if ((error as {code?: unknown}).code !== "POOL_LIMIT_REACHED" || !await pressure.giveUp()) throw ofTurn(what, error);
+            if ((error as {code?: unknown}).code === "POOL_LIMIT_REACHED" && await pressure.giveUp()) continue;
+            if (before >= 0 && handle.getSequenceKvCacheMaxPosition(sequenceId) < 0) becomeEmpty(sequence);
+            throw ofTurn(what, error);
         }
     }
     if (held > stored.tokens.length) {  // the rest are predicted tokens that were not used
-        held = stored.tokens.length;
-        handle.removeTokenCellsFromSequence(sequenceId, held, -1);
+        const drops = handle.removeTokenCellsFromSequence(sequenceId, stored.tokens.length, -1);
+        if (!drops) handle.disposeSequence(sequenceId);  // a recurrent state can't go back: all is evaluated again
+        held = drops ? stored.tokens.length : 0;
     }
     setHeldTokens(sequence, stored.tokens.subarray(0, held));
     forgetPredictions(sequence);
+    forgetCheckpoints(sequence);
     sharing?.truncated(sequenceId, 0);
     if (stored.shareable && stored.tierDefinition === definitionOf(tier)) sharing?.appended(sequenceId, 0, stored.tokens.subarray(0, held));
     pressure.touched(life);

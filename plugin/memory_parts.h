@@ -1,0 +1,38 @@
+// What a context's memory consists of, llama.cpp's own or ours: attention over all tokens, and what some models have beside it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "llama_access.h"
+
+namespace deltastore {
+
+class PackedMemory;
+
+struct MemoryParts {
+    llama_kv_cache* attention = nullptr;          // null for a kind of memory that is not served
+    llama_kv_cache* window = nullptr;             // of layers with sliding-window attention
+    llama_memory_recurrent* recurrent = nullptr;  // of layers without attention
+
+    // The packed cache that serves the attention, or null.
+    PackedMemory* packed() const;
+    // The parts that llama.cpp keeps: none for most models.
+    std::vector<llama_memory_i*> beside() const;
+    // Their bytes, as llama.cpp has allocated them.
+    size_t bytes_beside() const;
+
+    // Why a sequence can't go on, or be forked, behind its first `end` tokens; empty if it can. A recurrent state is that of the newest token, and a
+    // window part may have dropped rows that the window there needs.
+    std::string why_not_behind(llama_seq_id sequence, llama_pos end) const;
+    // What seq_cp() of the whole memory does for the parts beside the attention.
+    void copy_beside(llama_seq_id source, llama_seq_id target, llama_pos end) const;
+    // Drops rows of the window part that no window reaches any more. Sequences can then go back less far.
+    void drop_unreached() const;
+    // The same, if the window part may have no room for a sequence's state.
+    void make_room_for_state() const;
+};
+
+MemoryParts parts_of(const llama_memory_i* memory);
+
+}  // namespace deltastore

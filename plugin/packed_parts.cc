@@ -1,0 +1,151 @@
+#include "packed_parts.h"
+
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "beside_state.h"
+#include "memory_parts.h"
+
+namespace deltastore {
+
+namespace {
+
+const auto kNoLayer = [](int32_t) { return false; };
+
+// llama.cpp's hybrid memories make their parts themselves, and hold them const. Gives the part that is there, and puts another in its place.
+template <class Part>
+std::unique_ptr<Part> exchange_part(const std::unique_ptr<Part>& held, std::unique_ptr<Part> part) {
+    Part* before = held.get();
+    new (const_cast<std::unique_ptr<Part>*>(&held)) std::unique_ptr<Part>(std::move(part));  // the one that was there ends without its destructor
+    return std::unique_ptr<Part>(before);
+}
+
+const llama_kv_cache_context* attention_of(const llama_kv_cache_iswa_context& batch) { return batch.get_base(); }
+const llama_kv_cache_context* attention_of(const llama_memory_hybrid_context& batch) { return batch.get_attn(); }
+
+// llama.cpp hands the parts of a batch out as const, and applies them itself.
+bool apply_beside(const llama_kv_cache_iswa_context& batch) { return const_cast<llama_kv_cache_context*>(batch.get_swa())->apply(); }
+bool apply_beside(const llama_memory_hybrid_context& batch) { return const_cast<llama_memory_recurrent_context*>(batch.get_recr())->apply(); }
+
+// `Stock`: llama.cpp's own batch. The packed part has a single cell in it.
+template <class Stock>
+class PartsBatch final : public Stock {
+public:
+    template <class... Rest>
+    explicit PartsBatch(std::unique_ptr<OpenBatch> open, Rest&&... rest) : Stock(std::forward<Rest>(rest)...), open_(std::move(open)) {
+        const_cast<llama_kv_cache_context*>(attention_of(*this))->*member(access::BatchCells{}) = 1;
+    }
+
+    bool next() override {
+        open_->finish();
+        return Stock::next();
+    }
+
+    bool apply() override { return open_->start() && apply_beside(*this); }
+
+private:
+    const std::unique_ptr<OpenBatch> open_;
+};
+
+std::vector<llama_ubatch> equal_ubatches(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) {
+    balloc.split_reset();
+    std::vector<llama_ubatch> ubatches;
+    for (;;) {
+        llama_ubatch ubatch = embd_all ? balloc.split_seq(n_ubatch) : balloc.split_equal(n_ubatch, /*sequential*/ false, 0);
+        if (ubatch.n_tokens == 0) break;
+        ubatches.push_back(std::move(ubatch));
+    }
+    if (balloc.get_n_used() < balloc.get_n_tokens()) ubatches.clear();
+    return ubatches;
+}
+
+// A checkpoint of node-llama-cpp: the parts beside the attention, in llama.cpp's form.
+bool is_partial(llama_state_seq_flags flags) { return (flags & LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) != 0; }
+
+std::unique_ptr<llama_kv_cache> make_window(const llama_context& context, const WindowPart& window) {
+    const llama_model& model = context.get_model();
+    const llama_cparams& cparams = context.get_cparams();
+    return std::make_unique<llama_kv_cache>(model, model.hparams, GGML_TYPE_F16, GGML_TYPE_F16, /*v_trans*/ false, cparams.offload_kqv,
+                                            /*unified*/ true, window.cells, cparams.n_seq_max, /*n_pad*/ 1, model.hparams.n_swa,
+                                            model.hparams.swa_type, nullptr, reaching(window.layer_ids, window.reuse), window.reuse, nullptr);
+}
+
+}  // namespace
+
+PackedIswa::PackedIswa(const llama_context& context, std::unique_ptr<PackedMemory> packed, const WindowPart& window)
+    : llama_kv_cache_iswa(context.get_model(), GGML_TYPE_F16, GGML_TYPE_F16, /*v_trans*/ false, /*offload*/ false, /*swa_full*/ false,
+                          /*unified*/ true, /*kv_size*/ 1, context.get_cparams().n_seq_max, /*n_ubatch*/ 1, /*n_pad*/ 1, nullptr, kNoLayer, nullptr,
+                          nullptr) {
+    llama_kv_cache_iswa& self = *this;
+    self.*member(access::IswaBase{}) = std::move(packed);
+    self.*member(access::IswaWindow{}) = make_window(context, window);
+}
+
+// The packed rows are opened first: they can be given back, and what an attempt makes of the other part can't.
+llama_memory_context_ptr PackedIswa::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
+    const auto refuse = [] { return std::make_unique<llama_kv_cache_iswa_context>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
+    const MemoryParts parts = parts_of(this);
+    std::vector<llama_ubatch> ubatches = simple_ubatches(balloc, n_ubatch);
+    auto open = parts.packed()->open_batch(ubatches);
+    if (open == nullptr) return refuse();
+    auto window = parts.window->prepare(ubatches);
+    if (window.empty()) {  // llama.cpp reuses the cells of rows that no window reaches, but for those that two sequences share
+        parts.drop_unreached();
+        window = parts.window->prepare(ubatches);
+    }
+    if (window.empty()) return refuse();
+    auto slots = PackedMemory::dummy_slots(ubatches);
+    return std::make_unique<PartsBatch<llama_kv_cache_iswa_context>>(std::move(open), this, std::move(slots), std::move(window), std::move(ubatches));
+}
+
+// In a cache whose sequences share the cells, llama.cpp adds the source's rows to those that the target has.
+void PackedIswa::seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) {
+    if (source == target) return;
+    get_swa()->seq_rm(target, -1, -1);
+    llama_kv_cache_iswa::seq_cp(source, target, from, to);
+}
+
+void PackedIswa::state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags flags) const {
+    if (is_partial(flags)) llama_kv_cache_iswa::state_write(io, sequence, flags);
+    else write_whole(parts_of(this), io, sequence);
+}
+
+void PackedIswa::state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags flags) {
+    const MemoryParts parts = parts_of(this);
+    parts.make_room_for_state();
+    if (is_partial(flags)) llama_kv_cache_iswa::state_read(io, sequence, flags);
+    else read_whole(parts, io, sequence);
+}
+
+PackedHybrid::PackedHybrid(const llama_context& context, std::unique_ptr<PackedMemory> packed, llama_memory_hybrid& stock)
+    : llama_memory_hybrid(context.get_model(), GGML_TYPE_F16, GGML_TYPE_F16, /*v_trans*/ false, /*kv_size*/ 1, /*n_pad*/ 1, /*n_swa*/ 0,
+                          LLAMA_SWA_TYPE_NONE, GGML_TYPE_F32, GGML_TYPE_F32, /*rs_size*/ 1, /*n_seq_max*/ 1, /*n_rs_seq*/ 0, /*offload*/ false,
+                          /*unified*/ true, kNoLayer, kNoLayer) {
+    llama_memory_hybrid& self = *this;
+    exchange_part(self.*member(access::HybridAttention{}), std::unique_ptr<llama_kv_cache>(std::move(packed)));
+    exchange_part(self.*member(access::HybridRecurrent{}), exchange_part(stock.*member(access::HybridRecurrent{}), std::unique_ptr<llama_memory_recurrent>()));
+}
+
+llama_memory_context_ptr PackedHybrid::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) {
+    const auto refuse = [] { return std::make_unique<llama_memory_hybrid_context>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
+    const MemoryParts parts = parts_of(this);
+    std::vector<llama_ubatch> ubatches = equal_ubatches(balloc, n_ubatch, embd_all);
+    if (ubatches.empty()) return refuse();
+    auto open = parts.packed()->open_batch(ubatches);
+    if (open == nullptr || !parts.recurrent->prepare(ubatches)) return refuse();
+    auto slots = PackedMemory::dummy_slots(ubatches);
+    return std::make_unique<PartsBatch<llama_memory_hybrid_context>>(std::move(open), this, std::move(slots), std::move(ubatches));
+}
+
+void PackedHybrid::state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags flags) const {
+    if (is_partial(flags)) llama_memory_hybrid::state_write(io, sequence, flags);
+    else write_whole(parts_of(this), io, sequence);
+}
+
+void PackedHybrid::state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags flags) {
+    if (is_partial(flags)) llama_memory_hybrid::state_read(io, sequence, flags);
+    else read_whole(parts_of(this), io, sequence);
+}
+
+}  // namespace deltastore

@@ -1,0 +1,16 @@
+import type {AddonContext} from "../runtime/addon.js";
+import {becomeEmpty, pruneCheckpoints} from "../runtime/sequences.js";
+import type {SequenceLife} from "./sequence-life.js";
+
+/**
+ * Drops the rows behind a sequence's first `length` tokens, between two batches. Windows and recurrent states may be unable to go back: then the sequence
+ * is empty.
+ */
+export function cutBack(context: AddonContext, {sequenceId, sequence}: SequenceLife, length: number): void {
+    if (context.removeTokenCellsFromSequence(sequenceId, length, -1)) {
+        if (sequence !== undefined) pruneCheckpoints(sequence, length);
+        return;
+    }
+    context.disposeSequence(sequenceId);
+    if (sequence !== undefined) becomeEmpty(sequence);
+}
