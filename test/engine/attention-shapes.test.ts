@@ -70,7 +70,7 @@ for (const tiny of tinyModels.filter(({supported}) => supported)) {
             const alone = await createContext(model, tier, {threads: 2});
             const once = await logitsOf(native, alone, prompt.slice(0, 200), {batches: [50]});
             if (compound) {  // llama.cpp's part depends on where rows lie; measured: 0.006 with experts, 3e-4 without
-                t.ok(divergences(once, again).mean / unlike < 0.02, "a sequence has near logits beside others");
+                t.ok(divergences(once, again).mean / unlike < 0.05, "a sequence has near logits beside others");
                 continue;
             }
             sameLogits(t, again, once, "a sequence has the same logits, bit for bit, beside others and with other threads");

@@ -9,7 +9,7 @@ import {join} from "node:path";
 
 // Models with sliding windows or recurrent layers: llama.cpp keeps a part of their memory, and all that is done to a sequence is done to both parts.
 
-/** DELTASTORE_STEPS=2000 was run once. */
+/** DELTASTORE_STEPS=400 was run once. */
 const steps = Number(process.env["DELTASTORE_STEPS"] ?? 60), seed = Number(process.env["DELTASTORE_SEED"] ?? 1);
 /** Of one row from stock's, in nats. Rows of another text give several. Measured: at most 1.4e-3 (gemma4-shared), which sums values in F16 in stock. */
 const bound = 5e-3;
@@ -31,7 +31,8 @@ async function load(t: Test, name: string): Promise<LlamaModel> {
     return model;
 }
 
-for (const name of [...windows, ...recurrent]) {
+// Without gpt-oss: rounding turns the choice of its experts, so that stock in other batches differs from itself by up to 1 nat.
+for (const name of ["gemma3", "gemma4-shared", ...recurrent]) {
     t.test(`${name}: random operations leave what stock makes of the same tokens`, async (t) => {
         const model = await load(t, name), context = await createContext(model), random = new Gaussian(seed);
         const reference = (await createContext(model, "stock")).getSequence();
