@@ -23,36 +23,12 @@ static void require_served_memory(const llama_context& context) {
     if (context.get_cparams().n_rs_seq > 0) refuse("its recurrent states are kept for going back (n_rs_seq)");
 }
 
-// Which layers have no rows of their own and take another's, as llama_model::create_memory() has it; null for none.
-static llama_memory_i::layer_reuse_cb reuse_of(const llama_model& model) {
-    const llama_hparams& hparams = model.hparams;
-    const int32_t own = hparams.n_layer_kv_from_start;
-    if ((model.arch != LLM_ARCH_GEMMA3N && model.arch != LLM_ARCH_GEMMA4) || own >= int32_t(hparams.n_layer_all)) return nullptr;
-    return [&hparams, own](int32_t il) { return il < own ? -1 : own - (hparams.is_swa(il) ? 2 : 1); };
-}
-
 static void require_cpu_layers(const llama_model& model) {
     for (uint32_t il = 0; il < model.hparams.n_layer_all; il++) {
         ggml_backend_dev_t device = model.hparams.has_kv(il) ? model.dev_layer(int(il)) : nullptr;
         if (device && ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU)
             throw CodedError("GPU_LAYERS_UNSUPPORTED", "layer " + std::to_string(il) + " is on " + ggml_backend_dev_name(device) +
                                                            " (policy: gpuLayers is not \"host\"); load the model with gpuLayers: 0");
-    }
-}
-
-// Counts the attentions over each layer's rows.
-static void count_attentions(std::vector<LayerShape>& layers, const std::vector<uint32_t>& layer_ids, const llama_model& model,
-                             const llama_memory_i::layer_reuse_cb& reuse) {
-    if (reuse == nullptr) return;
-    for (uint32_t il = 0; il < model.hparams.n_layer_all; il++) {
-        const int32_t source = reuse(int32_t(il));
-        const auto found = source < 0 ? layer_ids.end() : std::find(layer_ids.begin(), layer_ids.end(), uint32_t(source));
-        if (found == layer_ids.end()) continue;
-        LayerShape& layer = layers[found - layer_ids.begin()];
-        if (int(model.hparams.n_head(il)) != layer.query_heads)
-            throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has other query heads than layer " + std::to_string(source) +
-                                                      ", whose rows it takes");
-        layer.attentions++;
     }
 }
 
@@ -71,8 +47,7 @@ void adopt_context(llama_context& context, CacheOptions options, const AdoptOpti
     const std::vector<uint32_t> layer_ids = stock.attention->get_layer_ids();
     if (layer_ids.empty()) throw CodedError("MODEL_UNSUPPORTED", "none of its layers attends to all tokens");
     const llama_memory_i::layer_reuse_cb reuse = stock.window ? reuse_of(model) : nullptr;
-    options.layers = layer_shapes(model, layer_ids);
-    count_attentions(options.layers, layer_ids, model, reuse);
+    options.layers = layer_shapes(model, layer_ids, reuse);
     if (!stock.beside().empty()) options.kept_prefixes = 0;  // they would be sequences that the other parts have no room for
     if (options.eviction && model.hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "

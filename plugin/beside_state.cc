@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <string>
 #include <utility>
 
 #include "packed_memory.h"
@@ -14,6 +15,10 @@ static constexpr char kMagic[] = "DSBS";
 static constexpr size_t kReadAtOnce = 1 << 20;  // a damaged count must not ask for all memory at once
 
 namespace {
+
+[[noreturn]] void damaged(const std::string& what) {
+    throw CodedError("STATE_DAMAGED", "The state beside the attention " + what);
+}
 
 class BytesOut final : public llama_io_write_i {
 public:
@@ -37,10 +42,17 @@ public:
     void read(void* target, size_t size) override { std::memcpy(target, take(size), size); }
     void read_tensor(ggml_tensor* tensor, size_t offset, size_t size) override { ggml_backend_tensor_set(tensor, take(size), offset, size); }
     size_t n_bytes() override { return at_; }
+    // The u32 that stands so many bytes ahead.
+    uint32_t ahead(size_t offset) const {
+        if (bytes_.size() - at_ < offset + sizeof(uint32_t)) damaged("is cut short");
+        uint32_t number;
+        std::memcpy(&number, bytes_.data() + at_ + offset, sizeof number);
+        return number;
+    }
 
 private:
     const uint8_t* take(size_t size) {
-        if (size > bytes_.size() - at_) throw CodedError("STATE_DAMAGED", "The state beside the attention is cut short");
+        if (size > bytes_.size() - at_) damaged("is cut short");
         at_ += size;
         return bytes_.data() + at_ - size;
     }
@@ -60,6 +72,29 @@ void empty(const std::vector<llama_memory_i*>& parts, llama_seq_id sequence) {
         if (sequence < 0) part->clear(false);
         else part->seq_rm(sequence, -1, -1);
     }
+}
+
+// llama.cpp asserts what a sequence's state says of its cells, allocates by their number, and never finds a negative position again. So this is checked
+// before. A cell is its position, u32 sequences, what some models have besides, and i32 each of these sequences: one in a window, none in a recurrent state.
+uint32_t check_cells(const MemoryParts& parts, bool recurrent, const BytesIn& io) {
+    const size_t first = recurrent ? sizeof(uint32_t) : 2 * sizeof(uint32_t);  // behind their number, and that of streams
+    const size_t extra = recurrent ? 0 : sizeof(int32_t) + (parts.window->has_cell_ext() ? sizeof(llama_kv_cell_ext) : 0);
+    const uint32_t cells = io.ahead(first - sizeof(uint32_t)), most = recurrent ? 1 : parts.window->get_size();
+    if (cells > most) damaged("has " + std::to_string(cells) + " cells; there is room for " + std::to_string(most));
+    for (uint32_t i = 0; i < cells; i++)
+        if (int32_t(io.ahead(first + i * (2 * sizeof(uint32_t) + extra))) < 0) damaged("has a negative position");
+    return cells;
+}
+
+// A part must end where the attention does, and a window has no gaps.
+void read_part(const MemoryParts& parts, llama_memory_i* part, BytesIn& io, llama_seq_id sequence) {
+    if (sequence < 0) return part->state_read(io, sequence);
+    const uint32_t cells = check_cells(parts, part == parts.recurrent, io);
+    part->state_read(io, sequence);
+    const llama_pos from = part->seq_pos_min(sequence), to = part->seq_pos_max(sequence), end = parts.attention->seq_pos_max(sequence);
+    if (to != end || (cells > 0 && to - from + 1 != llama_pos(cells)))
+        damaged("has " + std::to_string(cells) + " cells of positions " + std::to_string(from) + " to " + std::to_string(to) +
+                "; the attention's rows end at " + std::to_string(end));
 }
 
 }  // namespace
@@ -86,7 +121,6 @@ bool begins_beside_state(const uint8_t* bytes, size_t count) {
 }
 
 Bytes read_beside_state(const ReadBytes& read) {
-    const auto damaged = [](const char* what) { throw CodedError("STATE_DAMAGED", std::string("The state beside the attention ") + what); };
     Reader reader(read);
     char magic[4];
     reader.bytes(magic, sizeof magic);
@@ -109,8 +143,8 @@ void restore_beside(const MemoryParts& parts, llama_seq_id sequence, const Bytes
     parts.make_room_for_state();
     BytesIn io(bytes);
     try {
-        for (llama_memory_i* part : beside) part->state_read(io, sequence);
-        if (io.n_bytes() != bytes.size()) throw CodedError("STATE_DAMAGED", "The state beside the attention goes on behind its end");
+        for (llama_memory_i* part : beside) read_part(parts, part, io, sequence);
+        if (io.n_bytes() != bytes.size()) damaged("goes on behind its end");
     } catch (const std::bad_alloc&) {
         empty(beside, sequence);
         throw;

@@ -4,8 +4,8 @@
 
 #include <cmath>
 #include <cstring>
-#include <mutex>
 #include <map>
+#include <mutex>
 
 #include "failure.h"
 #include "ggml-backend.h"

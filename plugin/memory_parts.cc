@@ -51,8 +51,9 @@ void MemoryParts::copy_beside(llama_seq_id source, llama_seq_id target, llama_po
 }
 
 void MemoryParts::drop_unreached() const {
-    for (llama_seq_id sequence = 0; sequence < packed()->cache().options().max_sequences; sequence++) {
-        const llama_pos reached = window->seq_pos_max(sequence) + 1 - llama_pos(packed()->window_tokens());
+    const PackedMemory& cache = *packed();
+    for (llama_seq_id sequence = 0; sequence < cache.cache().options().max_sequences; sequence++) {
+        const llama_pos reached = window->seq_pos_max(sequence) + 1 - llama_pos(cache.window_tokens());
         if (reached > 0) window->seq_rm(sequence, 0, reached);
     }
 }

@@ -41,61 +41,6 @@ std::unique_ptr<llama_hparams> packed_hparams_of(const llama_model& model) {
 
 }  // namespace
 
-llama_memory_i::layer_filter_cb reaching(const std::vector<uint32_t>& layer_ids, const llama_memory_i::layer_reuse_cb& reuse) {
-    return [&layer_ids, &reuse](int32_t il) {
-        const int32_t source = reuse ? reuse(il) : -1;
-        return std::find(layer_ids.begin(), layer_ids.end(), uint32_t(source < 0 ? il : source)) != layer_ids.end();
-    };
-}
-
-std::vector<llama_ubatch> simple_ubatches(llama_batch_allocr& balloc, uint32_t n_ubatch) {
-    balloc.split_reset();
-    std::vector<llama_ubatch> ubatches;
-    for (;;) {
-        llama_ubatch ubatch = balloc.split_simple(n_ubatch);
-        if (ubatch.n_tokens == 0) return ubatches;
-        ubatches.push_back(std::move(ubatch));
-    }
-}
-
-OpenBatch::~OpenBatch() {
-    memory_.cache().abandon();
-}
-
-bool OpenBatch::start() {
-    try {
-        memory_.cache().start(step_, threads_);
-        return true;
-    } catch (const std::bad_alloc&) {
-        memory_.fail(Failure::out_of_memory);
-        return false;
-    }
-}
-
-void OpenBatch::finish() {
-    memory_.cache().finish();
-    step_++;
-}
-
-std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector<uint32_t>& layer_ids) {
-    const llama_hparams& hparams = model.hparams;
-    if (hparams.is_mla()) throw CodedError("MODEL_UNSUPPORTED", "it keeps latent vectors instead of keys and values (MLA)");
-    std::vector<LayerShape> layers;
-    for (uint32_t il : layer_ids) {
-        LayerShape layer{int(hparams.n_head(il)), int(hparams.n_head_kv(il)), {int(hparams.n_embd_head_k(il)), int(hparams.n_embd_head_v(il))}};
-        const auto bad = [](int dim) { return dim <= 0 || dim % kGroup != 0 || dim > kMostDim; };
-        if (bad(layer.head.key_dim) || bad(layer.head.value_dim))
-            throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has heads of " + std::to_string(layer.head.key_dim) +
-                                                      " (keys) and " + std::to_string(layer.head.value_dim) +
-                                                      " (values) elements; a multiple of 64 up to " + std::to_string(kMostDim) + " is served");
-        if (layer.kv_heads > 0 && layer.query_heads % layer.kv_heads != 0)
-            throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has " + std::to_string(layer.query_heads) +
-                                                      " query heads, no multiple of its " + std::to_string(layer.kv_heads) + " KV heads");
-        layers.push_back(layer);
-    }
-    return layers;
-}
-
 // Models whose positions have several parts (M-RoPE) are judged as if none turned.
 static std::vector<Turn> far_turns(const llama_hparams& hparams, KeyTurn& turn, const std::vector<uint32_t>& layer_ids,
                                    const std::vector<LayerShape>& layers) {
@@ -194,17 +139,6 @@ FailureReport PackedMemory::take_failure() const {
     return std::exchange(failure_, {});
 }
 
-llama_kv_cache::slot_info_vec_t PackedMemory::dummy_slots(const std::vector<llama_ubatch>& ubatches) {
-    slot_info_vec_t slots(ubatches.size());
-    for (size_t u = 0; u < ubatches.size(); u++) {
-        slots[u].s0 = slots[u].s1 = 0;
-        slots[u].resize(1);
-        slots[u].strm[0] = 0;
-        slots[u].idxs[0].assign(ubatches[u].n_tokens, 0);
-    }
-    return slots;
-}
-
 std::unique_ptr<OpenBatch> PackedMemory::open_batch(const std::vector<llama_ubatch>& ubatches) {
     std::unique_lock<std::mutex> computing(computing_);
     try {
@@ -253,7 +187,7 @@ std::unique_ptr<OpenBatch> PackedMemory::open_batch(const std::vector<llama_ubat
 }
 
 llama_memory_context_ptr PackedMemory::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
-    std::vector<llama_ubatch> ubatches = simple_ubatches(balloc, n_ubatch);
+    auto ubatches = cut_batch(balloc, [&] { return balloc.split_simple(n_ubatch); });
     auto open = open_batch(ubatches);
     if (open == nullptr) return std::make_unique<PackedBatch>(LLAMA_MEMORY_STATUS_FAILED_PREPARE);
     slot_info_vec_t slots = dummy_slots(ubatches);

@@ -10,6 +10,8 @@
 #include "graph_ops.h"
 #include "key_turn.h"
 #include "llama_access.h"
+#include "open_batch.h"
+#include "served_layers.h"
 #include "thread_pool.h"
 
 namespace deltastore {
@@ -20,41 +22,9 @@ struct FailureReport {
     size_t missing_bytes = 0;  // that the pool's limit lacked
 };
 
-// Whether a layer is one of these, or takes the rows of one of them. Both arguments must outlive what is given.
-llama_memory_i::layer_filter_cb reaching(const std::vector<uint32_t>& layer_ids, const llama_memory_i::layer_reuse_cb& reuse);
-
-// A batch, cut into ubatches of at most `n_ubatch` tokens.
-std::vector<llama_ubatch> simple_ubatches(llama_batch_allocr& balloc, uint32_t n_ubatch);
-
-// Shapes of the layers that llama.cpp's own cache has. Throws CodedError(MODEL_UNSUPPORTED) if they can't be served.
-std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector<uint32_t>& layer_ids);
-
 // llama_kv_cache keeps a reference to its hparams, so they have to be constructed before it.
 struct HparamsHolder {
     std::unique_ptr<llama_hparams> packed_hparams;
-};
-
-class PackedMemory;
-
-// The rows of a batch's ubatches, one computed at a time. Its end drops those that were not.
-class OpenBatch {
-public:
-    OpenBatch(PackedMemory& memory, std::unique_lock<std::mutex> computing, int threads)
-        : computing_(std::move(computing)), memory_(memory), threads_(threads) {}
-    OpenBatch(const OpenBatch&) = delete;
-    OpenBatch& operator=(const OpenBatch&) = delete;
-    ~OpenBatch();
-
-    // Makes the next ubatch the current one. False if there was no memory; the packed memory then knows.
-    bool start();
-    // The current ubatch is computed.
-    void finish();
-
-private:
-    const std::unique_lock<std::mutex> computing_;
-    PackedMemory& memory_;
-    const int threads_;
-    int step_ = 0;
 };
 
 class PackedMemory final : private HparamsHolder, public llama_kv_cache {
@@ -112,9 +82,6 @@ public:
     std::map<ggml_backend_buffer_type_t, size_t> memory_breakdown() const override;
     void state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags flags) const override;
     void state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags flags) override;
-
-    // The single cell, for each token.
-    static slot_info_vec_t dummy_slots(const std::vector<llama_ubatch>& ubatches);
 
 private:
     // What rows depend on besides their tokens. The model's hash is 0 until set_origin().

@@ -48,18 +48,6 @@ private:
     const std::unique_ptr<OpenBatch> open_;
 };
 
-std::vector<llama_ubatch> equal_ubatches(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) {
-    balloc.split_reset();
-    std::vector<llama_ubatch> ubatches;
-    for (;;) {
-        llama_ubatch ubatch = embd_all ? balloc.split_seq(n_ubatch) : balloc.split_equal(n_ubatch, /*sequential*/ false, 0);
-        if (ubatch.n_tokens == 0) break;
-        ubatches.push_back(std::move(ubatch));
-    }
-    if (balloc.get_n_used() < balloc.get_n_tokens()) ubatches.clear();
-    return ubatches;
-}
-
 // A checkpoint of node-llama-cpp: the parts beside the attention, in llama.cpp's form.
 bool is_partial(llama_state_seq_flags flags) { return (flags & LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) != 0; }
 
@@ -86,7 +74,7 @@ PackedIswa::PackedIswa(const llama_context& context, std::unique_ptr<PackedMemor
 llama_memory_context_ptr PackedIswa::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
     const auto refuse = [] { return std::make_unique<llama_kv_cache_iswa_context>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
     const MemoryParts parts = parts_of(this);
-    std::vector<llama_ubatch> ubatches = simple_ubatches(balloc, n_ubatch);
+    auto ubatches = cut_batch(balloc, [&] { return balloc.split_simple(n_ubatch); });
     auto open = parts.packed()->open_batch(ubatches);
     if (open == nullptr) return refuse();
     auto window = parts.window->prepare(ubatches);
@@ -95,7 +83,7 @@ llama_memory_context_ptr PackedIswa::init_batch(llama_batch_allocr& balloc, uint
         window = parts.window->prepare(ubatches);
     }
     if (window.empty()) return refuse();
-    auto slots = PackedMemory::dummy_slots(ubatches);
+    auto slots = dummy_slots(ubatches);
     return std::make_unique<PartsBatch<llama_kv_cache_iswa_context>>(std::move(open), this, std::move(slots), std::move(window), std::move(ubatches));
 }
 
@@ -130,11 +118,11 @@ PackedHybrid::PackedHybrid(const llama_context& context, std::unique_ptr<PackedM
 llama_memory_context_ptr PackedHybrid::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) {
     const auto refuse = [] { return std::make_unique<llama_memory_hybrid_context>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
     const MemoryParts parts = parts_of(this);
-    std::vector<llama_ubatch> ubatches = equal_ubatches(balloc, n_ubatch, embd_all);
-    if (ubatches.empty()) return refuse();
+    auto ubatches = cut_batch(balloc, [&] { return embd_all ? balloc.split_seq(n_ubatch) : balloc.split_equal(n_ubatch, /*sequential*/ false, 0); });
+    if (balloc.get_n_used() < balloc.get_n_tokens()) return refuse();
     auto open = parts.packed()->open_batch(ubatches);
     if (open == nullptr || !parts.recurrent->prepare(ubatches)) return refuse();
-    auto slots = PackedMemory::dummy_slots(ubatches);
+    auto slots = dummy_slots(ubatches);
     return std::make_unique<PartsBatch<llama_memory_hybrid_context>>(std::move(open), this, std::move(slots), std::move(ubatches));
 }
 

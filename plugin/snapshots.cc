@@ -80,18 +80,18 @@ Restored restore_whole(const MemoryParts& memory, llama_seq_id sequence, const s
     const bool whole = parts.tail.data != nullptr;
     const Bytes beside = whole ? take_beside(parts.tail) : Bytes();
     Restored restored = memory.packed()->restore(sequence, tier, parts);
+    if (!whole) {
+        memory.attention->seq_rm(sequence, -1, -1);
+        for (llama_memory_i* part : memory.beside()) part->seq_rm(sequence, -1, -1);
+        restored.tokens = 0;
+        return restored;
+    }
     try {
-        if (whole) {
-            restore_beside(memory, sequence, beside);
-            return restored;
-        }
+        restore_beside(memory, sequence, beside);
     } catch (const std::exception&) {
         memory.attention->seq_rm(sequence, -1, -1);
         throw;
     }
-    memory.attention->seq_rm(sequence, -1, -1);
-    for (llama_memory_i* part : memory.beside()) part->seq_rm(sequence, -1, -1);
-    restored.tokens = 0;
     return restored;
 }
 
@@ -103,12 +103,13 @@ Napi::Value begin_snapshot(const Napi::CallbackInfo& info) {
         const int sequence = info[1].As<Napi::Number>().Int32Value();
         return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [parts, sequence]() -> PromiseWorker::Result {
             const auto snapshot = parts.packed()->snapshot(sequence);
-            return [snapshot, tail = whole_tail(snapshot->tail(), parts, sequence)](Napi::Env env) -> Napi::Value {
+            const auto tail = std::make_shared<Bytes>(whole_tail(snapshot->tail(), parts, sequence));
+            return [snapshot, tail](Napi::Env env) -> Napi::Value {
                 Napi::Object result = Napi::Object::New(env);
                 result.Set("handle", SnapshotHandle::New(env, new std::shared_ptr<Snapshot>(snapshot),
                                                          [](Napi::Env, std::shared_ptr<Snapshot>* held) { delete held; }));
                 result.Set("head", copy_of(env, snapshot->head()));
-                result.Set("tail", copy_of(env, tail));
+                result.Set("tail", give(env, std::move(*tail)));
                 result.Set("centres", copies_of(env, snapshot->centres()));
                 result.Set("blocks", snapshot->blocks());
                 result.Set("identities", copy_of(env, snapshot->identities()));

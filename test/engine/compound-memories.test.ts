@@ -1,17 +1,19 @@
+import {readFile, writeFile} from "node:fs/promises";
+import {join} from "node:path";
 import {attach, MemoryStore} from "llama-deltastore";
 import type {LlamaContextSequence, LlamaModel, Token} from "node-llama-cpp";
 import t, {type Test} from "tap";
 import {codeOf, moreTokens, openLlama, randomTokens, rejection} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
 import {divergence, nextLogits, sameLogits} from "../support/logits.js";
+import {checksum} from "../support/checksum.js";
 import {loadTiny} from "../support/tiny-engine.js";
-import {join} from "node:path";
 
 // Models with sliding windows or recurrent layers: llama.cpp keeps a part of their memory, and all that is done to a sequence is done to both parts.
 
 /** DELTASTORE_STEPS=400 was run once. */
 const steps = Number(process.env["DELTASTORE_STEPS"] ?? 60), seed = Number(process.env["DELTASTORE_SEED"] ?? 1);
-/** Of one row from stock's, in nats. Rows of another text give several. Measured: at most 1.4e-3 (gemma4-shared), which sums values in F16 in stock. */
+/** Of one row from stock's, in nats. Rows of another text give several. Measured: at most 1.6e-3 (gemma4-shared). */
 const bound = 5e-3;
 const windows = ["gemma3", "gemma4-shared", "gpt-oss-sinks"], recurrent = ["lfm2", "qwen35", "granite-hybrid"];
 const most = 400, sequences = 3;
@@ -144,7 +146,7 @@ t.test("a window's sequence can be forked where the source has the window's rows
         t.match(error, {code: "OPTION_INVALID", message: allowed});
         t.match(error.message, new RegExp(`behind (its first )?${upTo}( tokens)?$`));
         t.strictSame(far.target.contextTokens, tokens.slice(0, 7), "the target is as it was");
-        t.equal((await nextLogits(far.target, more)).length > 0, true);
+        t.ok((await nextLogits(far.target, more)).every(Number.isFinite), "and goes on");
     }
 });
 
@@ -194,7 +196,6 @@ t.test("an earlier turn, which has no state of those layers, is evaluated again"
 });
 
 t.test("a state file that was changed in the part that llama.cpp keeps is refused, and the sequence is empty", async (t) => {
-    const {readFile, writeFile} = await import("node:fs/promises");
     for (const name of ["gemma3", "lfm2"]) {
         const context = await createContext(await load(t, name)), sequence = context.getSequence(), path = join(t.testdir(), "state.bin");
         await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(150, 14));
@@ -206,6 +207,16 @@ t.test("a state file that was changed in the part that llama.cpp keeps is refuse
             changed[place]! ^= 1;
             await writeFile(path, changed);
             t.equal(await codeOf(sequence.loadStateFromFile(path, {acceptRisk: true})), "STATE_DAMAGED", `${name}, byte ${place} of ${bytes.length}`);
+            t.equal(sequence.nextTokenIndex, 0);
+        }
+        // What a file with the right checksum may say. llama.cpp would end the process.
+        const state = at + 16, cells = state + (name === "lfm2" ? 0 : 4), end = state + Number(bytes.readBigUInt64LE(at + 8));
+        for (const [place, value] of [[cells, 1000], [cells, 0xffffffff], [cells, 0], [cells + 4, 7], [cells + 4, 0xfffffff0]] as const) {
+            const forged = Buffer.from(bytes);
+            forged.writeUInt32LE(value, place);
+            forged.writeBigUInt64LE(checksum(forged.subarray(state, end)), end);
+            await writeFile(path, forged);
+            t.equal(await codeOf(sequence.loadStateFromFile(path, {acceptRisk: true})), "STATE_DAMAGED", `${name}, ${value} at ${place - state}`);
             t.equal(sequence.nextTokenIndex, 0);
         }
         await writeFile(path, bytes);

@@ -16,8 +16,8 @@ export async function openLlama(logger: (level: string, message: string) => void
 }
 
 /**
- * Gives contexts one thread by default, and holds an instance's models and contexts until they are disposed. In node-llama-cpp 3.22.1 `dispose()` of a Llama instance never settles
- * once one of them was garbage-collected before it was disposed.
+ * Gives contexts one thread by default, and holds an instance's models and contexts until they are disposed. In node-llama-cpp 3.22.1 `dispose()` of
+ * a Llama instance never settles once one of them was garbage-collected before it was disposed.
  */
 function withDefaults(llama: Llama): Llama {
     const all = new Set<LlamaModel | LlamaContext>(), {loadModel} = llama;

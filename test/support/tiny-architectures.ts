@@ -1,6 +1,6 @@
 import {array, bool, f32, text, u32} from "./gguf-writer.js";
 import {
-    attention, attentionOutput, experts, fusedAttention, gatedFeedForward, plainFeedForward, queryKeyNorms
+    attention, attentionOutput, experts, fusedAttention, gatedFeedForward, plainFeedForward, queryKeyNorms, stateSpace
 } from "./tiny-blocks.js";
 import {gains, type TinyModelWriter} from "./tiny-model-writer.js";
 import {vocabSize} from "./tiny-vocab.js";
@@ -276,12 +276,9 @@ export const mamba: Architecture = (model) => {
     const {embed} = model.shape;
     const [inner, state, kernel, rank] = [2 * embed, 16, 4, embed / 16];
 
+    stateSpace(model, {kernel, inner, state, rank});
     model
         .set("attention.layer_norm_rms_epsilon", f32(1e-5))
-        .set("ssm.conv_kernel", u32(kernel))
-        .set("ssm.inner_size", u32(inner))
-        .set("ssm.state_size", u32(state))
-        .set("ssm.time_step_rank", u32(rank))
         .untiedEmbedding()
         .rmsNorm("output_norm");
     eachLayer(model, (_layer, name) => {

@@ -1,3 +1,4 @@
+import {u32} from "./gguf-writer.js";
 import {gains, type TinyModelWriter} from "./tiny-model-writer.js";
 
 interface AttentionOptions {
@@ -83,4 +84,22 @@ export function experts(model: TinyModelWriter, layer: number, count: number): v
         .matrix(`blk.${layer}.ffn_gate_exps`, [embed, feedForward, count], 1.5)
         .matrix(`blk.${layer}.ffn_up_exps`, [embed, feedForward, count], 1.5)
         .matrix(`blk.${layer}.ffn_down_exps`, [feedForward, embed, count], gains.residual);
+}
+
+export interface StateSpace {
+    kernel: number;
+    inner: number;
+    state: number;
+    rank: number;
+    groups?: number;
+}
+
+/** Metadata of layers that are state space models. */
+export function stateSpace(model: TinyModelWriter, {kernel, inner, state, rank, groups}: StateSpace): void {
+    model
+        .set("ssm.conv_kernel", u32(kernel))
+        .set("ssm.inner_size", u32(inner))
+        .set("ssm.state_size", u32(state))
+        .set("ssm.time_step_rank", u32(rank));
+    if (groups !== undefined) model.set("ssm.group_count", u32(groups));
 }

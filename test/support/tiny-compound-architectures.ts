@@ -1,6 +1,6 @@
 import {array, f32, u32} from "./gguf-writer.js";
 import {eachLayer, type Architecture} from "./tiny-architectures.js";
-import {attention, gatedFeedForward, queryKeyNorms} from "./tiny-blocks.js";
+import {attention, gatedFeedForward, queryKeyNorms, stateSpace} from "./tiny-blocks.js";
 import {gains, type TinyModelWriter} from "./tiny-model-writer.js";
 
 /**
@@ -104,14 +104,10 @@ export const qwen35: Architecture = (model) => {
     const {embed, keyLength, valueLength} = model.shape;
     const [kernel, state, groups, rank] = [4, 64, 2, 4];
     const inner = state * rank, convolved = 2 * state * groups + inner;
+    stateSpace(model, {kernel, inner, state, rank, groups});
     model
         .set("attention.layer_norm_rms_epsilon", f32(1e-6))
         .set("rope.dimension_sections", array.i32([8, 12, 12, 0]))
-        .set("ssm.conv_kernel", u32(kernel))
-        .set("ssm.inner_size", u32(inner))
-        .set("ssm.state_size", u32(state))
-        .set("ssm.time_step_rank", u32(rank))
-        .set("ssm.group_count", u32(groups))
         .set("full_attention_interval", u32(2))
         .untiedEmbedding()
         .rmsNorm("output_norm");
@@ -147,13 +143,9 @@ export const graniteHybrid: Architecture = (model) => {
     const {embed} = model.shape;
     const [kernel, state, groups, heads] = [4, 16, 2, 8];
     const inner = 2 * embed, convolved = inner + 2 * groups * state;
+    stateSpace(model, {kernel, inner, state, rank: heads, groups});
     model
         .set("attention.layer_norm_rms_epsilon", f32(1e-5))
-        .set("ssm.conv_kernel", u32(kernel))
-        .set("ssm.inner_size", u32(inner))
-        .set("ssm.state_size", u32(state))
-        .set("ssm.time_step_rank", u32(heads))
-        .set("ssm.group_count", u32(groups))
         .untiedEmbedding()
         .rmsNorm("output_norm");
     eachLayer(model, (layer, name) => {

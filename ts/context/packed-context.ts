@@ -134,9 +134,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         // node-llama-cpp goes back to positions before a checkpoint's last, too. The checkpoint may lack their windows.
         override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId: number): Promise<boolean> {
-            if (!this.#packed) return await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId);
-            this.#changing(sequenceId, lastPosition + 1);
-            return await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId) && native.canGoOn(this, sequenceId, lastPosition + 1);
+            return await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId) && (!this.#packed || native.canGoOn(this, sequenceId, lastPosition + 1));
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
