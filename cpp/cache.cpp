@@ -4,11 +4,13 @@
 
 namespace deltastore {
 
-Cache::Cache(CacheOptions options, const Kernels& kernels)
+Cache::Cache(CacheOptions options, const Kernels& kernels, std::shared_ptr<Budget> budget)
     : options_(std::move(options)),
+      budget_(budget ? std::move(budget) : std::make_shared<Budget>(options_.pool_limit)),
+      mutex_(budget_->lock()),
       layers_(options_.layers),
       place_(kernels),
-      pool_(place_, options_.pool_limit),
+      pool_(place_, budget_),
       sequences_(pool_, layers_, options_.max_sequences + options_.kept_prefixes),
       tiers_(options_, sequences_.sequences()),
       centres_(layers_),
@@ -19,7 +21,7 @@ Cache::Cache(CacheOptions options, const Kernels& kernels)
       writer_(layers_, options_.rotate, kernels, sequences_, place_, centres_),
       page_attention_(kernels, sequences_, place_, centres_),
       observer_(layers_, options_.rotate, kernels, tiers_, sequences_, centres_, page_attention_, watches_, heads_),
-      attention_(layers_, options_.rotate, kernels, sequences_, page_attention_, observer_),
+      attention_(layers_, options_.sliding_window, options_.rotate, kernels, sequences_, page_attention_, observer_),
       packer_(layers_, tiers_, sequences_, centres_, watches_, sharing_, mutex_),
       repacker_(layers_, tiers_, sequences_, centres_, watches_, sharing_, packer_, mutex_),
       evictor_(layers_, tiers_, sequences_, watches_, sharing_, heads_),
@@ -71,9 +73,15 @@ void Cache::begin_admission() {
 }
 
 bool Cache::admit(int sequence, int32_t position, int count) {
-    if (options_.pool_limit == 0) return true;
+    if (budget_->limit_bytes() == 0) return true;
     std::lock_guard<std::mutex> guard(mutex_);
     return accounting_.admit(planner_.rows_to_come(sequence, position, count));
+}
+
+void Cache::withdraw() {
+    if (budget_->limit_bytes() == 0) return;
+    std::lock_guard<std::mutex> guard(mutex_);
+    accounting_.withdraw();
 }
 
 Failure Cache::reserve(const std::vector<std::vector<Token>>& ubatches) {
@@ -87,7 +95,14 @@ void Cache::start(int index, int threads) {
 }
 
 void Cache::finish() {
-    if (const Plan* plan = planner_.current()) packer_.finish(*plan, reinterpret_cast<float*>(planner_.scratch(0)));
+    const Plan* plan = planner_.current();
+    if (plan == nullptr) return;
+    packer_.finish(*plan, reinterpret_cast<float*>(planner_.scratch(0)));
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (const Written& written : plan->written) {
+        const int32_t kept = options_.sliding_window.first_kept(written.end);
+        if (kept > 0 && kept > sequences_.first_position(written.sequence)) sequences_.erase(written.sequence, 0, kept);
+    }
 }
 
 void Cache::abandon() {
@@ -191,6 +206,11 @@ CacheStats Cache::stats() const {
 size_t Cache::resident_bytes() const {
     std::lock_guard<std::mutex> guard(mutex_);
     return pool_.resident_bytes() + accounting_.own_bytes();
+}
+
+size_t Cache::charged_bytes() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return budget_->charged();
 }
 
 size_t Cache::missing_bytes() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -24,7 +25,8 @@ namespace deltastore {
 // called at any time.
 class Cache {
 public:
-    Cache(CacheOptions options, const Kernels& kernels);
+    // Caches of one budget share its lock and the limit, which is then not the options' own.
+    Cache(CacheOptions options, const Kernels& kernels, std::shared_ptr<Budget> budget = nullptr);
     Cache(const Cache&) = delete;
     Cache& operator=(const Cache&) = delete;
 
@@ -43,11 +45,13 @@ public:
     // begin_admission().
     void begin_admission();
     bool admit(int sequence, int32_t position, int count);
+    // Takes back what was admitted last.
+    void withdraw();
     // Opens rows for the tokens of all ubatches, all or none. Tokens of a sequence come in order of position and continue it.
     Failure reserve(const std::vector<std::vector<Token>>& ubatches);
     // Makes ubatch `index` of the reserved batch the current one, for at most `threads` threads. May throw std::bad_alloc.
     void start(int index, int threads);
-    // The current ubatch is computed: packs what left the window.
+    // The current ubatch is computed: packs what left the window, and drops rows that no later token sees.
     void finish();
     // Drops the rows of reserved ubatches that were never started.
     void abandon();
@@ -86,9 +90,12 @@ public:
     size_t resident_bytes() const;
     // As the pool's.
     size_t missing_bytes() const;
+    // Of the limit, by all caches that share it.
+    size_t charged_bytes() const;
 
     // The parts, for what runs under the lock.
     std::mutex& lock() const { return mutex_; }
+    const std::shared_ptr<Budget>& budget() const { return budget_; }
     SequenceTable& table() { return sequences_; }
     const SequenceTable& table() const { return sequences_; }
     Centres& centres() { return centres_; }
@@ -108,6 +115,8 @@ public:
 
 private:
     const CacheOptions options_;
+    const std::shared_ptr<Budget> budget_;
+    std::mutex& mutex_;
     const Layers layers_;
     HostPlace place_;
     PagePool pool_;
@@ -118,7 +127,6 @@ private:
     RetrievalHeads heads_;  // measured on prompts of tiers that evict, once ready
     Sharing sharing_;
     Accounting accounting_;
-    mutable std::mutex mutex_;
     Planner planner_;
     RowWriter writer_;
     PageAttention page_attention_;

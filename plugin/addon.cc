@@ -132,34 +132,38 @@ Napi::Value adopt(const Napi::CallbackInfo& info) {
 
 Napi::Value begin_admission(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        live_memory(unwrap(info[0])).cache().begin_admission();
+        for (PackedMemory* memory : live_parts(unwrap(info[0])).all_packed()) memory->cache().begin_admission();
         return info.Env().Undefined();
     });
 }
 
 Napi::Value admit(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const MemoryParts parts = live_parts(unwrap(info[0]));
+        PackedMemory &memory = *parts.packed(), *window = parts.packed_window();
         const int sequence = info[1].As<Napi::Number>().Int32Value(), tokens = info[3].As<Napi::Number>().Int32Value();
-        const bool fits = memory.cache().admit(sequence, info[2].As<Napi::Number>().Int32Value(), tokens);
-        if (!fits) memory.fail(Failure::pool_limit);
-        return Napi::Boolean::New(info.Env(), fits);
+        const int32_t position = info[2].As<Napi::Number>().Int32Value();
+        const bool fits = memory.cache().admit(sequence, position, tokens), fits_window = fits && (!window || window->cache().admit(sequence, position, tokens));
+        if (fits && !fits_window) memory.cache().withdraw();
+        if (!fits_window) (fits ? window : &memory)->fail(Failure::pool_limit);
+        return Napi::Boolean::New(info.Env(), fits_window);
     });
 }
 
 Napi::Value set_tier(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        live_memory(unwrap(info[0])).set_tier(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::String>().Utf8Value());
+        for (PackedMemory* memory : live_parts(unwrap(info[0])).all_packed())
+            memory->set_tier(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::String>().Utf8Value());
         return info.Env().Undefined();
     });
 }
 
 Napi::Value repack(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        PackedMemory& memory = live_memory(unwrap(info[0]));
+        const MemoryParts parts = live_parts(unwrap(info[0]));
         const int sequence = info[1].As<Napi::Number>().Int32Value(), window = info[2].As<Napi::Number>().Int32Value();
-        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [&memory, sequence, window]() -> PromiseWorker::Result {
-            memory.repack(sequence, window);
+        return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [parts, sequence, window]() -> PromiseWorker::Result {
+            for (PackedMemory* memory : parts.all_packed()) memory->repack(sequence, window);
             return nullptr;
         });
     });
@@ -208,14 +212,16 @@ Napi::Value fork_prefix(const Napi::CallbackInfo& info) {
         if (std::string reason = parts.why_not_behind(source, end); !reason.empty()) return failure_to_js(info.Env(), {"OPTION_INVALID", std::move(reason)});
         const Failure failure = memory.cache().fork(source, target, 0, end);
         if (failure != Failure::none) return failure_to_js(info.Env(), memory.report(failure));
-        parts.copy_beside(source, target, end);
-        return info.Env().Null();
+        if (parts.copy_beside(source, target, end)) return info.Env().Null();
+        return failure_to_js(info.Env(), parts.packed_window()->take_failure());
     });
 }
 
 Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        return Napi::Number::New(info.Env(), double(live_memory(unwrap(info[0])).cache().resident_bytes()));
+        size_t bytes = 0;
+        for (const PackedMemory* memory : live_parts(unwrap(info[0])).all_packed()) bytes += memory->cache().resident_bytes();
+        return Napi::Number::New(info.Env(), double(bytes));
     });
 }
 
@@ -238,17 +244,26 @@ Napi::Value can_go_on(const Napi::CallbackInfo& info) {
     });
 }
 
+// Of the parts' failures the first one.
+FailureReport take_failure_of(const llama_context* context) {
+    FailureReport first;
+    if (context == nullptr || context->get_memory() == nullptr) return first;
+    for (const PackedMemory* memory : parts_of(context->get_memory()).all_packed()) {
+        FailureReport report = memory->take_failure();
+        if (first.code.empty()) first = std::move(report);
+    }
+    return first;
+}
+
 Napi::Value take_failure(const Napi::CallbackInfo& info) {
     AddonContext* addon = unwrap(info[0]);
-    PackedMemory* memory = addon->disposed ? nullptr : packed_memory(addon->ctx);
-    return failure_to_js(info.Env(), memory ? memory->take_failure() : FailureReport{});
+    return failure_to_js(info.Env(), addon->disposed ? FailureReport{} : take_failure_of(addon->ctx));
 }
 
 Napi::Value stats(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const MemoryParts parts = live_parts(unwrap(info[0]));
-        const Cache& cache = parts.packed()->cache();
-        const CacheStats stats = cache.stats();
+        const CacheStats stats = parts.stats();
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("tokens", double(stats.tokens));
         result.Set("residentBytes", double(stats.resident_bytes));
@@ -300,8 +315,7 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
             }
             batch.n_tokens = int32_t(tokens.size());
             if (const int status = llama_decode(context, batch); status != 0) {
-                PackedMemory* memory = packed_memory(context);
-                const FailureReport report = memory ? memory->take_failure() : FailureReport{};
+                const FailureReport report = take_failure_of(context);
                 if (!report.code.empty()) throw CodedError(report.code, report.message);
                 throw CodedError("NATIVE_FAILURE", "llama_decode returned " + std::to_string(status));
             }

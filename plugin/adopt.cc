@@ -32,11 +32,14 @@ static void require_cpu_layers(const llama_model& model) {
     }
 }
 
-static llama_memory_ptr packed_memory_like(llama_memory_i& stock, const llama_context& context, std::unique_ptr<PackedMemory> packed,
-                                           const WindowPart& window) {
-    if (auto* hybrid = dynamic_cast<llama_memory_hybrid*>(&stock)) return std::make_unique<PackedHybrid>(context, std::move(packed), *hybrid);
-    if (dynamic_cast<llama_kv_cache_iswa*>(&stock)) return std::make_unique<PackedIswa>(context, std::move(packed), window);
-    return packed;
+// Of the part with sliding windows: its sequences have the tiers of the others, but nothing is evicted.
+static CacheOptions window_options(CacheOptions options, const llama_hparams& hparams, bool whole_windows) {
+    if (hparams.swa_type != LLAMA_SWA_TYPE_STANDARD && hparams.swa_type != LLAMA_SWA_TYPE_CHUNKED)
+        throw CodedError("MODEL_UNSUPPORTED", "its sliding windows reach to later tokens, too");
+    options.sliding_window = {int32_t(hparams.n_swa), hparams.swa_type == LLAMA_SWA_TYPE_CHUNKED, whole_windows};
+    options.eviction.reset();
+    for (Tier& tier : options.others) tier.eviction.reset();
+    return options;
 }
 
 void adopt_context(llama_context& context, CacheOptions options, const AdoptOptions& how) {
@@ -57,14 +60,21 @@ void adopt_context(llama_context& context, CacheOptions options, const AdoptOpti
         throw CodedError("FLASH_ATTENTION_REQUIRED", "flash attention is off for this context, and the packed cache needs it on. Pass flashAttention: true "
                                                      "to createContext, unless the model itself forbids it");
     const uint32_t context_cells = how.context_cells, batch = std::min(context_cells, how.batch_tokens);
-    // As llama.cpp has it, for a context whose sequences share the cells.
-    const uint32_t window_cells = how.whole_windows ? context_cells : std::min(context_cells, model.hparams.n_swa * parameters.n_seq_max + batch);
-    const WindowPart window{stock.window ? stock.window->get_layer_ids() : std::vector<uint32_t>{}, GGML_PAD(window_cells, 256), reuse};
-    auto packed = std::make_unique<PackedMemory>(context, std::move(options), layer_ids, context_cells, int(batch), reuse);
+    auto packed = std::make_unique<PackedMemory>(context, options, layer_ids, context_cells, int(batch), reuse);
 
     context.synchronize();
     llama_memory_ptr& memory = context.*member(access::ContextMemory{});
-    memory = packed_memory_like(*memory, context, std::move(packed), window);
+    if (stock.window != nullptr) {
+        const std::vector<uint32_t> window_ids = stock.window->get_layer_ids();
+        options = window_options(std::move(options), model.hparams, how.whole_windows);
+        options.layers = layer_shapes(model, window_ids, reuse);
+        auto window = std::make_unique<PackedMemory>(context, std::move(options), window_ids, context_cells, int(batch), reuse, packed.get());
+        memory = std::make_unique<PackedIswa>(context, std::move(packed), std::move(window));
+    } else if (auto* hybrid = dynamic_cast<llama_memory_hybrid*>(memory.get())) {
+        memory = std::make_unique<PackedHybrid>(context, std::move(packed), *hybrid);
+    } else {
+        memory = std::move(packed);
+    }
     parameters.n_ctx = context_cells;
     parameters.n_ctx_seq = context_cells / parameters.n_seq_max;
     parameters.kv_unified = true;

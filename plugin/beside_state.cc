@@ -74,27 +74,23 @@ void empty(const std::vector<llama_memory_i*>& parts, llama_seq_id sequence) {
     }
 }
 
-// llama.cpp asserts what a sequence's state says of its cells, allocates by their number, and never finds a negative position again. So this is checked
-// before. A cell is its position, u32 sequences, what some models have besides, and i32 each of these sequences: one in a window, none in a recurrent state.
-uint32_t check_cells(const MemoryParts& parts, bool recurrent, const BytesIn& io) {
-    const size_t first = recurrent ? sizeof(uint32_t) : 2 * sizeof(uint32_t);  // behind their number, and that of streams
-    const size_t extra = recurrent ? 0 : sizeof(int32_t) + (parts.window->has_cell_ext() ? sizeof(llama_kv_cell_ext) : 0);
-    const uint32_t cells = io.ahead(first - sizeof(uint32_t)), most = recurrent ? 1 : parts.window->get_size();
-    if (cells > most) damaged("has " + std::to_string(cells) + " cells; there is room for " + std::to_string(most));
-    for (uint32_t i = 0; i < cells; i++)
-        if (int32_t(io.ahead(first + i * (2 * sizeof(uint32_t) + extra))) < 0) damaged("has a negative position");
-    return cells;
+// llama.cpp asserts what a sequence's state says of its cells, and never finds a negative position again. So this is checked before. It begins with the
+// number of cells. A cell begins with its position.
+void check_recurrent(const BytesIn& io) {
+    const uint32_t cells = io.ahead(0);
+    if (cells > 1) damaged("has " + std::to_string(cells) + " cells; there is room for 1");
+    if (cells == 1 && int32_t(io.ahead(sizeof(uint32_t))) < 0) damaged("has a negative position");
 }
 
-// A part must end where the attention does, and a window has no gaps.
+// A part must end where the attention does. A packed one has checked its bytes itself.
 void read_part(const MemoryParts& parts, llama_memory_i* part, BytesIn& io, llama_seq_id sequence) {
-    if (sequence < 0) return part->state_read(io, sequence);
-    const uint32_t cells = check_cells(parts, part == parts.recurrent, io);
+    if (sequence >= 0 && part == parts.recurrent) check_recurrent(io);
     part->state_read(io, sequence);
-    const llama_pos from = part->seq_pos_min(sequence), to = part->seq_pos_max(sequence), end = parts.attention->seq_pos_max(sequence);
-    if (to != end || (cells > 0 && to - from + 1 != llama_pos(cells)))
-        damaged("has " + std::to_string(cells) + " cells of positions " + std::to_string(from) + " to " + std::to_string(to) +
-                "; the attention's rows end at " + std::to_string(end));
+    if (sequence < 0) return;
+    const llama_pos to = part->seq_pos_max(sequence), end = parts.attention->seq_pos_max(sequence);
+    if (to != end) damaged("ends at position " + std::to_string(to) + "; the attention's rows end at " + std::to_string(end));
+    if (const std::string reason = parts.why_not_behind(sequence, end + 1); part == parts.window && !reason.empty())
+        throw CodedError("STATE_DAMAGED", reason);
 }
 
 }  // namespace
@@ -140,16 +136,13 @@ Bytes read_beside_state(const ReadBytes& read) {
 void restore_beside(const MemoryParts& parts, llama_seq_id sequence, const Bytes& bytes) {
     const std::vector<llama_memory_i*> beside = parts.beside();
     empty(beside, sequence);
-    parts.make_room_for_state();
     BytesIn io(bytes);
     try {
         for (llama_memory_i* part : beside) read_part(parts, part, io, sequence);
         if (io.n_bytes() != bytes.size()) damaged("goes on behind its end");
-    } catch (const std::bad_alloc&) {
-        empty(beside, sequence);
-        throw;
     } catch (const std::exception& error) {
         empty(beside, sequence);
+        if (dynamic_cast<const CodedError*>(&error) || dynamic_cast<const std::bad_alloc*>(&error)) throw;
         throw CodedError("STATE_DAMAGED", error.what());
     }
 }

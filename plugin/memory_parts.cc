@@ -16,6 +16,17 @@ PackedMemory* MemoryParts::packed() const {
     return dynamic_cast<PackedMemory*>(attention);
 }
 
+PackedMemory* MemoryParts::packed_window() const {
+    return dynamic_cast<PackedMemory*>(window);
+}
+
+std::vector<PackedMemory*> MemoryParts::all_packed() const {
+    std::vector<PackedMemory*> found;
+    for (PackedMemory* memory : {packed(), packed_window()})
+        if (memory != nullptr) found.push_back(memory);
+    return found;
+}
+
 std::vector<llama_memory_i*> MemoryParts::beside() const {
     std::vector<llama_memory_i*> parts;
     if (window != nullptr) parts.push_back(window);
@@ -23,10 +34,25 @@ std::vector<llama_memory_i*> MemoryParts::beside() const {
     return parts;
 }
 
+CacheStats MemoryParts::stats() const {
+    CacheStats stats = packed()->cache().stats();
+    if (packed_window() == nullptr) return stats;
+    const CacheStats window = packed_window()->cache().stats();
+    stats.resident_bytes += window.resident_bytes;
+    stats.peak_resident_bytes += window.peak_resident_bytes;
+    stats.pages += window.pages;
+    for (size_t sequence = 0; sequence < window.sequences.size(); sequence++) {
+        stats.sequences[sequence].resident_bytes += window.sequences[sequence].resident_bytes;
+        stats.sequences[sequence].shared_bytes += window.sequences[sequence].shared_bytes;
+        stats.stock_bytes += packed_window()->stock_bytes(stats.sequences[sequence].tokens);
+    }
+    return stats;
+}
+
 size_t MemoryParts::bytes_beside() const {
     size_t bytes = 0;
-    for (const llama_memory_i* part : beside())
-        for (const auto& [type, size] : part->memory_breakdown()) bytes += size;
+    if (recurrent != nullptr)
+        for (const auto& [type, size] : recurrent->memory_breakdown()) bytes += size;
     return bytes;
 }
 
@@ -37,31 +63,22 @@ std::string MemoryParts::why_not_behind(llama_seq_id sequence, llama_pos end) co
         return "The model has recurrent layers, which hold the state of the newest token only. So the sequence goes on behind all of its " +
                std::to_string(held) + " tokens, not behind " + std::to_string(end);
     if (window == nullptr) return "";
+    const SlidingWindow& sliding = packed_window()->cache().options().sliding_window;
     const llama_pos first = window->seq_pos_min(sequence);
-    if (first == 0 || (first > 0 && packed()->is_unreached(first - 1, end))) return "";
-    return "The model has layers with a sliding window of " + std::to_string(packed()->window_tokens()) + " tokens, which hold rows from position " +
+    if (first >= 0 && first <= sliding.first_seen(end)) return "";
+    return "The model has layers with a sliding window of " + std::to_string(sliding.tokens) + " tokens, which hold rows from position " +
            std::to_string(first) + " on only. So the sequence can't go on behind its first " + std::to_string(end) + " tokens";
 }
 
-void MemoryParts::copy_beside(llama_seq_id source, llama_seq_id target, llama_pos end) const {
+bool MemoryParts::copy_beside(llama_seq_id source, llama_seq_id target, llama_pos end) const {
     for (llama_memory_i* part : beside()) {
         part->seq_rm(target, -1, -1);
         if (end > 0) part->seq_cp(source, target, 0, end);
     }
-}
-
-void MemoryParts::drop_unreached() const {
-    const PackedMemory& cache = *packed();
-    for (llama_seq_id sequence = 0; sequence < cache.cache().options().max_sequences; sequence++) {
-        const llama_pos reached = window->seq_pos_max(sequence) + 1 - llama_pos(cache.window_tokens());
-        if (reached > 0) window->seq_rm(sequence, 0, reached);
-    }
-}
-
-void MemoryParts::make_room_for_state() const {
-    if (window == nullptr) return;
-    const llama_kv_cells& cells = window->get_cells(0);
-    if (cells.size() - cells.get_used() < packed()->window_tokens() + packed()->batch_tokens()) drop_unreached();
+    if (window == nullptr || window->seq_pos_max(target) == attention->seq_pos_max(target)) return true;
+    attention->seq_rm(target, -1, -1);
+    for (llama_memory_i* part : beside()) part->seq_rm(target, -1, -1);
+    return false;
 }
 
 }  // namespace deltastore

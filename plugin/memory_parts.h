@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "accounting/stats.h"
 #include "llama_access.h"
 
 namespace deltastore {
@@ -12,25 +13,27 @@ class PackedMemory;
 
 struct MemoryParts {
     llama_kv_cache* attention = nullptr;          // null for a kind of memory that is not served
-    llama_kv_cache* window = nullptr;             // of layers with sliding-window attention
+    llama_kv_cache* window = nullptr;             // of layers with sliding-window attention; packed, too, where the attention is
     llama_memory_recurrent* recurrent = nullptr;  // of layers without attention
 
     // The packed cache that serves the attention, or null.
     PackedMemory* packed() const;
-    // The parts that llama.cpp keeps: none for most models.
+    // The one of the windows, or null.
+    PackedMemory* packed_window() const;
+    // Both, as far as there are any.
+    std::vector<PackedMemory*> all_packed() const;
+    // The parts beside the attention: none for most models.
     std::vector<llama_memory_i*> beside() const;
-    // Their bytes, as llama.cpp has allocated them.
+    // Of all packed parts: positions and what was evicted as the attention has them, bytes and pages together.
+    CacheStats stats() const;
+    // Bytes of the recurrent states, as llama.cpp has allocated them.
     size_t bytes_beside() const;
 
     // Why a sequence can't go on, or be forked, behind its first `end` tokens; empty if it can. A recurrent state is that of the newest token, and a
     // window part may have dropped rows that the window there needs.
     std::string why_not_behind(llama_seq_id sequence, llama_pos end) const;
-    // What seq_cp() of the whole memory does for the parts beside the attention.
-    void copy_beside(llama_seq_id source, llama_seq_id target, llama_pos end) const;
-    // Drops rows of the window part that no window reaches any more. Sequences can then go back less far.
-    void drop_unreached() const;
-    // The same, if the window part may have no room for a sequence's state.
-    void make_room_for_state() const;
+    // What seq_cp() of the whole memory does for the parts beside the attention. False if there was no memory: then the target is empty in all parts.
+    bool copy_beside(llama_seq_id source, llama_seq_id target, llama_pos end) const;
 };
 
 MemoryParts parts_of(const llama_memory_i* memory);

@@ -66,25 +66,30 @@ static std::vector<Turn> far_turns(const llama_hparams& hparams, KeyTurn& turn, 
     return turns;
 }
 
+// Rows of windows are saved beside those of the attention, which tell what both are made with.
+static constexpr uint64_t kOriginBeside = 1;
+
 // The nominal types make sure that no GPU backend takes the attention over; that they also turn on llama.cpp's own rotation is undone.
 PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
-                           int ubatch_tokens, const layer_reuse_cb& reuse)
+                           int ubatch_tokens, const layer_reuse_cb& reuse, const PackedMemory* attention)
     : HparamsHolder{packed_hparams_of(context.get_model())},
       llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_Q4_0, GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
                      /*unified*/ true, /*kv_size*/ 1, options.max_sequences, /*n_pad*/ 1, /*n_swa*/ 0, LLAMA_SWA_TYPE_NONE, nullptr,
                      reaching(layer_ids, reuse), reuse, nullptr),
       context_(context),
+      is_window_(attention != nullptr),
       turn_(context),
       layer_ids_(layer_ids),
       context_cells_(context_cells),
       projected_bytes_(deltastore::projected_bytes(options, context_cells, options.max_sequences, ubatch_tokens)),
-      fingerprint_(model_fingerprint(context.get_model())) {
+      fingerprint_(attention ? attention->fingerprint_ : model_fingerprint(context.get_model())),
+      model_hash_(attention ? kOriginBeside : 0) {
     llama_kv_cache& base = *this;
     base.*member(access::CacheRotatesKeys{}) = false;
     base.*member(access::CacheRotatesValues{}) = false;
     options.rotate = options.packs();
     if (options.eviction) options.far_turns = far_turns(context.get_model().hparams, turn_, layer_ids, options.layers);
-    cache_ = std::make_shared<Cache>(std::move(options), *select_kernels());
+    cache_ = std::make_shared<Cache>(std::move(options), *select_kernels(), attention ? attention->cache_->budget() : nullptr);
     buffer_.cache = cache_.get();
     size_t bytes = 0;
     auto& layers = base.*member(access::CacheLayers{});
@@ -129,14 +134,20 @@ FailureReport PackedMemory::report(Failure failure) const {
     if (failure == Failure::out_of_memory) return {"OUT_OF_MEMORY", "The system gave no memory for pages"};
     const size_t missing = cache_->missing_bytes();
     return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(missing) +
-                                      " bytes more than are left of the pool's limit of " + std::to_string(cache_->options().pool_limit) +
-                                      " bytes (policy: pool.limit), of which " + std::to_string(cache_->resident_bytes()) +
+                                      " bytes more than are left of the pool's limit of " + std::to_string(cache_->budget()->limit_bytes()) +
+                                      " bytes (policy: pool.limit), of which " + std::to_string(cache_->charged_bytes()) +
                                       " are in use. It may be tried again once other sequences are disposed or smaller", missing};
 }
 
 FailureReport PackedMemory::take_failure() const {
     std::lock_guard<std::mutex> guard(failure_mutex_);
     return std::exchange(failure_, {});
+}
+
+size_t PackedMemory::stock_bytes(size_t tokens) const {
+    const SlidingWindow& sliding = cache_->options().sliding_window;
+    const size_t cells = sliding.keeps_all ? tokens : GGML_PAD(sliding.tokens + context_.n_ubatch(), 256);
+    return std::min(tokens, cells) * cache_->layers().stock_bytes_per_token();
 }
 
 std::unique_ptr<OpenBatch> PackedMemory::open_batch(const std::vector<llama_ubatch>& ubatches) {
@@ -177,7 +188,7 @@ std::unique_ptr<OpenBatch> PackedMemory::open_batch(const std::vector<llama_ubat
             return nullptr;
         }
         const int threads = int(std::max(context_.n_threads(), context_.n_threads_batch()));
-        threads_.fit(context_, threads);
+        if (!is_window_) threads_.fit(context_, threads);
         return std::make_unique<OpenBatch>(*this, std::move(computing), threads);
     } catch (const std::bad_alloc&) {
         cache_->abandon();

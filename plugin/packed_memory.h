@@ -29,9 +29,10 @@ struct HparamsHolder {
 
 class PackedMemory final : private HparamsHolder, public llama_kv_cache {
 public:
-    // `options.layers` are those of `layer_ids`; `context_cells`: tokens of all sequences together; `reuse`: as llama.cpp's.
+    // `options.layers` are those of `layer_ids`; `context_cells`: tokens of all sequences together; `reuse`: as llama.cpp's. `attention`: for a part with
+    // sliding windows, the memory beside it, whose limit and lock it shares.
     PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
-                 int ubatch_tokens, const layer_reuse_cb& reuse);
+                 int ubatch_tokens, const layer_reuse_cb& reuse, const PackedMemory* attention = nullptr);
     ~PackedMemory() override;
 
     Cache& cache() { return *cache_; }
@@ -56,15 +57,8 @@ public:
     // Throws CodedError as restore_snapshot() does, or NATIVE_FAILURE.
     Restored restore(int sequence, const std::string& tier, const SnapshotParts& parts);
 
-    // Of the model's sliding-window layers, which another part of the memory keeps; 0 for none.
-    uint32_t window_tokens() const { return context_.get_model().hparams.n_swa; }
-    // Whether the window of a token at `end` does not reach the row at `position`.
-    bool is_unreached(llama_pos position, llama_pos end) const {
-        const llama_hparams& hparams = context_.get_model().hparams;
-        return llama_hparams::is_masked_swa(hparams.n_swa, hparams.swa_type, position, end);
-    }
-    uint32_t batch_tokens() const { return context_.n_ubatch(); }
-
+    // What llama.cpp's own part with sliding windows takes for a sequence of so many tokens: its cells are a window and a ubatch.
+    size_t stock_bytes(size_t tokens) const;
     // Opens rows for these ubatches. Null if that is refused; take_failure() then says why.
     std::unique_ptr<OpenBatch> open_batch(const std::vector<llama_ubatch>& ubatches);
 
@@ -93,6 +87,7 @@ private:
     bool known(llama_seq_id sequence) const { return sequence >= 0 && sequence < cache_->table().sequences(); }
 
     llama_context& context_;
+    const bool is_window_;
     ThreadPool threads_;
     std::shared_ptr<Cache> cache_;
     PackedBuffer buffer_;
@@ -103,7 +98,7 @@ private:
     size_t projected_bytes_;
     uint64_t fingerprint_;
     mutable std::mutex origin_mutex_;
-    uint64_t model_hash_ = 0, adapters_hash_ = 0;
+    uint64_t model_hash_, adapters_hash_ = 0;
     std::mutex computing_;  // held by a batch
     mutable std::mutex failure_mutex_;
     mutable FailureReport failure_;

@@ -1,8 +1,10 @@
 #include "packed_parts.h"
 
+#include <algorithm>
 #include <memory>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "beside_state.h"
 #include "memory_parts.h"
@@ -21,77 +23,75 @@ std::unique_ptr<Part> exchange_part(const std::unique_ptr<Part>& held, std::uniq
     return std::unique_ptr<Part>(before);
 }
 
-const llama_kv_cache_context* attention_of(const llama_kv_cache_iswa_context& batch) { return batch.get_base(); }
-const llama_kv_cache_context* attention_of(const llama_memory_hybrid_context& batch) { return batch.get_attn(); }
+// llama.cpp hands the parts of a batch out as const. Packed ones have a single cell.
+void show_one_cell(const llama_kv_cache_context* part) { const_cast<llama_kv_cache_context*>(part)->*member(access::BatchCells{}) = 1; }
+void show_one_cell(const llama_kv_cache_iswa_context& batch) {
+    show_one_cell(batch.get_base());
+    show_one_cell(batch.get_swa());
+}
+void show_one_cell(const llama_memory_hybrid_context& batch) { show_one_cell(batch.get_attn()); }
 
-// llama.cpp hands the parts of a batch out as const, and applies them itself.
-bool apply_beside(const llama_kv_cache_iswa_context& batch) { return const_cast<llama_kv_cache_context*>(batch.get_swa())->apply(); }
+bool apply_beside(const llama_kv_cache_iswa_context&) { return true; }
 bool apply_beside(const llama_memory_hybrid_context& batch) { return const_cast<llama_memory_recurrent_context*>(batch.get_recr())->apply(); }
 
-// `Stock`: llama.cpp's own batch. The packed part has a single cell in it.
+using OpenBatches = std::vector<std::unique_ptr<OpenBatch>>;
+
+// Of all packed parts, or of none.
+OpenBatches open_batches(const MemoryParts& parts, const std::vector<llama_ubatch>& ubatches) {
+    OpenBatches open;
+    for (PackedMemory* memory : parts.all_packed()) {
+        open.push_back(memory->open_batch(ubatches));
+        if (open.back() == nullptr) return {};
+    }
+    return open;
+}
+
+// `Stock`: llama.cpp's own batch.
 template <class Stock>
 class PartsBatch final : public Stock {
 public:
     template <class... Rest>
-    explicit PartsBatch(std::unique_ptr<OpenBatch> open, Rest&&... rest) : Stock(std::forward<Rest>(rest)...), open_(std::move(open)) {
-        const_cast<llama_kv_cache_context*>(attention_of(*this))->*member(access::BatchCells{}) = 1;
-    }
+    explicit PartsBatch(OpenBatches open, Rest&&... rest) : Stock(std::forward<Rest>(rest)...), open_(std::move(open)) { show_one_cell(*this); }
 
     bool next() override {
-        open_->finish();
+        for (const auto& batch : open_) batch->finish();
         return Stock::next();
     }
 
-    bool apply() override { return open_->start() && apply_beside(*this); }
+    bool apply() override {
+        return std::all_of(open_.begin(), open_.end(), [](const auto& batch) { return batch->start(); }) && apply_beside(*this);
+    }
 
 private:
-    const std::unique_ptr<OpenBatch> open_;
+    const OpenBatches open_;
 };
 
 // A checkpoint of node-llama-cpp: the parts beside the attention, in llama.cpp's form.
 bool is_partial(llama_state_seq_flags flags) { return (flags & LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) != 0; }
 
-std::unique_ptr<llama_kv_cache> make_window(const llama_context& context, const WindowPart& window) {
-    const llama_model& model = context.get_model();
-    const llama_cparams& cparams = context.get_cparams();
-    return std::make_unique<llama_kv_cache>(model, model.hparams, GGML_TYPE_F16, GGML_TYPE_F16, /*v_trans*/ false, cparams.offload_kqv,
-                                            /*unified*/ true, window.cells, cparams.n_seq_max, /*n_pad*/ 1, model.hparams.n_swa,
-                                            model.hparams.swa_type, nullptr, reaching(window.layer_ids, window.reuse), window.reuse, nullptr);
-}
-
 }  // namespace
 
-PackedIswa::PackedIswa(const llama_context& context, std::unique_ptr<PackedMemory> packed, const WindowPart& window)
+PackedIswa::PackedIswa(const llama_context& context, std::unique_ptr<PackedMemory> packed, std::unique_ptr<PackedMemory> window)
     : llama_kv_cache_iswa(context.get_model(), GGML_TYPE_F16, GGML_TYPE_F16, /*v_trans*/ false, /*offload*/ false, /*swa_full*/ false,
                           /*unified*/ true, /*kv_size*/ 1, context.get_cparams().n_seq_max, /*n_ubatch*/ 1, /*n_pad*/ 1, nullptr, kNoLayer, nullptr,
                           nullptr) {
     llama_kv_cache_iswa& self = *this;
     self.*member(access::IswaBase{}) = std::move(packed);
-    self.*member(access::IswaWindow{}) = make_window(context, window);
+    self.*member(access::IswaWindow{}) = std::move(window);
 }
 
-// The packed rows are opened first: they can be given back, and what an attempt makes of the other part can't.
 llama_memory_context_ptr PackedIswa::init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool) {
-    const auto refuse = [] { return std::make_unique<llama_kv_cache_iswa_context>(LLAMA_MEMORY_STATUS_FAILED_PREPARE); };
-    const MemoryParts parts = parts_of(this);
     auto ubatches = cut_batch(balloc, [&] { return balloc.split_simple(n_ubatch); });
-    auto open = parts.packed()->open_batch(ubatches);
-    if (open == nullptr) return refuse();
-    auto window = parts.window->prepare(ubatches);
-    if (window.empty()) {  // llama.cpp reuses the cells of rows that no window reaches, but for those that two sequences share
-        parts.drop_unreached();
-        window = parts.window->prepare(ubatches);
-    }
-    if (window.empty()) return refuse();
-    auto slots = dummy_slots(ubatches);
-    return std::make_unique<PartsBatch<llama_kv_cache_iswa_context>>(std::move(open), this, std::move(slots), std::move(window), std::move(ubatches));
+    OpenBatches open = open_batches(parts_of(this), ubatches);
+    if (open.empty()) return std::make_unique<llama_kv_cache_iswa_context>(LLAMA_MEMORY_STATUS_FAILED_PREPARE);
+    auto slots = dummy_slots(ubatches), window_slots = slots;
+    return std::make_unique<PartsBatch<llama_kv_cache_iswa_context>>(std::move(open), this, std::move(slots), std::move(window_slots), std::move(ubatches));
 }
 
-// In a cache whose sequences share the cells, llama.cpp adds the source's rows to those that the target has.
 void PackedIswa::seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) {
     if (source == target) return;
-    get_swa()->seq_rm(target, -1, -1);
     llama_kv_cache_iswa::seq_cp(source, target, from, to);
+    if (get_base()->seq_pos_max(target) != get_swa()->seq_pos_max(target)) seq_rm(target, -1, -1);  // a part had no memory
 }
 
 void PackedIswa::state_write(llama_io_write_i& io, llama_seq_id sequence, llama_state_seq_flags flags) const {
@@ -100,10 +100,8 @@ void PackedIswa::state_write(llama_io_write_i& io, llama_seq_id sequence, llama_
 }
 
 void PackedIswa::state_read(llama_io_read_i& io, llama_seq_id sequence, llama_state_seq_flags flags) {
-    const MemoryParts parts = parts_of(this);
-    parts.make_room_for_state();
     if (is_partial(flags)) llama_kv_cache_iswa::state_read(io, sequence, flags);
-    else read_whole(parts, io, sequence);
+    else read_whole(parts_of(this), io, sequence);
 }
 
 PackedHybrid::PackedHybrid(const llama_context& context, std::unique_ptr<PackedMemory> packed, llama_memory_hybrid& stock)
@@ -120,8 +118,8 @@ llama_memory_context_ptr PackedHybrid::init_batch(llama_batch_allocr& balloc, ui
     const MemoryParts parts = parts_of(this);
     auto ubatches = cut_batch(balloc, [&] { return embd_all ? balloc.split_seq(n_ubatch) : balloc.split_equal(n_ubatch, /*sequential*/ false, 0); });
     if (balloc.get_n_used() < balloc.get_n_tokens()) return refuse();
-    auto open = parts.packed()->open_batch(ubatches);
-    if (open == nullptr || !parts.recurrent->prepare(ubatches)) return refuse();
+    OpenBatches open = open_batches(parts, ubatches);  // first, since they can be given back
+    if (open.empty() || !parts.recurrent->prepare(ubatches)) return refuse();
     auto slots = dummy_slots(ubatches);
     return std::make_unique<PartsBatch<llama_memory_hybrid_context>>(std::move(open), this, std::move(slots), std::move(ubatches));
 }

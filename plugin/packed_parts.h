@@ -1,20 +1,14 @@
-// llama.cpp's memories of several parts, with the attention packed. llama.cpp keeps the other parts: 16-bit rows of windows, recurrent states.
+// llama.cpp's memories of several parts, with the attention packed. llama.cpp keeps recurrent states.
 #pragma once
 
 #include "packed_memory.h"
 
 namespace deltastore {
 
-// The rows of layers with sliding-window attention.
-struct WindowPart {
-    std::vector<uint32_t> layer_ids;
-    uint32_t cells;  // tokens of all sequences together
-    llama_memory_i::layer_reuse_cb reuse;
-};
-
 class PackedIswa final : public llama_kv_cache_iswa {
 public:
-    PackedIswa(const llama_context& context, std::unique_ptr<PackedMemory> packed, const WindowPart& window);
+    PackedIswa(const llama_context& context, std::unique_ptr<PackedMemory> packed, std::unique_ptr<PackedMemory> window);
+    bool get_can_shift() const override { return false; }  // a window that moved down would lack rows
 
     llama_memory_context_ptr init_batch(llama_batch_allocr& balloc, uint32_t n_ubatch, bool embd_all) override;
     void seq_cp(llama_seq_id source, llama_seq_id target, llama_pos from, llama_pos to) override;

@@ -80,6 +80,7 @@ Restored restore_whole(const MemoryParts& memory, llama_seq_id sequence, const s
     const bool whole = parts.tail.data != nullptr;
     const Bytes beside = whole ? take_beside(parts.tail) : Bytes();
     Restored restored = memory.packed()->restore(sequence, tier, parts);
+    if (PackedMemory* window = memory.packed_window()) window->set_tier(sequence, tier);
     if (!whole) {
         memory.attention->seq_rm(sequence, -1, -1);
         for (llama_memory_i* part : memory.beside()) part->seq_rm(sequence, -1, -1);

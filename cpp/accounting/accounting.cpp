@@ -43,7 +43,7 @@ void Accounting::add(const Append& rows, Wanted& wanted) const {
 }
 
 // Within the limit there must be room to pack as well, and to evict: one page a table, before others are given back.
-bool Accounting::fits(const Wanted& wanted) const {
+PagePool::Demand Accounting::demand_of(const Wanted& wanted) const {
     PagePool::Demand demand = wanted.pages;
     for (int index = 0; index < tiers_.count(); index++) {
         const Tier& tier = tiers_.at(index);
@@ -53,23 +53,25 @@ bool Accounting::fits(const Wanted& wanted) const {
                 for (int table = 0; table < sequences_.tables(); table++)
                     demand.emplace_back(sequences_.layout(table, tier.format, kPageRows, gapped).bytes, 1);
     }
-    return sequences_.pool().fits(demand);
+    return demand;
 }
 
 bool Accounting::reserve(const std::vector<Append>& batch) {
     size_t tokens = 0;
     for (const Append& rows : batch) tokens += rows.count;
     charge(tokens);
+    sequences_.pool().promise(0);
     if (sequences_.pool().limit_bytes() == 0) return true;
     Wanted wanted = begun();
     for (const Append& rows : batch) add(rows, wanted);
-    return fits(wanted);
+    return sequences_.pool().fits(demand_of(wanted));
 }
 
 void Accounting::begin_admission() {
     if (sequences_.pool().limit_bytes() == 0) return;
     admitted_ = begun();
     charge();
+    sequences_.pool().promise(0);
 }
 
 bool Accounting::admit(const Append& rows) {
@@ -77,9 +79,18 @@ bool Accounting::admit(const Append& rows) {
     Wanted wanted = admitted_;
     add(rows, wanted);
     expect(wanted.tokens);
-    if (!fits(wanted)) return false;
-    admitted_ = std::move(wanted);
+    PagePool& pool = sequences_.pool();
+    const size_t needed = pool.needed(demand_of(wanted));
+    if (!pool.has_room(needed + pool.budget().promised_beside(pool))) return false;
+    pool.promise(needed);
+    admitted_before_ = std::exchange(admitted_, std::move(wanted));
     return true;
+}
+
+void Accounting::withdraw() {
+    admitted_ = std::move(admitted_before_);
+    expect(admitted_.tokens);
+    sequences_.pool().promise(sequences_.pool().needed(demand_of(admitted_)));
 }
 
 }  // namespace deltastore

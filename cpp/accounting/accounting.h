@@ -36,6 +36,8 @@ public:
     // Asks before a batch is put together: whether there is room for these rows, besides those admitted since begin_admission().
     void begin_admission();
     bool admit(const Append& rows);  // of a pool with a limit
+    // Takes back what was admitted last.
+    void withdraw();
 
 private:
     struct Wanted {
@@ -46,7 +48,7 @@ private:
     // What sequences with rows may take at any time.
     Wanted begun() const;
     void add(const Append& rows, Wanted& wanted) const;
-    bool fits(const Wanted& wanted) const;
+    PagePool::Demand demand_of(const Wanted& wanted) const;
     void expect(size_t tokens);
 
     const bool rotate_;
@@ -56,7 +58,7 @@ private:
     const Watches& watches_;
     size_t growing_bytes_ = 0;   // sums, as charge() found them; they take an eighth more than they need
     size_t expected_bytes_ = 0;  // what may be added besides
-    Wanted admitted_;
+    Wanted admitted_, admitted_before_;  // before: without the last rows
 };
 
 }  // namespace deltastore

@@ -44,6 +44,7 @@ size_t projected_bytes(const CacheOptions& options, size_t tokens, int sequences
         sink_row += row(Format::f16);
         tables += layer.kv_heads;
     }
+    tokens = std::min(tokens, sequences * options.sliding_window.most_kept(tokens) + ubatch);
     const size_t window_rows = size_t(options.window) + 2 * kWindowPageRows;
     const size_t open_rows = std::min(tokens, sequences * window_rows + ubatch);
     const size_t references = (tokens / kPageRows + sequences) * sizeof(PageRef);

@@ -73,6 +73,7 @@ QueryBlock Attention::prepare(const Group& group, const Plan& plan, GroupBuffers
             const float* source = input.queries.row(block.first + t, query_head);
             for (int d = 0; d < dim; d++) buffers.query[i * dim + d] = source[d] * input.scale;
             buffers.positions[i] = plan.tokens[block.first + t].position;
+            buffers.first_seen[i] = sliding_window_.first_seen(buffers.positions[i]);
             buffers.slopes[i] = input.slopes ? input.slopes[query_head] : 0.0f;
         }
     }
@@ -87,6 +88,7 @@ QueryBlock Attention::prepare(const Group& group, const Plan& plan, GroupBuffers
     queries.code_sums = buffers.code_sums;
     queries.centre_scores = buffers.centre_scores;
     queries.positions = buffers.positions;
+    if (!sliding_window_.sees_all()) queries.first_seen = buffers.first_seen;
     queries.slopes = buffers.slopes;
     queries.soft_cap = input.soft_cap;
     queries.maxima = buffers.run;
@@ -99,7 +101,7 @@ void Attention::attend_run(const Group& group, const Block& block, int run, cons
                            CentreScores& scores) const {
     const int table = layers_.table(group.layer, group.kv_head);
     const PageTable& references = sequences_.table(block.sequence, table);
-    const int32_t last_position = buffers.positions[queries.count - 1];
+    const int32_t first_seen = buffers.first_seen[0], last_position = buffers.positions[queries.count - 1];
     reset(buffers.run, queries.count, layers_[group.layer].head.value_dim);
     const size_t begin = size_t(run) * kRunPages, end = std::min(references.size(), begin + kRunPages);
     PageRows next;
@@ -111,7 +113,7 @@ void Attention::attend_run(const Group& group, const Block& block, int run, cons
             rows.next = next.page;
             rows.next_bytes = next.layout->bytes;
         }
-        pages_.attend(table, rows, references[r].centre, queries, scores, buffers.kernel);
+        if (references[r].end_position() > first_seen) pages_.attend(table, rows, references[r].centre, queries, scores, buffers.kernel);
     }
 }
 

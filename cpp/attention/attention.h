@@ -7,9 +7,10 @@ namespace deltastore {
 
 class Attention {
 public:
-    Attention(const Layers& layers, bool rotate, const Kernels& kernels, const SequenceTable& sequences, const PageAttention& pages,
-              const Observer& observer)
-        : layers_(layers), rotate_(rotate), kernels_(kernels), sequences_(sequences), pages_(pages), observer_(observer) {}
+    Attention(const Layers& layers, const SlidingWindow& sliding_window, bool rotate, const Kernels& kernels, const SequenceTable& sequences,
+              const PageAttention& pages, const Observer& observer)
+        : layers_(layers), sliding_window_(sliding_window), rotate_(rotate), kernels_(kernels), sequences_(sequences), pages_(pages),
+          observer_(observer) {}
 
     // A thread's part of an attention over a layer's rows: of the next one that the thread has not begun. `scratch` has room for a group's buffers.
     void attend(int layer, const AttentionInput& input, Plan& plan, int thread, uint8_t* scratch) const;
@@ -31,6 +32,7 @@ private:
     void write_output(const Group& group, const Block& block, int count, const float* total) const;
 
     const Layers& layers_;
+    const SlidingWindow sliding_window_;
     const bool rotate_;
     const Kernels& kernels_;
     const SequenceTable& sequences_;

@@ -11,12 +11,13 @@ namespace deltastore {
 
 // `count`: queries, which are tokens x query heads of the group.
 struct GroupBuffers {
-    float* query;  // [count][key_dim]; this and the next six are QueryBlock's
+    float* query;  // [count][key_dim]; this and the next seven are QueryBlock's
     int8_t* codes;
     float* code_scales;
     int32_t* code_sums;
     float* centre_scores;
     int32_t* positions;
+    int32_t* first_seen;
     float* slopes;
     float* run;    // maxima [count], sums [count], outputs [count][value_dim]
     float* total;  // the same, over the runs so far
@@ -41,6 +42,7 @@ struct GroupBuffers {
         take(code_sums, n * shape.key_groups());
         take(centre_scores, n);
         take(positions, n);
+        take(first_seen, n);
         take(slopes, n);
         take(run, n * (shape.value_dim + 2));
         take(total, n * (shape.value_dim + 2));

@@ -69,6 +69,7 @@ void Observer::watch(int layer, int kv_head, const Plan& plan, const Block& bloc
         copy(buffers.code_scales, i, to, head.key_groups());
         copy(buffers.code_sums, i, to, head.key_groups());
         copy(buffers.positions, i, to, 1);
+        copy(buffers.first_seen, i, to, 1);
         copy(buffers.slopes, i, to, 1);
     }
     if (queries.count > 0) add_received(layers_.table(layer, kv_head), block.sequence, queries, {buffers.centre_scores}, buffers.kernel);

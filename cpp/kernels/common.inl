@@ -301,10 +301,17 @@ void dot_rows(const float* rows, int count, int dim, const float* vector, float*
 
 // ---- attention
 
-// Rows [0, visible) of the page that a query may see, given those of the reference.
+// The end of the page's rows that a query sees, given those of the reference.
 inline int visible_end(const PageRows& rows, int32_t position) {
     const int32_t seen = position - rows.position + 1;
     return rows.begin + (seen < 0 ? 0 : seen < rows.count ? seen : rows.count);
+}
+
+// The first of these rows. Behind them if it sees none.
+inline int visible_begin(const PageRows& rows, const QueryBlock& queries, int i) {
+    if (queries.first_seen == nullptr) return rows.begin;
+    const int32_t hidden = queries.first_seen[i] - rows.position;
+    return rows.begin + (hidden < 0 ? 0 : hidden < rows.count ? hidden : rows.count);
 }
 
 // Sets what lies outside rows [begin, end).
@@ -329,19 +336,19 @@ inline void add_received(const float* scores, int begin, int end, float maximum,
 // scales its output down; false, and all weights 0, if no row is visible.
 template <int Rows = kPageRows>
 inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int i, float* scores) {
-    const int begin = rows.begin, end = visible_end(rows, queries.positions[i]);
+    const int begin = visible_begin(rows, queries, i), end = visible_end(rows, queries.positions[i]);
     const bool whole = begin == 0 && end == Rows;
     if (queries.soft_cap != 0) {
         for (int r = begin; r < end; r++) scores[r] = queries.soft_cap * __builtin_tanhf(scores[r] / queries.soft_cap);
     }
     if (queries.slopes[i] != 0) {
-        for (int r = begin; r < end; r++) scores[r] -= queries.slopes[i] * float(queries.positions[i] - (rows.position + r - begin));
+        for (int r = begin; r < end; r++) scores[r] -= queries.slopes[i] * float(queries.positions[i] - (rows.position + r - rows.begin));
     }
     if (!whole) outside<Rows>(scores, begin, end, kMinusInfinity);
     if (queries.received != nullptr) {
         const int32_t behind = queries.positions[i] - rows.position;  // of the first row
-        const int reached = behind > queries.reach ? begin + (behind - queries.reach) : begin;
-        add_received<Rows>(scores, reached, end, queries.maxima[i], queries.sums[i], queries.received);
+        const int reached = behind > queries.reach ? rows.begin + (behind - queries.reach) : rows.begin;
+        add_received<Rows>(scores, reached > begin ? reached : begin, end, queries.maxima[i], queries.sums[i], queries.received);
         return false;
     }
     const float highest = lane_max<Rows>(scores);

@@ -16,6 +16,7 @@ struct QueryBlock {
     const int32_t* code_sums = nullptr; // [count][key_groups]: sum of the codes
     const float* centre_scores = nullptr;  // [count]: query . the vector taken from the page's keys
     const int32_t* positions = nullptr; // [count]
+    const int32_t* first_seen = nullptr;   // [count]: rows of earlier positions are hidden; null where all are seen
     const float* slopes = nullptr;      // [count], ALiBi; 0 without
     float soft_cap = 0;                 // 0: none. Scores become cap x tanh(score / cap); the query is then not divided
     // Running softmax, updated page by page (Milakov & Gimelshein 2018, "Online normalizer calculation for softmax").

@@ -64,9 +64,29 @@ size_t PagePool::SizeClass::header_bytes() const {
     return sizeof(Slab) + pages_per_slab * sizeof(PageState);
 }
 
-PagePool::PagePool(Place& place, size_t limit_bytes) : place_(place), limit_(limit_bytes) {}
+size_t Budget::charged() const {
+    size_t bytes = 0;
+    for (const PagePool* pool : pools_) bytes += pool->charged();
+    return bytes;
+}
+
+size_t Budget::promised_beside(const PagePool& pool) const {
+    size_t bytes = 0;
+    for (const PagePool* other : pools_)
+        if (other != &pool) bytes += other->promised();
+    return bytes;
+}
+
+PagePool::PagePool(Place& place, std::shared_ptr<Budget> budget) : place_(place), budget_(std::move(budget)) {
+    std::lock_guard<std::mutex> guard(budget_->lock());
+    budget_->join(*this);
+}
 
 PagePool::~PagePool() {
+    {
+        std::lock_guard<std::mutex> guard(budget_->lock());
+        budget_->leave(*this);
+    }
     for (const auto& slab : slabs_)
         if (slab) place_.take_back(slab->index);
 }
@@ -88,9 +108,12 @@ PagePool::PageState& PagePool::state_of(Page page) const {
     return slab.pages[slab.index_of(page)];
 }
 
-bool PagePool::within_limit(size_t more) const {
-    if (limit_ == 0 || charged() + more <= limit_) return true;
-    missing_ = charged() + more - limit_;
+bool PagePool::has_room(size_t more) const {
+    const size_t limit = budget_->limit_bytes();
+    if (limit == 0) return true;
+    const size_t wanted = budget_->charged() + more;
+    if (wanted <= limit) return true;
+    missing_ = wanted - limit;
     return false;
 }
 
@@ -129,8 +152,7 @@ void PagePool::close_slab(Slab& slab) {
 }
 
 // What allocate() would do, and no less than its charges: slabs with room in their order, a slab's freed pages before its untouched ones, then new slabs.
-bool PagePool::fits(const Demand& demand) const {
-    if (limit_ == 0) return true;
+size_t PagePool::needed(const Demand& demand) const {
     Demand sizes;  // each once
     for (const auto& [page_bytes, count] : demand) {
         const auto same = [size = page_bytes](const auto& other) { return other.first == size; };
@@ -156,7 +178,7 @@ bool PagePool::fits(const Demand& demand) const {
         if (last > 0) needed += owner->resident(last, last);
     }
     for (const auto& [page_bytes, count] : sizes) needed += count * kReferenceBytes;
-    return within_limit(needed);
+    return needed;
 }
 
 Page PagePool::allocate(size_t page_bytes) {
@@ -164,7 +186,7 @@ Page PagePool::allocate(size_t page_bytes) {
     SizeClass& owner = size_class(page_bytes);
     Slab* slab = owner.all;
     if (slab == nullptr || slab->full()) {
-        hit_limit_ = !within_limit(kReferenceBytes + owner.resident(1, 1));
+        hit_limit_ = !has_room(kReferenceBytes + owner.resident(1, 1));
         if (hit_limit_) return kNoPage;
         slab = open_slab(owner);
         if (slab == nullptr) return kNoPage;
@@ -178,7 +200,7 @@ Page PagePool::allocate(size_t page_bytes) {
 Page PagePool::take(Slab& slab) {
     const bool reuse = slab.free_head != kNone;
     const size_t more = slab.owner->resident(slab.used + 1, slab.touched + !reuse) - slab.resident();
-    if (!within_limit(kReferenceBytes + more)) {
+    if (!has_room(kReferenceBytes + more)) {
         hit_limit_ = true;
         return kNoPage;
     }

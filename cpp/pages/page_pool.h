@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "budget.h"
 #include "place.h"
 
 namespace deltastore {
@@ -26,8 +27,9 @@ public:
     static constexpr size_t kSlabBytes = Place::kSlabBytes;
     static constexpr size_t kReferenceBytes = 24;  // of a page in its holder's table, with the table's room to grow
 
-    // `limit_bytes` bounds what is charged: resident bytes, and what the pages' holders need besides; 0 is no limit.
-    PagePool(Place& place, size_t limit_bytes);
+    // The budget's limit bounds what is charged: resident bytes, and what the pages' holders need besides.
+    PagePool(Place& place, std::shared_ptr<Budget> budget);
+    PagePool(Place& place, size_t limit_bytes) : PagePool(place, std::make_shared<Budget>(limit_bytes)) {}
     ~PagePool();
     PagePool(const PagePool&) = delete;
     PagePool& operator=(const PagePool&) = delete;
@@ -53,9 +55,15 @@ public:
     Page settle(Page page);
     // Bytes of freed pages in slabs that hold others, which the system has not got back.
     size_t loose_bytes() const;
-    // Whether the limit has room for pages of these (bytes, count), all of them.
-    using Demand = std::vector<std::pair<size_t, size_t>>;
-    bool fits(const Demand& demand) const;
+    using Demand = std::vector<std::pair<size_t, size_t>>;  // pages of these (bytes, count)
+    // What the demand would be charged with.
+    size_t needed(const Demand& demand) const;
+    // Whether the limit has room for as many bytes more.
+    bool has_room(size_t more) const;
+    bool fits(const Demand& demand) const { return limit_bytes() == 0 || has_room(needed(demand)); }
+    // What admitted rows will need. Other pools of the budget leave it free for them.
+    void promise(size_t bytes) { promised_ = bytes; }
+    size_t promised() const { return promised_; }
     void retain(Page page) { state_of(page).references++; }
     void release(Page page);
     uint32_t references(Page page) const { return state_of(page).references; }
@@ -71,10 +79,12 @@ public:
     // The most that pages and holders took, as far as the latter told.
     size_t peak_bytes() const { return peak_; }
     size_t pages() const { return pages_; }
-    size_t limit_bytes() const { return limit_; }
+    const Budget& budget() const { return *budget_; }
+    size_t limit_bytes() const { return budget_->limit_bytes(); }
+    size_t charged() const { return resident_ + held_ + reserved_ + (pages_ > counted_pages_ ? (pages_ - counted_pages_) * kReferenceBytes : 0); }
     // Why allocate() gave no page the last time.
     Failure refusal() const { return hit_limit_ ? Failure::pool_limit : Failure::out_of_memory; }
-    // What the last fits() or allocate() that the limit refused was short of.
+    // What the last question or allocate() that the limit refused was short of.
     size_t missing_bytes() const { return missing_; }
 
 private:
@@ -91,14 +101,13 @@ private:
     Page take(Slab& slab);
     Slab& slab_of(Page page) const { return *slabs_[Place::slab_of(page)]; }
     PageState& state_of(Page page) const;
-    bool within_limit(size_t more) const;
-    size_t charged() const { return resident_ + held_ + reserved_ + (pages_ > counted_pages_ ? (pages_ - counted_pages_) * kReferenceBytes : 0); }
 
     Place& place_;
     std::vector<std::unique_ptr<SizeClass>> classes_;
     std::vector<std::unique_ptr<Slab>> slabs_;  // by number; null where there is none
     std::vector<uint32_t> free_numbers_;        // of those; has room for all
-    size_t limit_;
+    const std::shared_ptr<Budget> budget_;
+    size_t promised_ = 0;
     size_t resident_ = 0;
     size_t headers_ = 0;
     size_t held_ = 0;

@@ -10,6 +10,7 @@
 #include "pages/layers.h"
 #include "schedule.h"
 #include "scorer.h"
+#include "sliding_window.h"
 
 namespace deltastore {
 
@@ -44,6 +45,7 @@ struct Tier {
 struct CacheOptions : Tier {
     std::vector<Tier> others;  // that sequences may be given
     std::vector<LayerShape> layers;
+    SlidingWindow sliding_window;  // of all these layers
     // Whether the cache rotates queries, keys and values (and the output back) by Hadamard matrices, which spreads outliers
     // over a group. Coded formats want it (unless rows come rotated); exact rows gain nothing.
     bool rotate = false;
