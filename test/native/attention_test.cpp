@@ -11,6 +11,7 @@ struct Setting {
     int window = 16;
     bool slopes = false, sinks = false;
     float soft_cap = 0;
+    SlidingWindow sliding_window = {};
 };
 
 static CacheOptions make_options(const Setting& setting) {
@@ -19,6 +20,7 @@ static CacheOptions make_options(const Setting& setting) {
     options.format = setting.format;
     options.window_format = window_format_of(setting.format);
     options.window = setting.window;
+    options.sliding_window = setting.sliding_window;
     options.max_sequences = 4;
     return options;
 }
@@ -85,7 +87,8 @@ static void compare(const CacheModel& model, int layer, const std::vector<Token>
                 for (float& x : query) x *= at.input.scale;
                 const DefinedAttention expected =
                     define_attention(rows, query.data(), head.key_dim, head.value_dim, tokens[t].position, at.input.slopes ? at.slopes[h] : 0,
-                                     at.input.soft_cap, at.input.sink_scores ? at.sink_scores[h] : -std::numeric_limits<double>::infinity());
+                                     at.input.soft_cap, at.input.sink_scores ? at.sink_scores[h] : -std::numeric_limits<double>::infinity(),
+                                     model.cache.options().sliding_window.first_seen(tokens[t].position));
                 for (int d = 0; d < head.value_dim; d++) {
                     const double difference = at.result(t, h)[d] - expected.output[d];
                     error.energy += difference * difference;
@@ -131,7 +134,7 @@ static std::vector<float> compute(const Setting& setting, int tokens_before, int
                 outputs.insert(outputs.end(), output.begin(), output.end());
                 if (error) compare(model, layer, ubatches[u], at, *error, choice);  // before the next layer packs this one's pages
             }
-            model.cache.finish();
+            model.finish(int(u));
         }
         model.compare();
     }
@@ -268,6 +271,9 @@ int main(int argc, char** argv) {
         if (format_info(format).refined == 0) check::run(name + " is that of the definition, window 0", [&] { check_setting({format, 0}, seed + 1); });
         check::run(name + " is that of the definition, ALiBi", [&] { check_setting({format, 16, true}, seed + 2); });
         check::run(name + " is that of the definition, sink scores", [&] { check_setting({format, 16, false, true}, seed + 3); });
+        check::run(name + " is that of the definition, sliding window", [&] { check_setting({format, 16, false, true, 0, {70}}, seed + 5); });
+        check::run(name + " is that of the definition, sliding window shorter than the rows that are not packed", [&] { check_setting({format, 64, true, false, 0, {20}}, seed + 6); });
+        check::run(name + " is that of the definition, windows in chunks", [&] { check_setting({format, 16, false, false, 0, {100, true}}, seed + 7); });
         check::run(name + " is that of the definition, soft cap and sink scores", [&] { check_setting({format, 64, false, true, 4.0f}, seed + 4); });
     }
     for (Format format : {Format::k4v4, Format::k4v2, Format::k3v2, Format::k4v2r6})

@@ -19,6 +19,7 @@ Failure CacheModel::reserve(const std::vector<std::vector<Token>>& ubatches) {
     const Failure failure = cache.reserve(ubatches);
     if (failure != Failure::none) return failure;
     ids_.clear();
+    tokens_ = ubatches;
     for (const auto& tokens : ubatches) {
         ids_.emplace_back();
         for (const Token& token : tokens) {
@@ -52,13 +53,18 @@ void CacheModel::write(int index, int threads) {
     }
 }
 
+void CacheModel::finish(int index) {
+    cache.finish();
+    for (const Token& token : tokens_[index]) forget(token.sequence, 0, cache.options().sliding_window.first_kept(token.position + 1));
+}
+
 Failure CacheModel::add(int sequence, int count, int threads) {
     std::vector<Token> tokens;
     for (int i = 0; i < count; i++) tokens.push_back({sequence, next_position(sequence) + i});
     const Failure failure = reserve({tokens});
     if (failure != Failure::none) return failure;
     write(0, threads);
-    cache.finish();
+    finish(0);
     return failure;
 }
 

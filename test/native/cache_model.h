@@ -56,8 +56,8 @@ struct ModelExtent {
 
 class CacheModel {
 public:
-    CacheModel(const CacheOptions& options, const Kernels& kernels, uint64_t seed)
-        : cache(options, kernels), sequences(options.max_sequences), extents(options.max_sequences), salt_(seed) {
+    CacheModel(const CacheOptions& options, const Kernels& kernels, uint64_t seed, std::shared_ptr<Budget> budget = nullptr)
+        : cache(options, kernels, std::move(budget)), sequences(options.max_sequences), extents(options.max_sequences), salt_(seed) {
         for (size_t layer = 0; layer < options.layers.size(); layer++)
             for (int head = 0; head < options.layers[layer].kv_heads; head++) layer_of_.push_back(int(layer));
     }
@@ -76,8 +76,9 @@ public:
 
     // Reserves; on success the tokens belong to the sequences.
     Failure reserve(const std::vector<std::vector<Token>>& ubatches);
-    // The graph's writes of one ubatch. finish() is left to the caller, after attention.
+    // The graph's writes of one ubatch. finish() of it is left to the caller, after attention.
     void write(int index, int threads);
+    void finish(int index);
     // Tokens at the end of a sequence, all in one ubatch.
     Failure add(int sequence, int count, int threads = 1);
     void abandon(const std::vector<std::vector<Token>>& ubatches, size_t started);
@@ -138,6 +139,7 @@ private:
 
     uint64_t salt_;
     std::vector<std::vector<uint32_t>> ids_;  // [ubatch]
+    std::vector<std::vector<Token>> tokens_;
     std::vector<int> layer_of_;               // [table]
 };
 

@@ -41,7 +41,7 @@ inline bool append(CacheModel& model, Random& random) {
     const size_t computed = random.chance(0.15) ? random.between(0, int(ubatches.size())) : ubatches.size();
     for (size_t i = 0; i < computed; i++) {
         model.write(int(i), 1);
-        model.cache.finish();
+        model.finish(int(i));
     }
     model.abandon(ubatches, computed);
     return true;

@@ -109,10 +109,73 @@ static void check_admission(uint64_t seed) {
         admitted_rounds++;
         CHECK(model.reserve({tokens}) == Failure::none);
         model.write(0, 1);
-        model.cache.finish();
+        model.finish(0);
         model.compare();
     }
     CHECK_AT_LEAST(admitted_rounds, 20);
+}
+
+static CacheOptions sliding(CacheOptions options, int32_t tokens) {
+    options.sliding_window.tokens = tokens;
+    return options;
+}
+
+// Caches that share a limit: what both admitted both can reserve, what one refused is forgotten by the other, and together they stay within it.
+static void check_shared_limit(uint64_t seed) {
+    Random random(seed);
+    int admitted_rounds = 0, refused = 0;
+    for (int round = 0; round < 60 && check::clean(); round++) {
+        const size_t limit = size_t(random.between(600, 2500)) << 10;
+        CacheModel all(make_options(Format::k4v4, 16, 4, limit), *select_kernels(), seed);
+        CacheModel window(sliding(make_options(Format::k4v2, 16, 4, limit), 100), *select_kernels(), seed, all.cache.budget());
+        for (int i = 0; i < 4; i++) {
+            std::vector<Token> tokens;
+            for (CacheModel* model : {&all, &window}) model->cache.begin_admission();
+            for (int s = 0; s < 4; s++) {
+                const int count = random.between(1, 200);
+                const int32_t position = all.next_position(s);
+                CHECK_EQUAL(window.next_position(s), position);
+                if (!all.cache.admit(s, position, count)) continue;
+                if (!window.cache.admit(s, position, count)) {
+                    all.cache.withdraw();
+                    refused++;
+                    continue;
+                }
+                for (int t = 0; t < count; t++) tokens.push_back({s, position + t});
+            }
+            if (tokens.empty()) continue;
+            admitted_rounds++;
+            for (CacheModel* model : {&all, &window}) {
+                CHECK(model->reserve({tokens}) == Failure::none);
+                if (!check::clean()) return;
+            }
+            for (CacheModel* model : {&all, &window}) {
+                model->write(0, 1);
+                model->finish(0);
+                model->compare();
+            }
+            CHECK_AT_MOST(all.cache.stats().resident_bytes + window.cache.stats().resident_bytes, limit);
+        }
+        CHECK_AT_MOST(all.cache.stats().resident_bytes + window.cache.stats().resident_bytes, all.cache.charged_bytes());
+    }
+    CHECK_AT_LEAST(admitted_rounds, 100);
+    CHECK_AT_LEAST(refused, 10);
+}
+
+// A long sequence holds its window and some rows behind it, whole pages of them, and no more.
+static void check_unseen_rows_go(uint64_t seed) {
+    const CacheOptions options = sliding(make_options(Format::k4v4, 16, 4, 0), 100);
+    CacheModel model(options, *select_kernels(), seed);
+    Random random(seed);
+    for (int round = 0; round < 40 && check::clean(); round++) {
+        CHECK(model.add(0, random.between(1, 150)) == Failure::none);
+        const int32_t end = model.next_position(0), first = model.cache.first_position(0);
+        CHECK_EQUAL(first % kPageRows, 0);
+        CHECK_AT_MOST(first, std::max(0, end - 99 - SlidingWindow::kWayBack));
+        CHECK_AT_LEAST(first, end - 99 - SlidingWindow::kWayBack - kPageRows + 1);
+        CHECK_AT_MOST(size_t(model.cache.table().tokens(0)), options.sliding_window.most_kept(SIZE_MAX));
+    }
+    model.compare_rows();
 }
 
 // An idle sequence's window may be packed early: it gets smaller, others don't take its end for a window as it should be, and it goes on.
@@ -177,6 +240,15 @@ int main(int argc, char** argv) {
                 }
                 check::run("cache: sinks and window are exact, and whole pages before them are packed, " + name, [&] { check_window(make_options(format, window, sinks, 0), seed); });
             }
+    for (const Format format : {Format::f16, Format::k4v4, Format::k4v2r6}) {
+        const std::string name = format_info(format).name;
+        check::run("cache: holds what the model does with sliding windows, " + name,
+                   [&] { check_operations(sliding(make_options(format, 16, 4, 0), 150), 200, seed + 7); });
+    }
+    check::run("cache: holds what the model does with sliding windows within a limit",
+               [&] { check_operations(sliding(make_options(Format::k4v2, 16, 4, 500 << 10), 150), 200, seed + 8); });
+    check::run("cache: rows that no later token sees are given back", [&] { check_unseen_rows_go(seed); });
+    check::run("cache: caches that share a limit admit and reserve within it", [&] { check_shared_limit(seed); });
     check::run("cache: holds what the model does while tiers change, 10,000 operations", [&] { check_operations(mixed_tiers(0), 10000, seed + 5); });
     check::run("cache: holds what the model does while tiers change within a limit", [&] { check_operations(mixed_tiers(700 << 10), 3000, seed + 6); });
     check::run("cache: a window that is packed early gets smaller, and the sequence goes on", [&] { check_resting(seed); });

@@ -21,16 +21,18 @@ struct DefinedAttention {
     std::vector<double> weights;     // [row], sum 1 without a sink; 0 for rows that are not visible
 };
 
-// `query` is scaled already. `sink_score` is a logit that takes weight and has no value; -infinity for none.
+// `query` is scaled already. `sink_score` is a logit that takes weight and has no value; -infinity for none. Rows
+// before `first_seen` are hidden.
 inline DefinedAttention define_attention(const std::vector<DefinedRow>& rows, const float* query, int key_dim, int value_dim, int32_t position,
-                                         double slope, double soft_cap, double sink_score = -std::numeric_limits<double>::infinity()) {
+                                         double slope, double soft_cap, double sink_score = -std::numeric_limits<double>::infinity(),
+                                         int32_t first_seen = 0) {
     DefinedAttention result;
     result.output.assign(value_dim, 0);
     result.magnitude.assign(value_dim, 0);
     result.weights.assign(rows.size(), 0);
     std::vector<double> scores(rows.size(), -std::numeric_limits<double>::infinity());
     for (size_t r = 0; r < rows.size(); r++) {
-        if (rows[r].position > position) continue;
+        if (rows[r].position > position || rows[r].position < first_seen) continue;
         double score = 0;
         for (int d = 0; d < key_dim; d++) score += double(query[d]) * rows[r].key[d];
         if (soft_cap != 0) score = soft_cap * std::tanh(score / soft_cap);

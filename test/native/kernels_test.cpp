@@ -100,7 +100,7 @@ struct Queries {
     Queries(const HeadShape& shape, int count, const std::vector<float>& centre, float deviation, bool slopes, float soft_cap, Random& random)
         : shape(shape), count(count), soft_cap(soft_cap), query(random.gaussians(size_t(count) * shape.key_dim, deviation)),
           codes(query.size()), code_scales(count * shape.key_groups()), code_sums(code_scales.size()), centre_scores(count),
-          positions(count), slopes(count, 0.0f) {
+          positions(count), first_seen(count, 0), slopes(count, 0.0f) {
         kScalarKernels.quantize_queries(query.data(), count, shape.key_dim, codes.data(), code_scales.data(), code_sums.data());
         for (int i = 0; i < count; i++) {
             if (slopes) this->slopes[i] = float(random.uniform() * 0.2);
@@ -122,6 +122,7 @@ struct Queries {
         block.code_sums = code_sums.data();
         block.centre_scores = centre_scores.data();
         block.positions = positions.data();
+        if (windowed) block.first_seen = first_seen.data();
         block.slopes = slopes.data();
         block.soft_cap = soft_cap;
         block.maxima = maxima.data();
@@ -138,7 +139,8 @@ struct Queries {
     std::vector<float> code_scales;
     std::vector<int32_t> code_sums;
     std::vector<float> centre_scores;
-    std::vector<int32_t> positions;
+    std::vector<int32_t> positions, first_seen;
+    bool windowed = false;
     std::vector<float> slopes, maxima, sums, output;
 };
 
@@ -148,7 +150,8 @@ struct Case {
     std::unique_ptr<Queries> queries;
 };
 
-// One to four pages of one sequence, parts of them, and 1 to 20 queries that see none, some or all of the rows.
+// One to four pages of one sequence, parts of them, and 1 to 20 queries that see none, some or all of the rows, from a first one on or from the
+// beginning.
 static Case make_case(const PageFormat& kind, const HeadShape& shape, bool slopes, float soft_cap, Random& random) {
     Case made;
     made.centre = format_info(kind.format).packed ? random.gaussians(shape.key_dim, 0.3f) : std::vector<float>(shape.key_dim, 0.0f);
@@ -164,6 +167,9 @@ static Case make_case(const PageFormat& kind, const HeadShape& shape, bool slope
     made.queries = std::make_unique<Queries>(shape, random.between(1, 20), made.centre, deviation, slopes, soft_cap, random);
     for (int32_t& at : made.queries->positions)
         at = random.chance(0.2) ? position + 10 : random.chance(0.1) ? start - 5 : random.between(start - 1, position);
+    made.queries->windowed = random.chance(0.5);
+    if (made.queries->windowed)
+        for (int32_t& first : made.queries->first_seen) first = random.chance(0.2) ? 0 : random.between(start - 5, position + 5);
     const int32_t last = *std::max_element(made.queries->positions.begin(), made.queries->positions.end());
     for (TestPage& page : made.pages) spoil_after(page, kind.format, last);
     return made;
@@ -274,7 +280,8 @@ static void check_definition(const Kernels& kernels, const PageFormat& kind, con
             }
             first_of_page.push_back(rows.size());
             const DefinedAttention expected = define_attention(rows, queries.query.data() + size_t(i) * shape.key_dim, shape.key_dim,
-                                                               shape.value_dim, queries.positions[i], queries.slopes[i], queries.soft_cap);
+                                                               shape.value_dim, queries.positions[i], queries.slopes[i], queries.soft_cap,
+                                                               -std::numeric_limits<double>::infinity(), queries.first_seen[i]);
             if (expected.sum == 0) {
                 CHECK_EQUAL(queries.sums[i], 0.0f);
                 for (int d = 0; d < shape.value_dim; d++) CHECK_EQUAL(queries.output[size_t(i) * shape.value_dim + d], 0.0f);

@@ -26,7 +26,7 @@ inline std::vector<float> next_outputs(CacheModel& model, int sequence, Random r
         in_parallel(2, [&](int thread) { model.cache.attend(layer, input, thread, 2); });
         outputs.insert(outputs.end(), output.begin(), output.end());
     }
-    model.cache.finish();
+    model.finish(0);
     return outputs;
 }
 
