@@ -77,7 +77,7 @@ export interface NativeStats {
     peakResidentBytes: number;
     /** The part of residentBytes that kept prefixes hold. */
     keptBytes: number;
-    /** What llama.cpp has allocated beside the packed cache: rows of sliding-window layers, recurrent states. In none of the other figures. */
+    /** What llama.cpp has allocated for recurrent states. In none of the other figures. */
     bytesBeside: number;
     sequences: NativeSequenceStats[];
 }

@@ -31,15 +31,12 @@ export interface CacheStats {
     residentBytes: number;
     /** The largest residentBytes so far. */
     peakResidentBytes: number;
-    /** Bytes of stock's F16 cache for these tokens. */
+    /** Bytes of stock's F16 cache for these tokens. Layers with a sliding window have a window and a batch of them at most. */
     stockBytes: number;
-    /**
-     * The part of these three figures that llama.cpp keeps, packed cache or not: rows of layers with a sliding window, at 16 bits and for the whole
-     * context at once, and recurrent states. 0 for models whose layers all attend to all tokens.
-     */
+    /** The part of these three figures that llama.cpp keeps, packed cache or not: recurrent states. 0 for models without. */
     bytesBeside: number;
     pages: number;
-    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off, or the model has `bytesBeside`. */
+    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off, or the model has sliding windows or recurrent layers. */
     sharing: SharingStats | null;
     sequences: NativeSequenceStats[];
 }
