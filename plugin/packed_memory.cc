@@ -327,7 +327,7 @@ void PackedMemory::seq_cp(llama_seq_id source, llama_seq_id target, llama_pos fr
 
 void PackedMemory::seq_keep(llama_seq_id sequence) {
     for (int s = 0; s < cache_->table().sequences(); s++)
-        if (s != sequence) cache_->erase(s, 0, INT32_MAX);
+        if (s != sequence) seq_rm(s, -1, -1);
 }
 
 void PackedMemory::seq_add(llama_seq_id sequence, llama_pos from, llama_pos to, llama_pos delta) {

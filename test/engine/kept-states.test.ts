@@ -1,5 +1,5 @@
 import {attach, type CacheEvent, type PolicyFile} from "llama-deltastore";
-import type {LlamaContext, LlamaModel, Token} from "node-llama-cpp";
+import type {LlamaContext, Token} from "node-llama-cpp";
 import t, {type Test} from "tap";
 import {moreTokens, openLlama, randomTokens} from "../support/engine.js";
 import {divergence, nextLogits, sameLogits} from "../support/logits.js";
@@ -16,6 +16,7 @@ t.teardown(() => llama.dispose());
 const names = ["lfm2", "qwen35", "granite-hybrid", "gemma3"], bound = 5e-3;
 const first = randomTokens(300, 1);
 
+/** A context, stock's answers, and what happens to the context's cache. */
 async function open(t: Test, name: string, {kvCache = "exact", sequences = 4, policy = {}}: {kvCache?: string; sequences?: number; policy?: PolicyFile} = {}) {
     const store = await attach(llama, {policy}), model = await loadTiny(llama, name), events: CacheEvent[] = [];
     t.teardown(() => model.dispose());
@@ -24,11 +25,11 @@ async function open(t: Test, name: string, {kvCache = "exact", sequences = 4, po
     store.onEvent.createListener((event) => {
         if (event.context === context) events.push(event);
     });
-    const stock = await stockAnswers(model, createContext);
+    const stock = await stockAnswers(createContext);
     return {store, model, context, createContext, events, stock, sharing: () => store.stats(context).sharing!};
 }
 
-async function stockAnswers(_model: LlamaModel, createContext: (kvCache: string) => Promise<LlamaContext>): Promise<(tokens: readonly Token[]) => Promise<Float32Array>> {
+async function stockAnswers(createContext: (kvCache: string) => Promise<LlamaContext>): Promise<(tokens: readonly Token[]) => Promise<Float32Array>> {
     const sequence = (await createContext("stock")).getSequence();
     return async (tokens) => {
         await sequence.clearHistory();
@@ -39,7 +40,7 @@ async function stockAnswers(_model: LlamaModel, createContext: (kvCache: string)
 for (const name of names) {
     t.test(`${name}: a text that parts anywhere is attached where a state was kept, and answered as stock does`, async (t) => {
         const {context, events, stock, sharing} = await open(t, name);
-        const places = [140, 204, 236, 268];  // 32 tokens before the end of `first`, and twice as far each time, with the last token that asks for logits
+        const places = [172, 236, 268];  // 32 tokens before the end of `first`, and twice as far each time; 44 is too short
         for (const [group, part] of [20, 63, 90, ...places.flatMap((place) => [place - 1, place, place + 1]), 280, 299].entries()) {
             const sequence = context.getSequence({sharingGroup: String(group)});
             await nextLogits(sequence, first);
@@ -58,17 +59,21 @@ for (const name of names) {
         t.ok(sharing().attached >= 10);
     });
 
-    t.test(`${name}: what two texts have in common is kept for a third, whose answer has the same bits as the second's`, async (t) => {
+    t.test(`${name}: what two texts have in common is kept for a third, whose answer is the same`, async (t) => {
         const {context, events, sharing, stock} = await open(t, name, {kvCache: "high"});
-        const common = first.slice(0, 200), texts = [1, 2, 3].map((seed) => [...common, ...moreTokens(seed === 1 ? 300 : 11, seed)]);
-        for (const text of texts.slice(0, 2)) await nextLogits(context.getSequence(), text);
+        const common = first.slice(0, 200), texts = [1, 2].map((seed) => [...common, ...moreTokens(seed === 1 ? 300 : 11, seed)]);
+        const sequences = [1, 2, 3].map(() => context.getSequence());
+        await nextLogits(sequences[0]!, texts[0]!);
+        const second = await nextLogits(sequences[1]!, texts[1]!);
         t.ok(events.some((event) => event.type === "keep" && event.tokens === 200), "the second stops where they part");
+        await sequences[1]!.dispose();
+        await settled();
         events.length = 0;
-        const third = context.getSequence(), found = await nextLogits(third, texts[1]!);
-        t.strictSame(events.filter(({type}) => type === "attach"), [{type: "attach", sequenceId: 2, tokens: 200, context}]);
-        t.ok(divergence(await stock(texts[1]!), found) < 0.1, "the tier's own difference");
-        await third.clearHistory();
-        sameLogits(t, [await nextLogits(third, texts[1]!)], [found]);
+        const third = await nextLogits(sequences[2]!, texts[1]!);
+        t.match(events.filter(({type}) => type === "attach"), [{sequenceId: 2, tokens: 200}]);
+        if (name === "gemma3") t.ok(divergence(second, third) < bound, "llama.cpp adds up a window's rows in the order of its cells");
+        else sameLogits(t, [third], [second]);
+        t.ok(divergence(await stock(texts[1]!), third) < 0.1, "the tier's own difference");
         t.ok(sharing().stateBytes > 0 && sharing().keptBytes > sharing().stateBytes);
     });
 
@@ -113,7 +118,7 @@ t.test("states go with the longest unused first: by their limit, their number, a
     t.match(none.sharing(), {keptPrefixes: 0, stateBytes: 0});
 
     const before = one.store.stats(one.context).residentBytes;
-    for (let text = 0; text < 14; text++) {
+    for (let text = 0; text < 16; text++) {
         await sequence.clearHistory();
         await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(300, 60 + text));
     }
@@ -151,7 +156,8 @@ t.test("a sequence that goes back to a checkpoint shares what it holds then", as
 t.test("a tier that drops rows does so before they are kept", async (t) => {
     const {store, context, sharing} = await open(t, "qwen35", {kvCache: "evicting", policy: {tiers: {evicting: {format: "k4v2", evict: {keep: 0.5, slack: 64}}}}});
     const prefix = randomTokens(600, 1), texts = [1, 2].map((seed) => [...prefix, ...moreTokens(20, seed)]);
-    for (const text of texts) await nextLogits(context.getSequence(), text);
+    const sequences = texts.map(() => context.getSequence());
+    for (const [index, text] of texts.entries()) await nextLogits(sequences[index]!, text);
     t.equal(sharing().attached, 1);
     for (const {kept, sharedBytes} of store.stats(context).sequences) t.ok(kept < 0.8 && sharedBytes > 0, `kept ${kept}`);
 });

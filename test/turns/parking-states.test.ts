@@ -18,14 +18,17 @@ for (const name of ["lfm2", "qwen35", "gemma3"]) {
         const [sequence, other] = [context.getSequence(), context.getSequence()], twin = twins.getSequence();
         for (const one of [sequence, twin]) await nextLogits(one, parkedPrompt);
         for (let round = 0; round < 2; round++) {
-            events.length = 0;
             await parked(1);
             t.strictSame(held(), [], "it holds nothing");
             await other.evaluateWithoutGeneratingNewTokens(randomTokens(50, 2 + round));  // its state takes the place in memory
             await other.clearHistory();
             t.strictSame(sequence.contextTokens, twin.contextTokens);
-            sameLogits(t, await goOn(sequence, 10 * round), await goOn(twin, 10 * round));
-            t.match(events.filter(({type}) => type === "unpark"), [{sequenceId: 0, tokens: 400 + 201 * round}]);
+            events.length = 0;  // it may be parked again before the twin is done
+            const [found, expected] = [await goOn(sequence, 10 * round), await goOn(twin, 10 * round)];
+            // llama.cpp adds up a window's rows in the order of its cells, which is another one now.
+            if (name === "gemma3") t.ok(found.every((row, index) => divergence(expected[index]!, row) < 5e-3));
+            else sameLogits(t, found, expected);
+            t.match(events.find(({type}) => type === "unpark"), {sequenceId: 0, tokens: 400 + 201 * round});
         }
         t.strictSame((await turns.verify()).problems, []);
         t.ok(store.stats(context).sharing === null);
@@ -50,7 +53,7 @@ t.test("a parked sequence whose state the store has lost is evaluated again", as
 t.test("the pool's pressure parks such a sequence, and drops its kept states first", async (t) => {
     const model = await loadTiny(llama, "qwen35"), roomy = await openParking(t, llama, model, {park: 86_400, sequences: 2, contextSize: 512});
     await roomy.context.getSequence().evaluateWithoutGeneratingNewTokens(parkedPrompt);
-    const {residentBytes, bytesBeside} = roomy.store.stats(roomy.context), limit = Math.round(1.2 * (residentBytes - bytesBeside));
+    const {peakResidentBytes, bytesBeside} = roomy.store.stats(roomy.context), limit = Math.round(1.6 * (peakResidentBytes - bytesBeside));
     const {context, events} = await openParking(t, llama, model, {
         park: 0, sequences: 2, contextSize: 512, policy: {sharing: {automatic: true}, pool: {limit, pressure: {idle: 0}}}
     });

@@ -58,13 +58,10 @@ export class KeptPrefixes {
         return this.#held.entries();
     }
 
-    has(number: number): boolean {
-        return this.#held.has(number);
-    }
-
     /** How many states a prompt may leave, as far as their size is known. */
     get mostStates(): number {
-        return Math.max(1, Math.floor(shareOfStates * this.#stateBudget / Math.max(1, this.#stateBytes)));
+        const fits = this.#stateBudget / Math.max(1, this.#stateBytes);
+        return this.allowed && fits >= 1 ? Math.max(1, Math.floor(shareOfStates * fits)) : 0;
     }
 
     /** Keeps the first tokens of a sequence. Gives the prefix's number; undefined if it can't be kept. */

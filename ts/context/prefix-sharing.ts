@@ -229,7 +229,7 @@ export class PrefixSharing {
             longest = Math.max(longest, common);
         }
         // A third text may part where these two do. It then finds a prefix that ends there, with its window as it was.
-        const fork = longest >= end + (this.#spacing ?? shortestPrefix) && this.#kept.allowed ? longest : undefined;
+        const fork = longest >= end + (this.#spacing ?? shortestPrefix) && this.#mayKeep(sequenceId) ? longest : undefined;
         if (end < first + shortestPrefix) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
         if (this.#native.forkPrefix(this.#context, source, sequenceId, end) !== null) {
             if (this.#context.getSequenceKvCacheMaxPosition(sequenceId) + 1 >= first) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
@@ -246,10 +246,10 @@ export class PrefixSharing {
     }
 
     /** Where an evaluation of the request's tokens behind `taken` leaves states; null if there are none to leave. */
-    #places({firstTokenSequenceIndex: first, tokens, logits}: DecodeRequest, taken: number): number[] | null {
+    #places({sequenceId, firstTokenSequenceIndex: first, tokens, logits}: DecodeRequest, taken: number): number[] | null {
         if (this.#spacing === null) return null;
-        const options = {spacing: this.#spacing, most: this.#kept.mostStates, atEnd: !logits.some((wanted) => wanted)};
-        return this.#kept.allowed ? statePlaces(first + taken, first + tokens.length, options) : [];
+        const most = this.#mayKeep(sequenceId) ? this.#kept.mostStates : 0, atEnd = !logits.some((wanted) => wanted);
+        return statePlaces(first + taken, first + tokens.length, {spacing: this.#spacing, most, atEnd});
     }
 
     /** @param fork where the request's text parts from another one; undefined if a prefix need not end there */
@@ -264,10 +264,14 @@ export class PrefixSharing {
         return [...this.#held, ...this.#kept.entries()];
     }
 
-    /** Whether exactly these tokens of a sequence are kept for those that it may share with. */
+    /** Whether exactly these tokens of a sequence are kept for those that it may share with. That counts as a use. */
     #isKept(sequence: number, tokens: readonly number[]): boolean {
-        const is = ([other, held]: [number, readonly number[]]) => held.length === tokens.length && this.#mayShare(sequence, other) && commonLength(held, tokens) === held.length;
-        return [...this.#kept.entries()].some(is);
+        for (const [other, held] of this.#kept.entries()) {
+            if (held.length !== tokens.length || !this.#mayShare(sequence, other) || commonLength(held, tokens) < held.length) continue;
+            this.#kept.touch(other);
+            return true;
+        }
+        return false;
     }
 
     /** Keeps a sequence's tokens, of which the last was evaluated just now, for others to start with. */
@@ -282,10 +286,13 @@ export class PrefixSharing {
     }
 
     #keep(sequence: number, tokens: readonly number[]): void {
-        const group = this.#groups.get(sequence);
-        if (group === undefined && this.#scope === "group") return;
-        const slot = this.#kept.keep(sequence, tokens);
-        if (slot !== undefined) this.setGroup(slot, group);
+        const slot = this.#mayKeep(sequence) ? this.#kept.keep(sequence, tokens) : undefined;
+        if (slot !== undefined) this.setGroup(slot, this.#groups.get(sequence));
+    }
+
+    /** Whether what the sequence holds may be kept for others. */
+    #mayKeep(sequence: number): boolean {
+        return this.#kept.allowed && (this.#groups.has(sequence) || this.#scope === "context");
     }
 }
 
