@@ -166,6 +166,17 @@ Failure Cache::fork(int source, int target, int32_t from, int32_t to) {
     return Failure::none;
 }
 
+Failure Cache::set_state_bytes(size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    const size_t before = accounting_.state_bytes();
+    accounting_.set_state_bytes(bytes);
+    accounting_.charge();
+    if (bytes <= before || pool_.fits({})) return Failure::none;
+    accounting_.set_state_bytes(before);
+    accounting_.charge();
+    return Failure::pool_limit;
+}
+
 int32_t Cache::prefix_end(int source, int32_t end) const {
     std::lock_guard<std::mutex> guard(mutex_);
     return sequences_.prefix_end(source, end, tier(source).window, tier(source).sinks);

@@ -78,6 +78,9 @@ public:
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
 
+    // The bytes of all states that the owner keeps for kept prefixes, beside their rows. On failure it must not keep the newest.
+    Failure set_state_bytes(size_t bytes);
+
     bool has_shift(int sequence) const;
     // Makes every key follow the shifts so far.
     Failure apply_shifts(const TurnRows& turn);

@@ -8,9 +8,11 @@
 
 #include "AddonModel.h"
 #include "adopt.h"
+#include "beside_state.h"
 #include "content_hash.h"
 #include "live.h"
 #include "logits.h"
+#include "prefixes.h"
 #include "promise_worker.h"
 #include "snapshots.h"
 
@@ -122,7 +124,8 @@ Napi::Value adopt(const Napi::CallbackInfo& info) {
         const Napi::Object config = info[1].As<Napi::Object>();
         const CacheOptions options = cache_options(config, *addon);
         const AdoptOptions how{config.Get("contextCells").As<Napi::Number>().Uint32Value(), config.Get("batchSize").As<Napi::Number>().Uint32Value(),
-                               addon->context_params.swa_full, config.Get("allowsGpuLayers").As<Napi::Boolean>()};
+                               addon->context_params.swa_full, config.Get("allowsGpuLayers").As<Napi::Boolean>(),
+                               config.Get("keptStates").As<Napi::Number>().Int32Value()};
         return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [=]() -> PromiseWorker::Result {
             adopt_context(*context, options, how);
             return nullptr;
@@ -203,17 +206,18 @@ Napi::Value failure_to_js(Napi::Env env, const FailureReport& report) {
     return result;
 }
 
-Napi::Value fork_prefix(const Napi::CallbackInfo& info) {
+Napi::Value fork(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const MemoryParts parts = live_parts(unwrap(info[0]));
-        PackedMemory& memory = *parts.packed();
         const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
-        const int32_t end = info[3].As<Napi::Number>().Int32Value();
-        if (std::string reason = parts.why_not_behind(source, end); !reason.empty()) return failure_to_js(info.Env(), {"OPTION_INVALID", std::move(reason)});
-        const Failure failure = memory.cache().fork(source, target, 0, end);
-        if (failure != Failure::none) return failure_to_js(info.Env(), memory.report(failure));
-        if (parts.copy_beside(source, target, end)) return info.Env().Null();
-        return failure_to_js(info.Env(), parts.packed_window()->take_failure());
+        return failure_to_js(info.Env(), fork_prefix(parts, source, target, info[3].As<Napi::Number>().Int32Value()));
+    });
+}
+
+Napi::Value state_bytes(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        const MemoryParts parts = live_parts(unwrap(info[0]));
+        return Napi::Number::New(info.Env(), double(parts.needs_states() ? count_beside(parts, info[1].As<Napi::Number>().Int32Value()) : 0));
     });
 }
 
@@ -271,6 +275,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
         result.Set("stockBytes", double(stats.stock_bytes));
         result.Set("pages", double(stats.pages));
         result.Set("keptBytes", double(stats.kept_bytes));
+        result.Set("stateBytes", double(stats.state_bytes));
         result.Set("bytesBeside", double(parts.bytes_beside()));
         Napi::Array sequences = Napi::Array::New(info.Env());
         for (const SequenceStats& sequence : stats.sequences) {
@@ -338,9 +343,12 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
     });
 }
 
-Napi::Value clear_sequence(const Napi::CallbackInfo& info) {
+Napi::Value clear(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        llama_memory_seq_rm(llama_get_memory(live_context(unwrap(info[0]))), info[1].As<Napi::Number>().Int32Value(), -1, -1);
+        llama_context* context = live_context(unwrap(info[0]));
+        const int sequence = info[1].As<Napi::Number>().Int32Value();
+        if (packed_memory(context) != nullptr) clear_sequence(parts_of(context->get_memory()), sequence);
+        else llama_memory_seq_rm(llama_get_memory(context), sequence, -1, -1);
         return info.Env().Undefined();
     });
 }
@@ -396,7 +404,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("evictionDue", eviction_due);
     add("evict", evict);
     add("prefixEnd", prefix_end);
-    add("forkPrefix", fork_prefix);
+    add("forkPrefix", fork);
+    add("stateBytes", state_bytes);
     add("hashFile", hash_file);
     add("setOrigin", set_origin);
     add("beginSnapshot", begin_snapshot);
@@ -410,7 +419,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("residentBytes", resident_bytes);
     add("stats", stats);
     add("evaluateLogits", evaluate_logits);
-    add("clearSequence", clear_sequence);
+    add("clearSequence", clear);
     add("scoreLogits", score_logits);
     add("compareLogits", compare_logits);
     add("convertWeightsToF16", convert_weights);

@@ -51,7 +51,7 @@ void adopt_context(llama_context& context, CacheOptions options, const AdoptOpti
     if (layer_ids.empty()) throw CodedError("MODEL_UNSUPPORTED", "none of its layers attends to all tokens");
     const llama_memory_i::layer_reuse_cb reuse = stock.window ? reuse_of(model) : nullptr;
     options.layers = layer_shapes(model, layer_ids, reuse);
-    if (!stock.beside().empty()) options.kept_prefixes = 0;  // they would be sequences that the other parts have no room for
+    if (stock.needs_states()) options.kept_prefixes = how.kept_states;
     if (options.eviction && model.hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "
                                               "without `evict`");

@@ -35,6 +35,20 @@ public:
     size_t n_bytes() override { return bytes.size(); }
 };
 
+class Counter final : public llama_io_write_i {
+public:
+    void write(const void*, size_t size) override { count_ += size; }
+    void write_tensor(ggml_tensor*, size_t, size_t size) override { count_ += size; }
+    size_t n_bytes() override { return count_; }
+
+private:
+    size_t count_ = 0;
+};
+
+void write_beside(const MemoryParts& parts, llama_io_write_i& io, llama_seq_id sequence) {
+    for (const llama_memory_i* part : parts.beside()) part->state_write(io, sequence);
+}
+
 class BytesIn final : public llama_io_read_i {
 public:
     explicit BytesIn(const Bytes& bytes) : bytes_(bytes) {}
@@ -95,6 +109,19 @@ void read_part(const MemoryParts& parts, llama_memory_i* part, BytesIn& io, llam
 
 }  // namespace
 
+size_t count_beside(const MemoryParts& parts, llama_seq_id sequence) {
+    Counter counter;
+    write_beside(parts, counter, sequence);
+    return counter.n_bytes();
+}
+
+Bytes bytes_beside(const MemoryParts& parts, llama_seq_id sequence) {
+    BytesOut out;
+    out.bytes.reserve(count_beside(parts, sequence));
+    write_beside(parts, out, sequence);
+    return std::move(out.bytes);
+}
+
 Bytes beside_state(const MemoryParts& parts, llama_seq_id sequence) {
     BytesOut out;
     Writer writer([&](const void* bytes, size_t count) { out.write(bytes, count); });
@@ -103,7 +130,7 @@ Bytes beside_state(const MemoryParts& parts, llama_seq_id sequence) {
     const size_t count_at = out.bytes.size();
     writer.number(uint64_t(0));
     const size_t begin = out.bytes.size();
-    for (const llama_memory_i* part : parts.beside()) part->state_write(out, sequence);
+    write_beside(parts, out, sequence);
     const uint64_t count = out.bytes.size() - begin;
     std::memcpy(out.bytes.data() + count_at, &count, sizeof count);
     Checksum checksum;

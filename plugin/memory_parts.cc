@@ -49,6 +49,12 @@ CacheStats MemoryParts::stats() const {
     return stats;
 }
 
+bool MemoryParts::all_end_at(llama_seq_id sequence, llama_pos end) const {
+    const std::vector<llama_memory_i*> others = beside();
+    return attention->seq_pos_max(sequence) + 1 == end &&
+           std::all_of(others.begin(), others.end(), [&](llama_memory_i* part) { return part->seq_pos_max(sequence) + 1 == end; });
+}
+
 size_t MemoryParts::bytes_beside() const {
     size_t bytes = 0;
     if (recurrent != nullptr)
@@ -59,6 +65,11 @@ size_t MemoryParts::bytes_beside() const {
 std::string MemoryParts::why_not_behind(llama_seq_id sequence, llama_pos end) const {
     const llama_pos held = attention->seq_pos_max(sequence) + 1;
     if (end <= 0 || held == 0) return "";
+    if (packed()->is_kept(sequence)) {
+        const auto state = needs_states() ? packed()->kept_states().of(sequence) : nullptr;
+        if (!needs_states() || (state != nullptr && state->end == end && held == end)) return "";
+        return "A kept prefix of " + std::to_string(held) + " tokens is taken over whole, not at " + std::to_string(end);
+    }
     if (recurrent != nullptr && end < held)
         return "The model has recurrent layers, which hold the state of the newest token only. So the sequence goes on behind all of its " +
                std::to_string(held) + " tokens, not behind " + std::to_string(end);

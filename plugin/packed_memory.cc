@@ -90,6 +90,7 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
     options.rotate = options.packs();
     if (options.eviction) options.far_turns = far_turns(context.get_model().hparams, turn_, layer_ids, options.layers);
     cache_ = std::make_shared<Cache>(std::move(options), *select_kernels(), attention ? attention->cache_->budget() : nullptr);
+    kept_states_ = std::make_unique<KeptStates>(*cache_);
     buffer_.cache = cache_.get();
     size_t bytes = 0;
     auto& layers = base.*member(access::CacheLayers{});
@@ -310,14 +311,17 @@ llama_memory_context_ptr PackedMemory::init_update(llama_context*, bool) {
 }
 
 void PackedMemory::clear(bool) {
-    cache_->clear();
+    seq_rm(-1, -1, -1);
 }
 
 bool PackedMemory::seq_rm(llama_seq_id sequence, llama_pos from, llama_pos to) {
     const int32_t first = std::max(from, 0), end = to < 0 ? INT32_MAX : to;
     if (sequence >= 0 && !known(sequence)) return true;
-    for (int s = 0; s < cache_->table().sequences(); s++)
-        if (sequence < 0 || s == sequence) cache_->erase(s, first, end);
+    for (int s = 0; s < cache_->table().sequences(); s++) {
+        if (sequence >= 0 && s != sequence) continue;
+        cache_->erase(s, first, end);
+        if (is_kept(s)) kept_states_->drop(s);
+    }
     return true;
 }
 
@@ -334,7 +338,7 @@ void PackedMemory::seq_cp(llama_seq_id source, llama_seq_id target, llama_pos fr
 
 void PackedMemory::seq_keep(llama_seq_id sequence) {
     for (int s = 0; s < cache_->table().sequences(); s++)
-        if (s != sequence) cache_->erase(s, 0, INT32_MAX);
+        if (s != sequence) seq_rm(s, -1, -1);
 }
 
 void PackedMemory::seq_add(llama_seq_id sequence, llama_pos from, llama_pos to, llama_pos delta) {

@@ -8,6 +8,7 @@
 #include "cache.h"
 #include "snapshot/snapshot.h"
 #include "graph_ops.h"
+#include "kept_states.h"
 #include "key_turn.h"
 #include "llama_access.h"
 #include "open_batch.h"
@@ -37,6 +38,9 @@ public:
 
     Cache& cache() { return *cache_; }
     const Cache& cache() const { return *cache_; }
+    // Whether the number is behind the context's own, where kept prefixes are.
+    bool is_kept(llama_seq_id sequence) const { return sequence >= cache_->options().max_sequences; }
+    KeptStates& kept_states() { return *kept_states_; }
     void fail(const char* code, const std::string& message) const;
     void fail(Failure failure) const;
     // A failure's code and message.
@@ -90,6 +94,7 @@ private:
     const bool is_window_;
     ThreadPool threads_;
     std::shared_ptr<Cache> cache_;
+    std::unique_ptr<KeptStates> kept_states_;
     PackedBuffer buffer_;
     ggml_backend_buffer_ptr ggml_buffer_;
     KeyTurn turn_;

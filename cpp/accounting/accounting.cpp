@@ -5,7 +5,7 @@
 namespace deltastore {
 
 size_t Accounting::own_bytes() const {
-    size_t bytes = sequences_.bookkeeping_bytes() + centres_.bytes();
+    size_t bytes = sequences_.bookkeeping_bytes() + centres_.bytes() + state_bytes_;
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) bytes += watches_.bytes(sequence);
     return bytes;
 }

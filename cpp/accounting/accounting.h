@@ -12,14 +12,17 @@
 
 namespace deltastore {
 
-// Tables, centres and sums share the limit with pages. All under the cache's lock.
+// Tables, centres, sums and states share the limit with pages. All under the cache's lock.
 class Accounting {
 public:
     Accounting(const CacheOptions& options, const Tiers& tiers, SequenceTable& sequences, const Centres& centres, const Watches& watches)
         : rotate_(options.rotate), tiers_(tiers), sequences_(sequences), centres_(centres), watches_(watches) {}
 
-    // Of tables, centres and sums.
+    // Of tables, centres, sums and states.
     size_t own_bytes() const;
+    // States of layers that are not in the cache, which its owner keeps for kept prefixes.
+    size_t state_bytes() const { return state_bytes_; }
+    void set_state_bytes(size_t bytes) { state_bytes_ = bytes; }
     // Tells the pool what these take now, and that sums of `tokens` more, and `more` bytes, are to come.
     void charge(size_t tokens = 0, size_t more = 0);
 
@@ -56,6 +59,7 @@ private:
     SequenceTable& sequences_;
     const Centres& centres_;
     const Watches& watches_;
+    size_t state_bytes_ = 0;
     size_t growing_bytes_ = 0;   // sums, as charge() found them; they take an eighth more than they need
     size_t expected_bytes_ = 0;  // what may be added besides
     Wanted admitted_, admitted_before_;  // before: without the last rows

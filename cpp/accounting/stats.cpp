@@ -11,6 +11,7 @@ CacheStats count_stats(const Layers& layers, const Tiers& tiers, const SequenceT
     stats.resident_bytes = pool.resident_bytes() + accounting.own_bytes();
     stats.peak_resident_bytes = std::max(pool.peak_bytes(), stats.resident_bytes);
     stats.pages = pool.pages();
+    stats.kept_bytes = stats.state_bytes = accounting.state_bytes();
     for (int sequence = 0; sequence < sequences.sequences(); sequence++) {
         double bytes = 0, rows = 0;
         size_t shared = 0;

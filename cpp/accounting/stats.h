@@ -25,7 +25,8 @@ struct CacheStats {
     size_t peak_resident_bytes = 0;
     size_t stock_bytes = 0;  // what a 16-bit cache takes for the tokens
     size_t pages = 0;
-    size_t kept_bytes = 0;                 // of kept prefixes, as resident_bytes of a sequence
+    size_t kept_bytes = 0;                 // of kept prefixes, as resident_bytes of a sequence, and their states
+    size_t state_bytes = 0;                // of these states
     std::vector<SequenceStats> sequences;  // without kept prefixes, as are tokens and stock_bytes
 };
 

@@ -71,9 +71,9 @@ function show(name: string, {policy: file, json}: ShowOptions): void {
     printLine(formatTier(tier, isDefault));
 }
 
-function formatSharing({automatic, keptBytes, scope}: Sharing): string {
+function formatSharing({automatic, keptBytes, stateBytes, spacing, scope}: Sharing): string {
     if (!automatic) return "by store.fork only";
-    return `automatic, ${keptBytes === 0 ? "no prefixes kept" : `prefixes kept in ${formatBytes(keptBytes)}`}, within ${scope === "group" ? "named groups" : "a context"}`;
+    return `automatic, ${keptBytes === 0 ? "no prefixes kept" : `prefixes kept in ${formatBytes(keptBytes)}, and ${stateBytes === 0 ? "no states" : `states, ${spacing} tokens apart or more, in ${formatBytes(stateBytes)}`}`}, within ${scope === "group" ? "named groups" : "a context"}`;
 }
 
 /** Here a bare word is always a file, never a built-in tier's name. */

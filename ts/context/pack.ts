@@ -9,7 +9,8 @@ import {Origin} from "./origin.js";
 import type {ContextOwner} from "./owner.js";
 import type {Packed} from "./packed.js";
 import {PoolPressure} from "./pool-pressure.js";
-import {keptPrefixSlots, PrefixSharing} from "./prefix-sharing.js";
+import {keptPrefixSlots, keptStateSlots} from "./kept-prefixes.js";
+import {PrefixSharing} from "./prefix-sharing.js";
 import {SequenceLives} from "./sequence-life.js";
 import {SequenceTiers} from "./sequence-tiers.js";
 
@@ -26,7 +27,8 @@ export const cellsOf = ({contextSize = defaultCells}: AddonContextParams): numbe
 export async function adopt(context: AddonContext, native: NativeBinding, {policy}: ContextOwner, own: Tier, params: AddonContextParams): Promise<void> {
     await native.adoptContext(context, {
         tier: nativeTier(own), others: tiersBeside(own, policy).map(nativeTier),
-        poolLimitBytes: policy.poolLimitBytes, keptPrefixes: policy.sharing.automatic ? keptPrefixSlots : 0,
+        poolLimitBytes: policy.poolLimitBytes,
+        keptPrefixes: policy.sharing.automatic ? keptPrefixSlots : 0, keptStates: policy.sharing.automatic ? keptStateSlots : 0,
         contextCells: cellsOf(params), batchSize: params.batchSize ?? defaultBatchSize,
         allowsGpuLayers: policy.gpuLayers === "host"
     });
@@ -77,12 +79,9 @@ export function newPacked(context: AddonContext, native: NativeBinding, owner: C
     const {policy} = owner, emit = (event: CacheEvent) => owner.emit(context, event), origin = new Origin(context, native, model);
     let sharing: PrefixSharing | null = null;
     const tiers = new SequenceTiers(context, native, policy, own, {emit, changed: (sequenceId) => sharing?.truncated(sequenceId, 0)});
-    // Prefixes are shared, and sequences parked, where rows of the attention are all that a sequence has.
-    const onlyAttention = native.onlyAttention(context);
-    if (policy.sharing.automatic && onlyAttention)
-        sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
+    if (policy.sharing.automatic) sharing = new PrefixSharing(context, native, policy.sharing, sequences, tiers, emit);
     const pressure = new PoolPressure(context, native, policy, tiers, batchSize, () => sharing?.dropOldest() ?? false);
-    const seconds = onlyAttention ? policy.turns?.park ?? null : null;
+    const seconds = policy.turns?.park ?? null;
     const parking = seconds === null ? null : owner.newParking(context, seconds, {native, origin, tiers, pressure, sharing, emit});
     pressure.parking = parking;
     const between = new BetweenBatches();

@@ -134,6 +134,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         // node-llama-cpp goes back to positions before a checkpoint's last, too. The checkpoint may lack their windows.
         override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId: number): Promise<boolean> {
+            this.#changing(sequenceId, lastPosition + 1);
             return await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId) && (!this.#packed || native.canGoOn(this, sequenceId, lastPosition + 1));
         }
 

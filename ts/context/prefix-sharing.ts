@@ -3,14 +3,11 @@ import type {NativeBinding} from "../engine/native.js";
 import type {Sharing} from "../policy/tiers.js";
 import type {AddonContext} from "../runtime/addon.js";
 import {partOf, type DecodeRequest} from "../runtime/decode-request.js";
+import {becomeEmpty} from "../runtime/sequences.js";
+import {KeptPrefixes, shortestPrefix} from "./kept-prefixes.js";
 import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
-
-/** Sequences that hold kept prefixes. They come besides the context's own. */
-export const keptPrefixSlots = 16;
-
-/** A shorter prefix is evaluated as fast as it is attached. Tokens. */
-const shortestPrefix = 64;
+import {statePlaces} from "./state-places.js";
 
 export interface SharingStats {
     /** Prefixes that were attached instead of evaluated. */
@@ -21,57 +18,69 @@ export interface SharingStats {
     keptPrefixes: number;
     /** Their part of residentBytes. A page that sequences hold too counts in parts. */
     keptBytes: number;
+    /** Of these, states of sliding windows and recurrent layers at the prefixes' ends. */
+    stateBytes: number;
 }
 
-/** What attaching leaves of a request. */
+/** What attaching makes of a request. All count the request's tokens. */
 interface Attached {
-    /** Tokens of the request that are attached. */
+    /** Tokens that are attached. */
     taken: number;
-    /** Tokens of the request where a prefix ends that others may start with; 0 for none. */
-    fork: number;
+    /** Where prefixes end that others may start with, behind those. */
+    cuts: readonly number[];
+    /** Tokens before the request that the sequence has lost: a state could not be read. */
+    lost?: readonly number[];
 }
 
-/** A request under way, and the requests that wait until so many tokens of its sequence are evaluated. */
+/** A request under way, and the requests that wait until others can take over so many tokens of its sequence. */
 interface Pending {
-    sequence: number;
-    tokens: readonly number[];
-    waiting: Set<{length: number; resolve: () => void}>;
+    readonly sequence: number;
+    readonly tokens: readonly number[];
+    /** Where others can take its tokens over, if they can't anywhere. */
+    readonly places: readonly number[] | null;
+    /** Others can take over so many tokens. */
+    reached: number;
+    readonly waiting: Set<{length: number; resolve: () => void}>;
 }
 
 /**
  * Attaches prefixes that another sequence of the context holds, and keeps prefixes whose sequences have ended. For that it knows which
  * tokens' rows each sequence holds. Methods that change rows run under node-llama-cpp's context lock.
+ *
+ * Windows and recurrent layers have a state, which is that of one position. Sequences of such models take a prefix over at the end of another sequence,
+ * or where a state was kept. So an evaluation stops at some places, to keep one.
  */
 export class PrefixSharing {
     readonly #context: AddonContext;
     readonly #native: NativeBinding;
-    readonly #firstSlot: number;
-    readonly #budget: number;
+    readonly #kept: KeptPrefixes;
     readonly #scope: Sharing["scope"];
+    /** Tokens between two states, for models that have such; else null. */
+    readonly #spacing: number | null;
     readonly #tiers: SequenceTiers;
     readonly #emit: (event: CacheEvent) => void;
     /** The group of each sequence that has one. A kept prefix has the group of the sequence that evaluated it. */
     readonly #groups = new Map<number, string>();
-    /** The tokens from position 0 on, by sequence. Kept prefixes are among them, the one used last at the end. */
+    /** The tokens from position 0 on, by sequence. */
     readonly #held = new Map<number, number[]>();
     readonly #pending = new Set<Pending>();
     #attached = 0;
     #attachedTokens = 0;
 
     /** @param sequences of the context; kept prefixes have the numbers after them */
-    constructor(context: AddonContext, native: NativeBinding, {keptBytes, scope}: Sharing, sequences: number, tiers: SequenceTiers,
-                emit: (event: CacheEvent) => void) {
+    constructor(context: AddonContext, native: NativeBinding, sharing: Sharing, sequences: number, tiers: SequenceTiers, emit: (event: CacheEvent) => void) {
+        const withStates = !native.onlyAttention(context);
         this.#context = context;
         this.#native = native;
-        this.#firstSlot = sequences;
-        this.#budget = keptBytes;
-        this.#scope = scope;
+        this.#kept = new KeptPrefixes(context, native, sharing, sequences, withStates, tiers, emit);
+        this.#scope = sharing.scope;
+        this.#spacing = withStates ? sharing.spacing : null;
         this.#tiers = tiers;
         this.#emit = emit;
     }
 
-    get stats(): Omit<SharingStats, "keptBytes"> {
-        return {attached: this.#attached, attachedTokens: this.#attachedTokens, keptPrefixes: this.#slots().length};
+    get stats(): Omit<SharingStats, "keptBytes" | "stateBytes"> {
+        return {attached: this.#attached, attachedTokens: this.#attachedTokens, keptPrefixes: this.#kept.count};
     }
 
     /** From now on the sequence shares with this group only; undefined for none. */
@@ -93,9 +102,16 @@ export class PrefixSharing {
         if (held.length < first) return;
         for (const token of tokens) held.push(token);
         this.#held.set(sequence, held);
-        for (const {sequence: pending, waiting} of this.#pending)
-            if (pending === sequence)
-                for (const {length, resolve} of waiting) if (length <= held.length) resolve();
+        if (this.#spacing === null) this.#reached(sequence, held.length);
+    }
+
+    /** Others can take over so many tokens of a request under way. */
+    #reached(sequence: number, length: number): void {
+        for (const pending of this.#pending) {
+            if (pending.sequence !== sequence) continue;
+            pending.reached = Math.max(pending.reached, length);
+            for (const waiting of pending.waiting) if (waiting.length <= length) waiting.resolve();
+        }
     }
 
     /** Whether others may take over all tokens of a sequence of this length. */
@@ -120,29 +136,26 @@ export class PrefixSharing {
 
     /** The adapter changes: rows to come do not go with those that are there. */
     forgetAll(): void {
-        for (const slot of this.#slots()) this.#drop(slot, "adapter");
+        this.#kept.forgetAll();
         this.#held.clear();
     }
 
     /** A sequence's rows are about to go. They are kept if no other sequence holds them. */
     ending(sequence: number): void {
         const held = this.#held.get(sequence);
-        const isHeld = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && commonLength(tokens, held!) === held!.length;
-        if (held !== undefined && ![...this.#held].some(isHeld)) this.#keep(sequence, held.length);
+        const isHeld = ([other, tokens]: [number, readonly number[]]) => this.#mayShare(sequence, other) && commonLength(tokens, held!) === held!.length;
+        if (held !== undefined && !(this.#spacing === null ? this.#holders().some(isHeld) : this.#isKept(sequence, held))) this.#keep(sequence, held);
         this.#held.delete(sequence);
     }
 
     /** Rows went. Pages that kept prefixes shared with them now count for the kept prefixes alone, so the budget is checked. */
     trim(): void {
-        while (this.#slots().length > 0 && this.#native.stats(this.#context).keptBytes > this.#budget && this.dropOldest("budget"));
+        this.#kept.trim();
     }
 
     /** Drops the kept prefix that was not used for longest; false if there is none. */
-    dropOldest(reason: "budget" | "limit" = "limit"): boolean {
-        const [oldest] = this.#slots();
-        if (oldest === undefined) return false;
-        this.#drop(oldest, reason);
-        return true;
+    dropOldest(): boolean {
+        return this.#kept.dropOldest();
     }
 
     /**
@@ -153,28 +166,47 @@ export class PrefixSharing {
      * @returns the results of all parts
      */
     async evaluate<T>(life: SequenceLife, request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>): Promise<T[]> {
-        const before = [...this.#pending], {sequenceId} = life;
+        const before = [...this.#pending], {sequenceId, firstTokenSequenceIndex: first} = request;
         const own = this.#held.get(sequenceId) ?? [], tokens = [...own, ...request.tokens];
-        const pending: Pending = {sequence: sequenceId, tokens, waiting: new Set()};
+        const pending: Pending = {sequence: sequenceId, tokens, places: this.#places(request, 0), reached: own.length, waiting: new Set()};
         this.#pending.add(pending);
         try {
             // A prefix that another request is just evaluating is worth waiting for. Requests wait only for earlier ones, so there is no deadlock.
             for (const other of before) {
                 if (!this.#mayShare(sequenceId, other.sequence)) continue;
-                const length = commonLength(other.tokens, tokens), gain = length - own.length;
-                if (gain >= shortestPrefix && 2 * gain > request.tokens.length && this.#pending.has(other) &&
-                    (this.#held.get(other.sequence)?.length ?? 0) < length)
+                const common = commonLength(other.tokens, tokens), most = Math.min(common, first + mostAttachable(request));
+                const length = other.places === null ? common : Math.max(0, ...other.places.filter((place) => place <= most)), gain = length - own.length;
+                if (gain >= shortestPrefix && 2 * gain > request.tokens.length && this.#pending.has(other) && other.reached < length)
                     await Promise.race([life.closing, new Promise<void>((resolve) => other.waiting.add({length, resolve}))]);
             }
-            const {taken, fork} = await life.between(() => Promise.resolve(this.#attach(request)));
+            const {taken, cuts, lost} = await life.between(() => Promise.resolve(this.#attach(request)));
+            if (lost !== undefined) await this.#evaluateLost(life, request, lost, evaluate);
             const results: T[] = [];
-            if (fork > taken) results.push(...await evaluate(partOf(request, taken, fork)));
-            if (fork > 0) await life.between(() => this.#offer(sequenceId, request.firstTokenSequenceIndex + fork));
-            results.push(...await evaluate(partOf(request, Math.max(taken, fork), request.tokens.length)));
+            let done = taken;
+            for (const cut of cuts) {
+                results.push(...await evaluate(partOf(request, done, cut)));
+                await life.between(() => this.#offer(sequenceId, first + cut));
+                done = cut;
+            }
+            if (done < request.tokens.length) results.push(...await evaluate(partOf(request, done, request.tokens.length)));
             return results;
         } finally {
             this.#pending.delete(pending);
             for (const {resolve} of pending.waiting) resolve();
+        }
+    }
+
+    /** Evaluates the tokens before a request. On failure the sequence is empty. */
+    async #evaluateLost<T>(life: SequenceLife, request: DecodeRequest, tokens: readonly number[], evaluate: (part: DecodeRequest) => Promise<T[]>): Promise<void> {
+        try {
+            await evaluate({...request, afterBatchAction: undefined, firstTokenSequenceIndex: 0, tokens: [...tokens], logits: tokens.map(() => undefined)});
+        } catch (error) {
+            if (life.isOpen) await life.between(() => {
+                this.#context.disposeSequence(life.sequenceId);
+                if (life.sequence !== undefined) becomeEmpty(life.sequence);
+                return Promise.resolve();
+            });
+            throw error;
         }
     }
 
@@ -186,25 +218,60 @@ export class PrefixSharing {
     #attach(request: DecodeRequest): Attached {
         const {sequenceId, firstTokenSequenceIndex: first, tokens} = request;
         const own = this.#held.get(sequenceId) ?? [];
-        if (own.length !== first) return {taken: 0, fork: 0};
+        if (own.length !== first) return {taken: 0, cuts: []};
         const all = [...own, ...tokens], most = first + mostAttachable(request);
         let longest = first, end = first, source = -1;
-        for (const [other, held] of this.#held) {
+        for (const [other, held] of this.#holders()) {
             const common = this.#mayShare(sequenceId, other) ? Math.min(commonLength(held, all), most) : 0;
             if (common <= end) continue;
             const usable = Math.min(common, this.#native.prefixEnd(this.#context, other, common));
-            if (usable > end) [end, source] = [usable, other];
+            if (usable > end && this.#native.canGoOn(this.#context, other, usable)) [end, source] = [usable, other];
             longest = Math.max(longest, common);
         }
         // A third text may part where these two do. It then finds a prefix that ends there, with its window as it was.
-        const fork = longest >= end + shortestPrefix && this.#budget > 0 ? longest - first : 0;
-        if (end < first + shortestPrefix || this.#native.forkPrefix(this.#context, source, sequenceId, end) !== null) return {taken: 0, fork};
+        const fork = longest >= end + (this.#spacing ?? shortestPrefix) && this.#mayKeep(sequenceId) ? longest : undefined;
+        if (end < first + shortestPrefix) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
+        if (this.#native.forkPrefix(this.#context, source, sequenceId, end) !== null) {
+            if (this.#context.getSequenceKvCacheMaxPosition(sequenceId) + 1 >= first) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
+            this.#held.delete(sequenceId);
+            return {taken: 0, cuts: [], lost: own};
+        }
         this.#held.set(sequenceId, all.slice(0, end));
-        if (source >= this.#firstSlot) this.#touch(source);
+        this.#reached(sequenceId, end);
+        this.#kept.touch(source);
         this.#attached++;
         this.#attachedTokens += end - first;
         this.#emit({type: "attach", sequenceId, tokens: end - first});
-        return {taken: end - first, fork};
+        return {taken: end - first, cuts: this.#cuts(request, end - first, fork)};
+    }
+
+    /** Where an evaluation of the request's tokens behind `taken` leaves states; null if there are none to leave. */
+    #places({sequenceId, firstTokenSequenceIndex: first, tokens, logits}: DecodeRequest, taken: number): number[] | null {
+        if (this.#spacing === null) return null;
+        const most = this.#mayKeep(sequenceId) ? this.#kept.mostStates : 0, atEnd = !logits.some((wanted) => wanted);
+        return statePlaces(first + taken, first + tokens.length, {spacing: this.#spacing, most, atEnd});
+    }
+
+    /** @param fork where the request's text parts from another one; undefined if a prefix need not end there */
+    #cuts(request: DecodeRequest, taken: number, fork: number | undefined): number[] {
+        const places = this.#places(request, taken) ?? [], {firstTokenSequenceIndex: first} = request;
+        const cuts = fork === undefined ? places : [...places.filter((place) => Math.abs(place - fork) >= this.#spacing!), fork];
+        return cuts.map((cut) => cut - first).sort((a, b) => a - b);
+    }
+
+    /** Sequences and kept prefixes with what they hold. */
+    #holders(): [number, readonly number[]][] {
+        return [...this.#held, ...this.#kept.entries()];
+    }
+
+    /** Whether exactly these tokens of a sequence are kept for those that it may share with. That counts as a use. */
+    #isKept(sequence: number, tokens: readonly number[]): boolean {
+        for (const [other, held] of this.#kept.entries()) {
+            if (held.length !== tokens.length || !this.#mayShare(sequence, other) || commonLength(held, tokens) < held.length) continue;
+            this.#kept.touch(other);
+            return true;
+        }
+        return false;
     }
 
     /** Keeps a sequence's tokens, of which the last was evaluated just now, for others to start with. */
@@ -212,41 +279,20 @@ export class PrefixSharing {
         const held = this.#held.get(sequence);
         if (held?.length !== length) return;
         await this.#tiers.evictIfDue(sequence);
-        const endsHere = ([other, tokens]: [number, number[]]) => this.#mayShare(sequence, other) && tokens.length === length && commonLength(tokens, held) === length;
-        if (![...this.#held].some(endsHere)) this.#keep(sequence, length);
+        const endsHere = ([other, tokens]: [number, readonly number[]]) =>
+            this.#mayShare(sequence, other) && tokens.length === length && commonLength(tokens, held) === length;
+        if (!(this.#spacing === null ? this.#holders().some(endsHere) : this.#isKept(sequence, held))) this.#keep(sequence, held);
+        this.#reached(sequence, length);
     }
 
-    #keep(sequence: number, length: number): void {
-        const held = this.#held.get(sequence)!;
-        const group = this.#groups.get(sequence);
-        if (this.#budget === 0 || length < shortestPrefix || (group === undefined && this.#scope === "group")) return;
-        const slots = this.#slots();
-        if (slots.length === keptPrefixSlots) this.#drop(slots.shift()!, "newer");
-        let slot = this.#firstSlot;
-        while (this.#held.has(slot)) slot++;
-        this.#tiers.keep(slot, sequence);
-        if (this.#native.forkPrefix(this.#context, sequence, slot, length) !== null) return;
-        this.#held.set(slot, held.slice(0, length));
-        this.setGroup(slot, group);
-        this.#emit({type: "keep", tokens: length});
-        this.trim();
+    #keep(sequence: number, tokens: readonly number[]): void {
+        const slot = this.#mayKeep(sequence) ? this.#kept.keep(sequence, tokens) : undefined;
+        if (slot !== undefined) this.setGroup(slot, this.#groups.get(sequence));
     }
 
-    #drop(slot: number, reason: (CacheEvent & {type: "drop"})["reason"]): void {
-        const tokens = this.#held.get(slot)!.length;
-        this.#native.clearSequence(this.#context, slot);
-        this.#held.delete(slot);
-        this.#emit({type: "drop", tokens, reason});
-    }
-
-    #touch(slot: number): void {
-        const held = this.#held.get(slot)!;
-        this.#held.delete(slot);
-        this.#held.set(slot, held);
-    }
-
-    #slots(): number[] {
-        return [...this.#held.keys()].filter((sequence) => sequence >= this.#firstSlot);
+    /** Whether what the sequence holds may be kept for others. */
+    #mayKeep(sequence: number): boolean {
+        return this.#kept.allowed && (this.#groups.has(sequence) || this.#scope === "context");
     }
 }
 

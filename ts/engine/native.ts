@@ -45,6 +45,8 @@ export interface NativeCacheConfig {
     others: NativeTier[];
     /** Sequences after the context's own, which hold kept prefixes. */
     keptPrefixes: number;
+    /** The same for models of which a kept prefix has a state beside its rows: of recurrent layers, or sliding windows. */
+    keptStates: number;
     /** Most bytes that the page pool may hold. 0 is no limit. */
     poolLimitBytes: number;
     /** Cells of the whole context (contextSize times sequences), as node-llama-cpp asked for them. */
@@ -77,6 +79,8 @@ export interface NativeStats {
     peakResidentBytes: number;
     /** The part of residentBytes that kept prefixes hold. */
     keptBytes: number;
+    /** The part of keptBytes that is states of windows and recurrent layers. */
+    stateBytes: number;
     /** What llama.cpp has allocated for recurrent states. In none of the other figures. */
     bytesBeside: number;
     sequences: NativeSequenceStats[];
@@ -163,9 +167,11 @@ export interface NativeBinding {
     prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
     /**
      * Replaces `target`'s rows by the first `end` positions of `source`. Between batches. Where there is no memory, or the source no longer has the state
-     * of windows and recurrent layers at `end`, it does nothing and says why.
+     * of windows and recurrent layers at `end`, it does nothing and says why. A state that is kept with a prefix and can't be read leaves the target empty.
      */
     forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): NativeFailure | null;
+    /** The bytes of the state that a kept prefix has beside its rows, if it is made of the sequence as it is now. 0 for models without such. */
+    stateBytes(context: AddonContextHandle, sequenceId: number): number;
     /** A hash of 16 bytes over the whole file. Off the event loop, on several threads. Rejects with MODEL_NOT_FOUND, MODEL_CHANGED. */
     hashFile(path: string): Promise<Uint8Array>;
     /**
@@ -186,8 +192,8 @@ export interface NativeBinding {
     /** Whether all of the model's layers attend to all tokens. Others have sliding windows or recurrent states, which llama.cpp keeps. */
     onlyAttention(context: AddonContextHandle): boolean;
     /**
-     * Whether a sequence has the state of its windows and recurrent layers behind its first `end` tokens. There it can be cut, and go on. Always for models
-     * whose layers all attend to all tokens.
+     * Whether a sequence has the state of its windows and recurrent layers behind its first `end` tokens. There it can be cut, or forked, and go on. Always
+     * for models whose layers all attend to all tokens. A kept prefix has it at its end only.
      */
     canGoOn(context: AddonContextHandle, sequenceId: number, end: number): boolean;
     /** Whether the model's positions can be shifted. */

@@ -46,8 +46,10 @@ export function contradictions(file: PolicyFile, tierNames: readonly string[]): 
         }
     }
 
+    const sharing = asRecord(file.sharing);
     for (const [pointer, given, least, without] of [
-        ["/pool/limit", pool["limit"], 1, "no limit"], ["/sharing/kept", asRecord(file.sharing)["kept"], 0, "the default"]
+        ["/pool/limit", pool["limit"], 1, "no limit"], ["/sharing/kept", sharing["kept"], 0, "the default"],
+        ["/sharing/states", sharing["states"], 0, "the default"]
     ] as const) {
         const bytes = typeof given === "string" ? parseBytes(given) : null;
         if (bytes !== null && (bytes < least || !Number.isSafeInteger(bytes)))

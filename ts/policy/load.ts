@@ -83,7 +83,7 @@ function checkPolicy(input: unknown, what: string, textProblems: readonly string
 function completePolicy(file: PolicyFile): Policy {
     const tiers = new Map(builtInTiers);
     for (const [name, tier] of Object.entries(file.tiers ?? {})) tiers.set(name, completeTier(name, tier));
-    const {limit, pressure} = file.pool ?? {}, {automatic, kept, scope} = file.sharing ?? {}, {turns} = file;
+    const {limit, pressure} = file.pool ?? {}, {sharing = {}} = file, {turns} = file;
     return {
         tiers,
         defaultTier: file.default ?? defaultTierName,
@@ -91,7 +91,9 @@ function completePolicy(file: PolicyFile): Policy {
         poolLimitBytes: bytesOf(limit) ?? 0,
         pressure: pressure === undefined ? null : {...defaultPressure, ...given(pressure), tiers: (pressure.tiers ?? []).map((name) => tiers.get(name)!)},
         sharing: {
-            automatic: automatic ?? defaultSharing.automatic, keptBytes: bytesOf(kept) ?? defaultSharing.keptBytes, scope: scope ?? defaultSharing.scope
+            automatic: sharing.automatic ?? defaultSharing.automatic, scope: sharing.scope ?? defaultSharing.scope,
+            keptBytes: bytesOf(sharing.kept) ?? defaultSharing.keptBytes, stateBytes: bytesOf(sharing.states) ?? defaultSharing.stateBytes,
+            spacing: sharing.spacing ?? defaultSharing.spacing
         },
         turns: turns === undefined ? null : {...defaultTurns, ...given(turns), budget: bytesOf(turns.budget) ?? defaultTurns.budget},
         gpuLayers: file.gpuLayers ?? "host",

@@ -52,6 +52,14 @@ export interface PolicyFile {
          * The most memory for prefixes whose sequences have ended: bytes, or a string with a unit, as in `pool.limit`. They are kept for sequences to come, and are the first to go when the pool is at its limit. "32MiB" if absent; 0 keeps none.
          */
         kept?: number | string;
+        /**
+         * For models with recurrent layers or sliding windows: the most memory for the states of these layers at the ends of kept prefixes, beside `kept`. Prefixes of such models can be taken over only where a state is kept. "256MiB" if absent; 0 keeps no prefixes of such models.
+         */
+        states?: number | string;
+        /**
+         * For the same models: how many tokens before a prompt's end the last state is kept. Each one before it is twice as far from the end. Whoever shares all but the last n tokens of a prompt evaluates less than 2n of them again. 32 if absent.
+         */
+        spacing?: number;
     };
     turns?: PolicyTurns;
     /**

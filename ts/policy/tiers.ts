@@ -43,11 +43,15 @@ export interface Sharing {
     readonly automatic: boolean;
     /** Most bytes of kept prefixes, whose sequences have ended. */
     readonly keptBytes: number;
+    /** Most bytes of states of windows and recurrent layers at the ends of kept prefixes. */
+    readonly stateBytes: number;
+    /** Least tokens between two such states of a prompt. */
+    readonly spacing: number;
     /** Whether sequences without a group share with one another. */
     readonly scope: "context" | "group";
 }
 
-export const defaultSharing: Sharing = {automatic: true, keptBytes: 32 * 1024 ** 2, scope: "context"};
+export const defaultSharing: Sharing = {automatic: true, keptBytes: 32 * 1024 ** 2, stateBytes: 256 * 1024 ** 2, spacing: 32, scope: "context"};
 
 /** Which sequences get a tier. */
 export interface Rule {

@@ -36,7 +36,7 @@ export interface CacheStats {
     /** The part of these three figures that llama.cpp keeps, packed cache or not: recurrent states. 0 for models without. */
     bytesBeside: number;
     pages: number;
-    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off, or the model has sliding windows or recurrent layers. */
+    /** Its `keptBytes` are the part of `residentBytes` that no sequence has. Null if the policy turns automatic sharing off. */
     sharing: SharingStats | null;
     sequences: NativeSequenceStats[];
 }
@@ -122,9 +122,9 @@ export class DeltaStore implements ContextOwner {
         if (packed === undefined)
             throw new DeltaStoreError("OPTION_INVALID", "The context has the stock cache, of which there are no stats; isPacked(context) tells");
         try {
-            const {keptBytes, ...stats} = packed.native.stats(addonContext), {sharing} = packed, {bytesBeside} = stats;
+            const {keptBytes, stateBytes, ...stats} = packed.native.stats(addonContext), {sharing} = packed, {bytesBeside} = stats;
             for (const figure of ["residentBytes", "peakResidentBytes", "stockBytes"] as const) stats[figure] += bytesBeside;
-            return {...stats, sharing: sharing === null ? null : {...sharing.stats, keptBytes}};
+            return {...stats, sharing: sharing === null ? null : {...sharing.stats, keptBytes, stateBytes}};
         } catch (error) {
             throw toDeltaStoreError(error);
         }

@@ -5,7 +5,7 @@ import {commonLength} from "../context/prefix-sharing.js";
 import type {SequenceLife} from "../context/sequence-life.js";
 import {DeltaStoreError} from "../errors.js";
 import type {AddonContext} from "../runtime/addon.js";
-import {forgetPredictions, heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
+import {forgetCheckpoints, forgetPredictions, heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
 import {unlessLost} from "./archive.js";
 import {Leftovers} from "./leftovers.js";
 import {parkedName} from "./parked-name.js";
@@ -122,6 +122,7 @@ export class TurnsParking implements Parking {
                 if (!life.isOpen || leaving.changed || pressure.lastUse(life) !== used) return Promise.resolve(false);
                 this.#keepOnly(sequence, captured.tokens.length);  // without token predictions that were not used
                 forgetPredictions(sequence);
+                forgetCheckpoints(sequence);  // they are in memory
                 sharing?.truncated(life.sequenceId, 0);
                 native.clearSequence(this.#context, life.sequenceId);  // not emptied: it would begin anew with its first tier
                 pressure.emptied(life);
@@ -180,8 +181,9 @@ export class TurnsParking implements Parking {
         // Work that was under way when the sequence was parked may have erased tokens since.
         const common = rows === null ? 0 : commonLength(rows.tokens, tokens);
         if (held > common) {
-            held = common;
-            this.#context.removeTokenCellsFromSequence(sequenceId, common, -1);
+            const drops = this.#context.removeTokenCellsFromSequence(sequenceId, common, -1);
+            if (!drops) this.#parts.native.clearSequence(this.#context, sequenceId);  // a recurrent state can't go back: all is evaluated again
+            held = drops ? common : 0;
         }
         setHeldTokens(sequence, tokens);
         this.forget(life);
