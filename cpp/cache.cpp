@@ -204,6 +204,16 @@ size_t Cache::resident_bytes() const {
     return pool_.resident_bytes() + accounting_.own_bytes();
 }
 
+size_t Cache::kept_bytes() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return deltastore::kept_bytes(sequences_, options_.max_sequences);
+}
+
+size_t Cache::state_bytes() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return accounting_.state_bytes();
+}
+
 size_t Cache::missing_bytes() const {
     std::lock_guard<std::mutex> guard(mutex_);
     return pool_.missing_bytes();
