@@ -224,6 +224,16 @@ size_t Cache::charged_bytes() const {
     return budget_->charged();
 }
 
+size_t Cache::kept_bytes() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return deltastore::kept_bytes(sequences_, options_.max_sequences);
+}
+
+size_t Cache::state_bytes() const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return accounting_.state_bytes();
+}
+
 size_t Cache::missing_bytes() const {
     std::lock_guard<std::mutex> guard(mutex_);
     return pool_.missing_bytes();

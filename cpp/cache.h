@@ -91,6 +91,9 @@ public:
 
     CacheStats stats() const;
     size_t resident_bytes() const;
+    // As those of stats(), without the states.
+    size_t kept_bytes() const;
+    size_t state_bytes() const;
     // As the pool's.
     size_t missing_bytes() const;
     // Of the limit, by all caches that share it.

@@ -229,6 +229,16 @@ Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value kept_bytes(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        const Cache& cache = live_memory(unwrap(info[0])).cache();
+        Napi::Object result = Napi::Object::New(info.Env());
+        result.Set("rows", double(cache.kept_bytes()));
+        result.Set("states", double(cache.state_bytes()));
+        return result;
+    });
+}
+
 Napi::Value can_shift(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         return Napi::Boolean::New(info.Env(), llama_memory_can_shift(llama_get_memory(live_context(unwrap(info[0])))));
@@ -417,6 +427,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("canGoOn", can_go_on);
     add("takeFailure", take_failure);
     add("residentBytes", resident_bytes);
+    add("keptBytes", kept_bytes);
     add("stats", stats);
     add("evaluateLogits", evaluate_logits);
     add("clearSequence", clear);

@@ -4,6 +4,22 @@
 
 namespace deltastore {
 
+// Of a sequence. A page that others hold too counts in parts.
+static double page_bytes_of(const SequenceTable& sequences, int sequence) {
+    double bytes = 0;
+    for (int table = 0; table < sequences.tables(); table++)
+        for (const PageRef& reference : sequences.table(sequence, table))
+            bytes += double(sequences.layout(table, reference).bytes) / sequences.pool().references(reference.page);
+    return bytes;
+}
+
+size_t kept_bytes(const SequenceTable& sequences, int first_kept) {
+    double bytes = 0;
+    for (int sequence = first_kept; sequence < sequences.sequences(); sequence++)
+        if (sequences.last_position(sequence) >= 0) bytes += page_bytes_of(sequences, sequence) + double(sequences.bookkeeping_bytes(sequence));
+    return size_t(bytes);
+}
+
 CacheStats count_stats(const Layers& layers, const Tiers& tiers, const SequenceTable& sequences, const Sharing& sharing,
                        const Accounting& accounting, int first_kept) {
     const PagePool& pool = sequences.pool();
@@ -11,25 +27,20 @@ CacheStats count_stats(const Layers& layers, const Tiers& tiers, const SequenceT
     stats.resident_bytes = pool.resident_bytes() + accounting.own_bytes();
     stats.peak_resident_bytes = std::max(pool.peak_bytes(), stats.resident_bytes);
     stats.pages = pool.pages();
-    stats.kept_bytes = stats.state_bytes = accounting.state_bytes();
-    for (int sequence = 0; sequence < sequences.sequences(); sequence++) {
-        double bytes = 0, rows = 0;
+    stats.state_bytes = accounting.state_bytes();
+    stats.kept_bytes = kept_bytes(sequences, first_kept) + stats.state_bytes;
+    for (int sequence = 0; sequence < first_kept; sequence++) {
+        double rows = 0;
         size_t shared = 0;
         for (int table = 0; table < sequences.tables(); table++) {
             for (const PageRef& reference : sequences.table(sequence, table)) {
                 rows += reference.count;
-                const size_t page_bytes = sequences.layout(table, reference).bytes;
-                bytes += double(page_bytes) / pool.references(reference.page);
-                if (sharing.shared(sequence, table, reference)) shared += page_bytes;
+                if (sharing.shared(sequence, table, reference)) shared += sequences.layout(table, reference).bytes;
             }
-        }
-        if (sequence >= first_kept) {
-            stats.kept_bytes += size_t(bytes);
-            continue;
         }
         const int tokens = sequences.tokens(sequence);
         const double kept = tokens == 0 ? 1 : rows / sequences.tables() / tokens;
-        stats.sequences.push_back({sequence, tiers.of(sequence).name, tokens, kept, size_t(bytes), shared});
+        stats.sequences.push_back({sequence, tiers.of(sequence).name, tokens, kept, size_t(page_bytes_of(sequences, sequence)), shared});
         stats.tokens += tokens;
     }
     stats.stock_bytes = stats.tokens * layers.stock_bytes_per_token();

@@ -25,10 +25,13 @@ struct CacheStats {
     size_t peak_resident_bytes = 0;
     size_t stock_bytes = 0;  // what a 16-bit cache takes for the tokens
     size_t pages = 0;
-    size_t kept_bytes = 0;                 // of kept prefixes, as resident_bytes of a sequence, and their states
+    size_t kept_bytes = 0;                 // of kept prefixes, with their tables and states
     size_t state_bytes = 0;                // of these states
     std::vector<SequenceStats> sequences;  // without kept prefixes, as are tokens and stock_bytes
 };
+
+// What kept prefixes hold, in the sequences from `first_kept` on: their pages, as resident_bytes of a sequence, and their tables. Under the cache's lock.
+size_t kept_bytes(const SequenceTable& sequences, int first_kept);
 
 // Under the cache's lock. Sequences from `first_kept` on hold kept prefixes.
 CacheStats count_stats(const Layers& layers, const Tiers& tiers, const SequenceTable& sequences, const Sharing& sharing,

@@ -9,7 +9,7 @@ import {loadTiny} from "../support/tiny-engine.js";
 import {isWell, storeFolder} from "../support/turns.js";
 import {settled} from "../support/waiting.js";
 
-const {commonLength} = await import(dist("context/prefix-sharing.js")) as typeof import("../../dist/context/prefix-sharing.js");
+const {commonLength} = await import(dist("context/common-length.js")) as typeof import("../../dist/context/common-length.js");
 
 /** DELTASTORE_ROUNDS=1000 was run once. */
 const rounds = Number(process.env["DELTASTORE_ROUNDS"] ?? 150), seed = Number(process.env["DELTASTORE_SEED"] ?? 1);

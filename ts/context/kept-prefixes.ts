@@ -92,8 +92,8 @@ export class KeptPrefixes {
     /** Pages that they shared with rows that went count for them alone, so the budget is checked. */
     trim(): void {
         const isOver = () => {
-            const {keptBytes, stateBytes} = this.#native.stats(this.#context);
-            return keptBytes - stateBytes > this.#budget || stateBytes > this.#stateBudget;
+            const {rows, states} = this.#native.keptBytes(this.#context);
+            return rows > this.#budget || states > this.#stateBudget;
         };
         while (this.#held.size > 0 && isOver()) this.#dropOldest("budget");
     }

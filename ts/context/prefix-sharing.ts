@@ -4,7 +4,9 @@ import type {Sharing} from "../policy/tiers.js";
 import type {AddonContext} from "../runtime/addon.js";
 import {partOf, type DecodeRequest} from "../runtime/decode-request.js";
 import {becomeEmpty} from "../runtime/sequences.js";
+import {commonLength} from "./common-length.js";
 import {KeptPrefixes, shortestPrefix} from "./kept-prefixes.js";
+import {PendingRequests} from "./pending-requests.js";
 import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 import {statePlaces} from "./state-places.js";
@@ -16,7 +18,7 @@ export interface SharingStats {
     attachedTokens: number;
     /** Prefixes that are kept for sequences to come. */
     keptPrefixes: number;
-    /** Their part of residentBytes. A page that sequences hold too counts in parts. */
+    /** Their part of residentBytes, with tables. A page that sequences hold too counts in parts. */
     keptBytes: number;
     /** Of these, states of sliding windows and recurrent layers at the prefixes' ends. */
     stateBytes: number;
@@ -30,17 +32,6 @@ interface Attached {
     cuts: readonly number[];
     /** Tokens before the request that the sequence has lost: a state could not be read. */
     lost?: readonly number[];
-}
-
-/** A request under way, and the requests that wait until others can take over so many tokens of its sequence. */
-interface Pending {
-    readonly sequence: number;
-    readonly tokens: readonly number[];
-    /** Where others can take its tokens over, if they can't anywhere. */
-    readonly places: readonly number[] | null;
-    /** Others can take over so many tokens. */
-    reached: number;
-    readonly waiting: Set<{length: number; resolve: () => void}>;
 }
 
 /**
@@ -63,7 +54,7 @@ export class PrefixSharing {
     readonly #groups = new Map<number, string>();
     /** The tokens from position 0 on, by sequence. */
     readonly #held = new Map<number, number[]>();
-    readonly #pending = new Set<Pending>();
+    readonly #pending = new PendingRequests();
     #attached = 0;
     #attachedTokens = 0;
 
@@ -102,16 +93,7 @@ export class PrefixSharing {
         if (held.length < first) return;
         for (const token of tokens) held.push(token);
         this.#held.set(sequence, held);
-        if (this.#spacing === null) this.#reached(sequence, held.length);
-    }
-
-    /** Others can take over so many tokens of a request under way. */
-    #reached(sequence: number, length: number): void {
-        for (const pending of this.#pending) {
-            if (pending.sequence !== sequence) continue;
-            pending.reached = Math.max(pending.reached, length);
-            for (const waiting of pending.waiting) if (waiting.length <= length) waiting.resolve();
-        }
+        if (this.#spacing === null) this.#pending.reached(sequence, held.length);
     }
 
     /** Whether others may take over all tokens of a sequence of this length. */
@@ -166,18 +148,15 @@ export class PrefixSharing {
      * @returns the results of all parts
      */
     async evaluate<T>(life: SequenceLife, request: DecodeRequest, evaluate: (part: DecodeRequest) => Promise<T[]>): Promise<T[]> {
-        const before = [...this.#pending], {sequenceId, firstTokenSequenceIndex: first} = request;
+        const {sequenceId, firstTokenSequenceIndex: first} = request, most = first + mostAttachable(request);
         const own = this.#held.get(sequenceId) ?? [], tokens = [...own, ...request.tokens];
-        const pending: Pending = {sequence: sequenceId, tokens, places: this.#places(request, 0), reached: own.length, waiting: new Set()};
-        this.#pending.add(pending);
+        // A prefix that another request is just evaluating is worth waiting for. Requests wait only for earlier ones, so there is no deadlock.
+        const earlier = this.#pending.all(), pending = this.#pending.begin({sequence: sequenceId, tokens, places: this.#places(request, 0), reached: own.length});
         try {
-            // A prefix that another request is just evaluating is worth waiting for. Requests wait only for earlier ones, so there is no deadlock.
-            for (const other of before) {
+            for (const other of earlier) {
                 if (!this.#mayShare(sequenceId, other.sequence)) continue;
-                const common = commonLength(other.tokens, tokens), most = Math.min(common, first + mostAttachable(request));
-                const length = other.places === null ? common : Math.max(0, ...other.places.filter((place) => place <= most)), gain = length - own.length;
-                if (gain >= shortestPrefix && 2 * gain > request.tokens.length && this.#pending.has(other) && other.reached < length)
-                    await Promise.race([life.closing, new Promise<void>((resolve) => other.waiting.add({length, resolve}))]);
+                const length = this.#pending.shared(other, tokens, most), gain = length - own.length;
+                if (gain >= shortestPrefix && 2 * gain > request.tokens.length) await Promise.race([life.closing, this.#pending.wait(other, length)]);
             }
             const {taken, cuts, lost} = await life.between(() => Promise.resolve(this.#attach(request)));
             if (lost !== undefined) await this.#evaluateLost(life, request, lost, evaluate);
@@ -191,8 +170,7 @@ export class PrefixSharing {
             if (done < request.tokens.length) results.push(...await evaluate(partOf(request, done, request.tokens.length)));
             return results;
         } finally {
-            this.#pending.delete(pending);
-            for (const {resolve} of pending.waiting) resolve();
+            this.#pending.end(pending);
         }
     }
 
@@ -237,7 +215,7 @@ export class PrefixSharing {
             return {taken: 0, cuts: [], lost: own};
         }
         this.#held.set(sequenceId, all.slice(0, end));
-        this.#reached(sequenceId, end);
+        this.#pending.reached(sequenceId, end);
         this.#kept.touch(source);
         this.#attached++;
         this.#attachedTokens += end - first;
@@ -282,7 +260,7 @@ export class PrefixSharing {
         const endsHere = ([other, tokens]: [number, readonly number[]]) =>
             this.#mayShare(sequence, other) && tokens.length === length && commonLength(tokens, held) === length;
         if (!(this.#spacing === null ? this.#holders().some(endsHere) : this.#isKept(sequence, held))) this.#keep(sequence, held);
-        this.#reached(sequence, length);
+        this.#pending.reached(sequence, length);
     }
 
     #keep(sequence: number, tokens: readonly number[]): void {
@@ -300,11 +278,4 @@ export class PrefixSharing {
 function mostAttachable({tokens, logits}: DecodeRequest): number {
     const wanted = logits.findIndex((wanted) => wanted);
     return Math.min(wanted < 0 ? tokens.length : wanted, tokens.length - 1);
-}
-
-export function commonLength(a: ArrayLike<number>, b: ArrayLike<number>): number {
-    const most = Math.min(a.length, b.length);
-    let length = 0;
-    while (length < most && a[length] === b[length]) length++;
-    return length;
 }

@@ -202,6 +202,8 @@ export interface NativeBinding {
     takeFailure(context: AddonContextHandle): NativeFailure | null;
     /** The figure of `stats`. It costs no more than a look at the page tables' sizes. */
     residentBytes(context: AddonContextHandle): number;
+    /** What kept prefixes hold, as in `stats`: their rows, and the states at their ends. */
+    keptBytes(context: AddonContextHandle): {rows: number; states: number};
     stats(context: AddonContextHandle): NativeStats;
     /**
      * Evaluates tokens, and gives the logits of those from `firstLogit` on, row by row (rows times vocabulary size). If `firstLogit` is the

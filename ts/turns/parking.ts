@@ -1,7 +1,7 @@
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import type {ParkingParts} from "../context/owner.js";
 import type {Parking} from "../context/parking.js";
-import {commonLength} from "../context/prefix-sharing.js";
+import {commonLength} from "../context/common-length.js";
 import type {SequenceLife} from "../context/sequence-life.js";
 import {DeltaStoreError} from "../errors.js";
 import type {AddonContext} from "../runtime/addon.js";
