@@ -43,11 +43,12 @@ std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector
     std::vector<LayerShape> layers;
     for (uint32_t il : layer_ids) {
         LayerShape layer{int(hparams.n_head(il)), int(hparams.n_head_kv(il)), {int(hparams.n_embd_head_k(il)), int(hparams.n_embd_head_v(il))}};
-        const auto bad = [](int dim) { return dim <= 0 || dim % kGroup != 0 || dim > kMostDim; };
+        const auto bad = [](int dim) { return dim <= 0 || dim % kDimStep != 0 || dim > kMostDim; };
         if (bad(layer.head.key_dim) || bad(layer.head.value_dim))
             throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has heads of " + std::to_string(layer.head.key_dim) +
                                                       " (keys) and " + std::to_string(layer.head.value_dim) +
-                                                      " (values) elements; a multiple of 64 up to " + std::to_string(kMostDim) + " is served");
+                                                      " (values) elements; a multiple of " + std::to_string(kDimStep) + " up to " +
+                                                      std::to_string(kMostDim) + " is served");
         if (layer.kv_heads > 0 && layer.query_heads % layer.kv_heads != 0)
             throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has " + std::to_string(layer.query_heads) +
                                                       " query heads, no multiple of its " + std::to_string(layer.kv_heads) + " KV heads");

@@ -35,12 +35,14 @@ PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gap
     PageLayout layout;
     layout.rows = rows;
     layout.refined = info.refined;
+    layout.key_group = shape.key_group();
+    layout.value_group = shape.value_group();
     const size_t row_count = size_t(rows);
     if (!info.coded) {
         layout.values = row_count * shape.key_dim * 2;
         layout.bytes = layout.values + row_count * shape.value_dim * 2;
     } else {
-        layout.key_scales = row_count * shape.key_dim * info.key_bits / 8;
+        layout.key_scales = row_count * shape.key_groups() * key_group_bytes(info.key_bits, shape.key_group());
         layout.values = layout.key_scales + row_count * shape.key_groups() * 2;
         layout.value_scales = layout.values + row_count * shape.value_dim * info.value_bits / 8;
         layout.refined_values = layout.value_scales + row_count * shape.value_groups() * 2;

@@ -12,7 +12,7 @@
 
 using namespace deltastore;
 
-static const HeadShape kShapes[] = {{64, 64}, {128, 128}, {192, 128}, {256, 256}};
+static const HeadShape kShapes[] = {{64, 64}, {128, 128}, {192, 128}, {256, 256}, {80, 80}, {96, 96}, {112, 112}, {72, 72}, {8, 40}, {160, 64}};
 
 // Pages of each kind that there is.
 struct PageFormat {
@@ -235,7 +235,7 @@ static void check_like_scalar(const Kernels& kernels, const PageFormat& kind, co
 static double score_bound(const Queries& queries, int i, const float* key, const float* centre) {
     double bound = 0;
     for (int d = 0; d < queries.shape.key_dim; d++)
-        bound += 0.5 * queries.code_scales[i * queries.shape.key_groups() + d / kGroup] / kKeyStep * std::abs(double(key[d]) - centre[d]);
+        bound += 0.5 * queries.code_scales[i * queries.shape.key_groups() + d / queries.shape.key_group()] / kKeyStep * std::abs(double(key[d]) - centre[d]);
     return bound;
 }
 
@@ -282,6 +282,7 @@ static void check_definition(const Kernels& kernels, const PageFormat& kind, con
             }
             if (!coded) moved = 1e-5;
             CHECK_AT_MOST(std::abs(queries.maxima[i] - expected.maximum), moved + 1e-5);
+            const int size = shape.value_group();
             std::vector<double> rounding(shape.value_groups());  // of weights
             for (size_t p = 0; coded && p + 1 < first_of_page.size(); p++) {
                 for (int g = 0; g < shape.value_groups(); g++) {
@@ -289,8 +290,8 @@ static void check_definition(const Kernels& kernels, const PageFormat& kind, con
                     int visible = 0;
                     for (size_t r = first_of_page[p]; r < first_of_page[p + 1]; r++) {
                         double energy_of_group = 0;
-                        for (int e = 0; e < kGroup; e++) energy_of_group += std::pow(rows[r].value[g * kGroup + e], 2);
-                        largest = std::max(largest, expected.weights[r] * std::exp(2 * moved) * std::sqrt(energy_of_group / kGroup) / 0.8);
+                        for (int e = 0; e < size; e++) energy_of_group += std::pow(rows[r].value[g * size + e], 2);
+                        largest = std::max(largest, expected.weights[r] * std::exp(2 * moved) * std::sqrt(energy_of_group / size) / 0.8);
                         visible += expected.weights[r] > 0;
                     }
                     rounding[g] += 0.5 / kWeightMax * largest * largest_point * visible;
@@ -298,7 +299,7 @@ static void check_definition(const Kernels& kernels, const PageFormat& kind, con
             }
             for (int d = 0; d < shape.value_dim; d++) {
                 const double found = queries.output[size_t(i) * shape.value_dim + d] / queries.sums[i];
-                const double bound = (coded ? std::exp(2 * moved) - 1 : 0) * expected.magnitude[d] + rounding[d / kGroup] +
+                const double bound = (coded ? std::exp(2 * moved) - 1 : 0) * expected.magnitude[d] + rounding[d / size] +
                                      1e-4 * (expected.magnitude[d] + 1e-3);
                 CHECK_AT_MOST(std::abs(found - expected.output[d]), bound);
                 error_energy += std::pow(found - expected.output[d], 2);
