@@ -70,7 +70,7 @@ export const tinyModels: readonly TinyModel[] = [
         embed: 320, kvHeads: 4, headLength: 80, rotated: 20
     }, stablelm),
     supported("bloom-head-112", "bloom", "head size 112, ALiBi slopes", {embed: 448, kvHeads: 4, headLength: 112}, bloom),
-    supported("llama-head-72", "llama", "head size 72, no multiple of 16", {headLength: 72}, llama()),
+    supported("llama-head-72", "llama", "head size 72, no multiple of 16, one KV head", {kvHeads: 1, headLength: 72}, llama()),
     supported("llama-head-32", "llama", "head size below 64", {heads: 8, kvHeads: 2, headLength: 32}, llama()),
     supported("dflash-sinks-head-96", "dflash", "head size 96, attention sink logits", {heads: 8, headLength: 96}, dflash),
     supported("minicpm3-key-96-value-64", "minicpm3", "keys of 96, values of 64, the last dimensions of a key rotated", {
