@@ -50,11 +50,15 @@ inline constexpr int kMostDim = 1024;  // of a head
 struct HeadShape {
     int key_dim = 0;    // multiple of kDimStep, at most kMostDim
     int value_dim = 0;
+    // Values are the first value_dim elements of a key, and are not stored (multi-head latent attention). Then both sizes have groups of 64 and
+    // key_block() is kGroup.
+    bool latent = false;
+    [[gnu::always_inline]] int stored_value_dim() const { return latent ? 0 : value_dim; }
     [[gnu::always_inline]] int key_group() const { return group_of(key_dim); }
     [[gnu::always_inline]] int value_group() const { return group_of(value_dim); }
     [[gnu::always_inline]] int key_groups() const { return key_dim / key_group(); }
     [[gnu::always_inline]] int value_groups() const { return value_dim / value_group(); }
-    bool operator==(const HeadShape& other) const { return key_dim == other.key_dim && value_dim == other.value_dim; }
+    bool operator==(const HeadShape& other) const { return key_dim == other.key_dim && value_dim == other.value_dim && latent == other.latent; }
 };
 
 // Byte offsets inside a page of `rows` rows.
@@ -78,6 +82,8 @@ struct HeadShape {
 //           refined codes  2 bits: as value codes, with refined rows for rows; of the last two [G/4][2]
 //           refined scales [group][refined row] binary16
 //           refined rows   [refined row] uint8: 1 + the row, 0 where there is none yet; used from the front
+//
+// Of latent values nothing is stored, and no rows are refined.
 //
 // A page with gaps holds what eviction left, and behind the rows:
 //           gaps     [row] uint8:  positions between the row and the one before it

@@ -9,39 +9,56 @@
 
 namespace deltastore {
 
-static void read_half_rows(const uint8_t* source, int dim, int first, int count, float* target) {
+// Elements [0, read) of rows.
+static void read_half_rows(const uint8_t* source, int dim, int read, int first, int count, float* target) {
     const uint16_t* halves = reinterpret_cast<const uint16_t*>(source) + size_t(first) * dim;
-    for (int i = 0; i < count * dim; i++) target[i] = half_to_float(halves[i]);
+    for (int r = 0; r < count; r++)
+        for (int d = 0; d < read; d++) target[r * read + d] = half_to_float(halves[r * dim + d]);
 }
 
-static int code_point4(const uint8_t* codes, int row, int d) {
+static int code4(const uint8_t* codes, int row, int d) {
     const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
-    return kKeyCodes4.at[d % 8 < 4 ? byte & 15 : byte >> 4];
+    return d % 8 < 4 ? byte & 15 : byte >> 4;
 }
 
-static int code_point3(const uint8_t* codes, int row, int d) {
+static int code3(const uint8_t* codes, int row, int d) {
     const auto byte = [&](int j) { return codes[((d / 32 * 3 + j) * kPageRows + row) * 4 + d % 4]; };
     const int nibble = d % 8 < 4 ? 0 : 4;
-    if (d % 32 < 24) return kKeyCodes3.at[byte(d % 32 / 8) >> nibble & 7];
+    if (d % 32 < 24) return byte(d % 32 / 8) >> nibble & 7;
     int code = 0;
     for (int j = 0; j < 3; j++) code |= (byte(j) >> (nibble + 3) & 1) << j;
-    return kKeyCodes3.at[code];
+    return code;
 }
 
-static void read_coded_keys(KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, const float* centre,
-                            int first, int count, float* keys) {
+// As keys, or as the values that attention takes them for.
+struct KeyPoints {
+    const Codes16 &four, &three;
+    bool halved;  // those of 8 bits
+    float step, linear_step;
+};
+static constexpr KeyPoints kAsKeys{kKeyCodes4, kKeyCodes3, false, kKeyStep, kKeyStep};
+static constexpr KeyPoints kAsValues{kValueCodes4, kValueCodes3, true, kValueStep4, 2 * kKeyStep};
+
+// Elements [0, read) of keys.
+static void read_coded_keys(const KeyPoints& points, KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, int read,
+                            const float* centre, int first, int count, float* keys) {
+    const float step = coding == KeyCoding::linear8 ? points.linear_step : points.step;
     const int group = group_of(dim), in_thirds = coding == KeyCoding::lloyd3 ? group / 32 * 32 : 0;
     const size_t bytes = size_t(page_rows) * key_group_bytes(coding == KeyCoding::linear8 ? 8 : coding == KeyCoding::lloyd3 ? 3 : 4, group);
     for (int r = 0; r < count; r++) {
         const int row = first + r;
-        for (int d = 0; d < dim; d++) {
+        for (int d = 0; d < read; d++) {
             const int g = d / group, e = d % group;
             const uint8_t* from = codes + g * bytes;
-            const float scale = half_to_float(scales[g * page_rows + row]) * kKeyStep;
-            const int point = coding == KeyCoding::linear8 ? from[(e / 4 * page_rows + row) * 4 + e % 4] - kKeyOffset
-                              : e < in_thirds              ? code_point3(from, row, e)
-                                                           : code_point4(from + in_thirds / 32 * 12 * kPageRows, row, e - in_thirds);
-            keys[r * dim + d] = point * scale + (centre ? centre[d] : 0.0f);
+            const float scale = half_to_float(scales[g * page_rows + row]) * step;
+            const auto linear = [&] {
+                const int code = from[(e / 4 * page_rows + row) * 4 + e % 4] - kKeyOffset;
+                return points.halved ? half_code(code) : code;
+            };
+            const int point = coding == KeyCoding::linear8 ? linear()
+                              : e < in_thirds ? points.three.at[code3(from, row, e)]
+                                              : points.four.at[code4(from + in_thirds / 32 * 12 * kPageRows, row, e - in_thirds)];
+            keys[r * read + d] = point * scale + (centre ? centre[d] : 0.0f);
         }
     }
 }
@@ -111,13 +128,17 @@ void read_rows(const uint8_t* page, const PageLayout& layout, Format format, con
                int count, float* keys, float* values) {
     const FormatInfo& info = format_info(format);
     if (!info.coded) {
-        if (keys) read_half_rows(page + layout.keys, shape.key_dim, first, count, keys);
-        if (values) read_half_rows(page + layout.values, shape.value_dim, first, count, values);
+        if (keys) read_half_rows(page + layout.keys, shape.key_dim, shape.key_dim, first, count, keys);
+        if (values) read_half_rows(page + (shape.latent ? layout.keys : layout.values), shape.latent ? shape.key_dim : shape.value_dim, shape.value_dim, first, count, values);
         return;
     }
     const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(page + offset); };
-    if (keys) read_coded_keys(info.keys, page + layout.keys, scales(layout.key_scales), layout.rows, shape.key_dim, centre, first, count, keys);
+    const auto read_keys = [&](const KeyPoints& points, int read, float* target) {
+        read_coded_keys(points, info.keys, page + layout.keys, scales(layout.key_scales), layout.rows, shape.key_dim, read, centre, first, count, target);
+    };
+    if (keys) read_keys(kAsKeys, shape.key_dim, keys);
     if (values == nullptr) return;
+    if (shape.latent) return read_keys(kAsValues, shape.value_dim, values);
     read_coded_values(info.values, page + layout.values, scales(layout.value_scales), layout.rows, shape.value_dim, first, count, values);
     add_refined(page, layout, shape, first, count, values);
 }
@@ -133,6 +154,7 @@ void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout,
 
 void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
                   int count, const float* values) {
+    if (shape.latent) return;
     uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.values);
     if (!format_info(format).coded) kernels.store_half(values, halves + size_t(first) * shape.value_dim, count * shape.value_dim);
     else
@@ -191,7 +213,7 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
     };
     const FormatInfo& info = format_info(format);
     if (!info.coded) {
-        const size_t key_row = shape.key_dim * sizeof(uint16_t), value_row = shape.value_dim * sizeof(uint16_t);
+        const size_t key_row = shape.key_dim * sizeof(uint16_t), value_row = shape.stored_value_dim() * sizeof(uint16_t);
         copy(source_layout.keys + source_row * key_row, target_layout.keys + target_row * key_row, key_row);
         copy(source_layout.values + source_row * value_row, target_layout.values + target_row * value_row, value_row);
         return;
@@ -203,7 +225,8 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
     const auto value = [&](const PageLayout& layout, int group, int row) {
         return layout.values + group * layout.rows * value_bytes + row / 4 * 4 * value_bytes + row % 4;
     };
-    for (int g = 0; g < shape.value_groups(); g++) {
+    const int value_groups = shape.latent ? 0 : shape.value_groups();
+    for (int g = 0; g < value_groups; g++) {
         const uint8_t* from = source + value(source_layout, g, source_row);
         uint8_t* to = target + value(target_layout, g, target_row);
         for (size_t j = 0; j < value_bytes; j++) to[4 * j] = from[4 * j];
@@ -213,7 +236,7 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
             copy(source_scales + (g * source_layout.rows + source_row) * 2, target_scales + (g * target_layout.rows + target_row) * 2, 2);
     };
     copy_scales(source_layout.key_scales, target_layout.key_scales, shape.key_groups());
-    copy_scales(source_layout.value_scales, target_layout.value_scales, shape.value_groups());
+    copy_scales(source_layout.value_scales, target_layout.value_scales, value_groups);
     const int used = refined_rows(target, target_layout);
     for (int i = 0; i < source_layout.refined && used < target_layout.refined; i++)
         if (source[source_layout.refined_rows + i] == source_row + 1)
@@ -227,10 +250,11 @@ float value_norm(Format format, const HeadShape& shape, const uint8_t* page, con
         sum += x * x;
     };
     if (format_info(format).coded) {
-        const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.value_scales);
+        const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + (shape.latent ? layout.key_scales : layout.value_scales));
         for (int g = 0; g < shape.value_groups(); g++) add(scales + g * layout.rows + row);
     } else {
-        const uint16_t* values = reinterpret_cast<const uint16_t*>(page + layout.values) + size_t(row) * shape.value_dim;
+        const uint16_t* values = shape.latent ? reinterpret_cast<const uint16_t*>(page + layout.keys) + size_t(row) * shape.key_dim
+                                              : reinterpret_cast<const uint16_t*>(page + layout.values) + size_t(row) * shape.value_dim;
         for (int d = 0; d < shape.value_dim; d++) add(values + d);
     }
     return std::sqrt(sum);

@@ -2,7 +2,7 @@
 // namespace:
 // - Lanes, kLanes floats, with load_lanes, store_lanes, load_half_lanes, from_ints, store_bytes, spread, + - *, fused, larger, smaller, less,
 //   sum_of, largest_of, add_exponents and butterfly<Width>;
-// - Lloyd4Keys, Lloyd3Keys, Lloyd4Values and Trellis2Values, which give a group's code points from where they lie in a page; KeyBytes<Rows> and
+// - Lloyd4Keys, Lloyd3Keys, the same AsValues, Lloyd4Values and Trellis2Values, which give a group's code points from where they lie in a page; KeyBytes<Rows> and
 //   ValueBytes, which do so for 8-bit pages of so many rows, and for the bytes that expand_keys and expand_values make of the others;
 // - key_dots<N, Rows> and value_sums<N, Rows, Extra> over these, for either kind of group (groups.inl). They are always_inline: GCC makes calls of those that two formats share, which
 //   costs 5% of a decoded token's attention;
@@ -460,16 +460,22 @@ inline float byte_weights(const float* weights, const float* scales, int begin, 
     return inverse > 0 ? largest / kWeightMax : 0.0f;
 }
 
+// Values of a page that is not coded, and how far a row's are behind the last one's.
+inline const uint16_t* half_values(const PageRows& rows) {
+    return reinterpret_cast<const uint16_t*>(rows.page + (rows.shape.latent ? rows.layout->keys : rows.layout->values));
+}
+inline int half_value_stride(const PageRows& rows) { return rows.shape.latent ? rows.shape.key_dim : rows.shape.value_dim; }
+
 // Adds weights x values of `Tile` lanes of dims.
 template <int N, int Tile>
 inline void add_half_values(const PageRows& rows, const uint16_t* values, const float (*weights)[kPageRows], int end, float* output) {
-    const int value_dim = rows.shape.value_dim;
+    const int value_dim = rows.shape.value_dim, stride = half_value_stride(rows);
     Lanes sums[N][Tile];
     for (int i = 0; i < N; i++)
         for (int k = 0; k < Tile; k++) sums[i][k] = load_lanes(output + i * value_dim + k * kLanes);
     for (int r = rows.begin; r < end; r++) {
         Lanes value[Tile];
-        for (int k = 0; k < Tile; k++) value[k] = load_half_lanes(values + r * value_dim + k * kLanes);
+        for (int k = 0; k < Tile; k++) value[k] = load_half_lanes(values + r * stride + k * kLanes);
         for (int i = 0; i < N; i++)
             for (int k = 0; k < Tile; k++) sums[i][k] = fused(spread(weights[i][r]), value[k], sums[i][k]);
     }
@@ -482,7 +488,8 @@ template <int N>
 inline void attend_half_rows(const PageRows& rows, const QueryBlock& queries, int first, int end) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
     const uint16_t* keys = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->keys);
-    const uint16_t* values = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->values);
+    const uint16_t* values = half_values(rows);
+    const int stride = half_value_stride(rows);
     const float* query = queries.query + size_t(first) * key_dim;
     alignas(64) float scores[N][kPageRows];
     for (int r = rows.begin; r < end; r++) {
@@ -512,7 +519,7 @@ inline void attend_half_rows(const PageRows& rows, const QueryBlock& queries, in
     }
     for (; d < value_dim; d++)
         for (int r = rows.begin; r < end; r++)
-            for (int i = 0; i < N; i++) output[i * value_dim + d] += scores[i][r] * half_to_float(values[r * value_dim + d]);
+            for (int i = 0; i < N; i++) output[i * value_dim + d] += scores[i][r] * half_to_float(values[r * stride + d]);
 }
 
 // Many queries: the page is unpacked once for all of them, keys transposed.
@@ -549,7 +556,8 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
     float* keys = static_cast<float*>(scratch);      // [key_dim][kPageRows]
     float* values = keys + (key_dim + kLanes - 1) / kLanes * kLanes * kPageRows;  // [kPageRows][value_dim]
     const uint16_t* key_rows = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->keys);
-    const uint16_t* value_rows = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->values);
+    const uint16_t* value_rows = half_values(rows);
+    const int stride = half_value_stride(rows);
     int end = rows.begin;  // of the rows that any query sees; later ones may not be written yet
     for (int i = 0; i < queries.count; i++) {
         const int seen = visible_end(rows, queries.positions[i]);
@@ -572,7 +580,7 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
     if (queries.received == nullptr) {
         for (int r = 0; r < rows.begin; r++)
             for (int d = 0; d < value_dim; d++) values[r * value_dim + d] = 0.0f;
-        for (int r = rows.begin; r < end; r++) load_half(value_rows + r * value_dim, values + r * value_dim, value_dim);
+        for (int r = rows.begin; r < end; r++) load_half(value_rows + r * stride, values + r * value_dim, value_dim);
     }
     in_blocks(queries.count, [&](auto n, int i) { attend_half_tile<decltype(n)::value>(rows, queries, i, end, keys, values); });
 }
@@ -598,6 +606,18 @@ struct CodedRows {
     const uint8_t* refined_rows;
     const uint8_t* refined_values;
 };
+
+// Of latent values: what was taken from them, by the sum of a query's weights. weights: `stride` apart.
+template <int N, int Rows>
+inline void add_centre(const PageRows& rows, const QueryBlock& queries, int first, const float* weights, int stride) {
+    for (int i = 0; i < N; i++, weights += stride) {
+        Lanes sum = load_lanes(weights);
+        for (int r = kLanes; r < Rows; r += kLanes) sum = sum + load_lanes(weights + r);
+        const Lanes weight = spread(sum_of(sum));
+        float* output = queries.output + size_t(first + i) * rows.shape.value_dim;
+        for (int d = 0; d < rows.shape.value_dim; d += kLanes) store_lanes(output + d, load_lanes(output + d) + load_lanes(rows.centre + d) * weight);
+    }
+}
 
 template <int N, int Rows, int Extra, typename Group, typename Keys, typename Values>
 inline void attend_coded_block(const PageRows& rows, const QueryBlock& queries, int first, const CodedRows<Rows, Extra, Group, Keys, Values>& page) {
@@ -635,6 +655,7 @@ inline void attend_coded_block(const PageRows& rows, const QueryBlock& queries, 
             for (int r = 0; r < page.refined && page.refined_rows[r] != 0; r++) scores[i][Rows + r] = scores[i][page.refined_rows[r] - 1];
         }
     }
+    if (rows.centre != nullptr) add_centre<N, Rows>(rows, queries, first, scores[0], Rows + Extra);
     for (int g = 0; g < value_groups; g++) {
         alignas(64) uint8_t weights[N][Rows + Extra];
         alignas(64) int32_t sums[N][Group::sums];
@@ -706,8 +727,69 @@ inline void attend_coded_page(const PageRows& rows, const QueryBlock& queries, v
         attend_coded_groups<Rows, Extra, Keys, Values, Expand>(GroupOfSome{key_group}, GroupOfSome{value_group}, rows, queries, scratch, value_step);
 }
 
+typedef int8_t Bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
+
+// A group's bytes [dim / 4][row][4] to [row / 4][dim][row % 4].
+template <int Rows, bool Halved>
+inline void turn_bytes(const uint8_t* from, uint8_t* to) {
+    const Bytes16 order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    for (int quad = 0; quad < Rows / 4; quad++) {
+        for (int d = 0; d < kGroup; d += 4) {
+            Bytes16 x = *reinterpret_cast<const Bytes16*>(from + (d * Rows + quad * 16));
+            if constexpr (Halved) {  // half_code()
+                x ^= int8_t(-kKeyOffset);
+                x = (x >> 1) + (x & x >> 1 & 1);
+            }
+            *reinterpret_cast<Bytes16*>(to + (quad * kGroup + d) * 4) = __builtin_shuffle(x, order);
+        }
+    }
+}
+
+// Where values are the first elements of the keys: unpacked twice, with two tables of code points. 8 bits need no unpacking of keys.
+struct NoKeys {};
+template <int Rows, typename Keys = NoKeys, typename KeysAsValues = NoKeys>
+inline void attend_latent_page(const PageRows& rows, const QueryBlock& queries, void* scratch, float value_step) {
+    constexpr GroupOf64 group;
+    constexpr bool bytes = __is_same(Keys, NoKeys);
+    const int key_groups = rows.shape.key_dim / kGroup, value_groups = rows.shape.value_dim / kGroup;
+    const FormatInfo& info = format_info(rows.format);
+    const size_t stride = size_t(Rows) * key_group_bytes(info.key_bits, kGroup), unpacked = size_t(Rows) * kGroup;
+    const uint8_t* keys = rows.page + rows.layout->keys;
+    float* scales = static_cast<float*>(scratch);
+    load_half(reinterpret_cast<const uint16_t*>(rows.page + rows.layout->key_scales), scales, key_groups * Rows);
+    uint8_t* value_bytes = reinterpret_cast<uint8_t*>(scales + key_groups * Rows);
+    uint8_t* key_bytes = value_bytes + value_groups * unpacked;
+    uint8_t* turned = key_bytes + key_groups * unpacked;
+    for (int g = 0; g < value_groups && queries.received == nullptr; g++) {
+        if constexpr (bytes) {
+            turn_bytes<Rows, true>(keys + g * stride, value_bytes + g * unpacked);
+        } else {
+            expand_keys(group, KeysAsValues{keys + g * stride}, turned);
+            turn_bytes<Rows, false>(turned, value_bytes + g * unpacked);
+        }
+    }
+    if constexpr (!bytes)
+        for (int g = 0; g < key_groups; g++) expand_keys(group, Keys{keys + g * stride}, key_bytes + g * unpacked);
+    const CodedRows<Rows, 0, GroupOf64, KeyBytes<Rows>, ValueBytes> page{group, group, bytes ? keys : key_bytes, value_bytes, unpacked, unpacked, scales,
+                                                                         scales, value_step, 0, nullptr, nullptr};
+    in_blocks(queries.count, [&](auto n, int i) { attend_coded_block<decltype(n)::value>(rows, queries, i, page); });
+}
+
+
+void attend_latent(const PageRows& rows, const QueryBlock& queries, void* scratch) {
+    switch (format_info(rows.format).keys) {
+        case KeyCoding::none: break;
+        case KeyCoding::lloyd4: return attend_latent_page<kPageRows, Lloyd4Keys, Lloyd4KeysAsValues>(rows, queries, scratch, kValueStep4);
+        case KeyCoding::lloyd3: return attend_latent_page<kPageRows, Lloyd3Keys, Lloyd3KeysAsValues>(rows, queries, scratch, kValueStep4);
+        case KeyCoding::linear8:
+            if (rows.rows == kWindowPageRows) return attend_latent_page<kWindowPageRows>(rows, queries, scratch, 2 * kKeyStep);
+            return attend_latent_page<kPageRows>(rows, queries, scratch, 2 * kKeyStep);
+    }
+}
+
 void attend_coded(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     fetch_next(rows, 0);
+    if (rows.shape.latent) return attend_latent(rows, queries, scratch);
     switch (rows.format) {
         case Format::f16: break;
         case Format::k4v4: return attend_coded_page<kPageRows, 0, Lloyd4Keys, Lloyd4Values>(rows, queries, scratch, kValueStep4);

@@ -42,6 +42,7 @@ struct PageRows {
     // doesn't see it coming.
     const uint8_t* next = nullptr;
     size_t next_bytes = 0;
+    const float* centre = nullptr;  // [key_dim]: of latent values, what was taken from them
 };
 
 struct Kernels {

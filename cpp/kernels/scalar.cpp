@@ -103,26 +103,32 @@ void transpose16(const float (*block)[16], float* target, int stride) {
 }
 
 // Code points of a group's keys as unsigned bytes.
-struct Lloyd4Keys {
+template <const Codes16& Codes, int Offset>
+struct Lloyd4KeysOf {
     const uint8_t* codes;  // [group / 8][row][4], see PageLayout
     int at(int row, int d, int) const {
         const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
-        return kKeyCodes4.at[d % 8 < 4 ? byte & 15 : byte >> 4] + kKeyOffset;
+        return Codes.at[d % 8 < 4 ? byte & 15 : byte >> 4] + Offset;
     }
 };
-struct Lloyd3Keys {
+using Lloyd4Keys = Lloyd4KeysOf<kKeyCodes4, kKeyOffset>;
+using Lloyd4KeysAsValues = Lloyd4KeysOf<kValueCodes4, 0>;
+template <const Codes16& Codes, int Offset, typename Rest>
+struct Lloyd3KeysOf {
     const uint8_t* codes;  // [group / 32][3][row][4], and the rest at 4 bits
     int at(int row, int d, int group) const {
         const int in_thirds = group / 32 * 32;
-        if (d >= in_thirds) return Lloyd4Keys{codes + in_thirds / 32 * 12 * kPageRows}.at(row, d - in_thirds, group);
+        if (d >= in_thirds) return Rest{codes + in_thirds / 32 * 12 * kPageRows}.at(row, d - in_thirds, group);
         const uint8_t* bytes = codes + (d / 32 * 3 * kPageRows + row) * 4 + d % 4;
         constexpr int next = kPageRows * 4;
         const int nibble = d % 8 < 4 ? 0 : 4, top = nibble + 3;
         const int code = d % 32 < 24 ? bytes[d % 32 / 8 * next] >> nibble & 7
                                      : (bytes[0] >> top & 1) | (bytes[next] >> top & 1) << 1 | (bytes[2 * next] >> top & 1) << 2;
-        return kKeyCodes3.at[code] + kKeyOffset;
+        return Codes.at[code] + Offset;
     }
 };
+using Lloyd3Keys = Lloyd3KeysOf<kKeyCodes3, kKeyOffset, Lloyd4Keys>;
+using Lloyd3KeysAsValues = Lloyd3KeysOf<kValueCodes3, 0, Lloyd4KeysAsValues>;
 template <int Rows>
 struct KeyBytes {
     const uint8_t* bytes;  // [group / 4][row][4]

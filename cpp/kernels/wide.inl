@@ -11,22 +11,26 @@ namespace {
 struct KeyPair {
     Bytes first, second;
 };
-struct Lloyd4Keys {
+template <const Codes16& Codes, int Offset>
+struct Lloyd4KeysOf {
     const uint8_t* codes;
     KeyPair load(int i, int k) const {
-        const Bytes table = table16(kKeyCodes4.at, kKeyOffset), low = bytes_of(15);
+        const Bytes table = table16(Codes.at, Offset), low = bytes_of(15);
         const Bytes packed = load_bytes(codes + (i * kPageRows + kWide * k) * 4);
         return {lookup(table, both(packed, low)), lookup(table, both(right<4>(packed), low))};
     }
     // What lies behind so many eights.
-    Lloyd4Keys behind(int eights) const { return {codes + eights * kPageRows * 4}; }
+    Lloyd4KeysOf behind(int eights) const { return {codes + eights * kPageRows * 4}; }
 };
-struct Lloyd3Keys {
+using Lloyd4Keys = Lloyd4KeysOf<kKeyCodes4, kKeyOffset>;
+using Lloyd4KeysAsValues = Lloyd4KeysOf<kValueCodes4, 0>;
+template <const Codes16& Codes, int Offset, typename Rest>
+struct Lloyd3KeysOf {
     const uint8_t* codes;
     KeyPair load(int i, int k) const {
         const uint8_t* at = codes + (i / 4 * 3 * kPageRows + kWide * k) * 4;
         constexpr int next = kPageRows * 4;
-        const Bytes table = table16(kKeyCodes3.at, kKeyOffset), low = bytes_of(15), top = bytes_of(char(0x88));
+        const Bytes table = table16(Codes.at, Offset), low = bytes_of(15), top = bytes_of(char(0x88));
         if (i % 4 < 3) {
             const Bytes packed = load_bytes(at + i % 4 * next);
             return {lookup(table, both(packed, low)), lookup(table, both(right<4>(packed), low))};
@@ -38,8 +42,10 @@ struct Lloyd3Keys {
         const Bytes codes_of_both = either(either(first, second), third);
         return {lookup(table, codes_of_both), lookup(table, right<4>(codes_of_both))};
     }
-    Lloyd4Keys behind(int eights) const { return {codes + eights / 4 * 3 * kPageRows * 4}; }
+    Rest behind(int eights) const { return {codes + eights / 4 * 3 * kPageRows * 4}; }
 };
+using Lloyd3Keys = Lloyd3KeysOf<kKeyCodes3, kKeyOffset, Lloyd4Keys>;
+using Lloyd3KeysAsValues = Lloyd3KeysOf<kValueCodes3, 0, Lloyd4KeysAsValues>;
 template <int Rows>
 struct KeyBytes {
     const uint8_t* bytes;

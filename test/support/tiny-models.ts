@@ -64,8 +64,7 @@ export const tinyModels: readonly TinyModel[] = [
     supported("phi2-head-80", "phi2", "head size 80 of which 32 dimensions rotate, as Phi-2 has it", {
         embed: 320, kvHeads: 4, headLength: 80, rotated: 32
     }, phi2),
-    // llama.cpp expects special tokens where a model's name has phi3 in it.
-    supported("phi-mini-head-96", "phi3", "head size 96, as Phi-3-mini has it", {embed: 384, kvHeads: 4, headLength: 96}, phi3),
+    supported("phi3-head-96", "phi3", "head size 96, as Phi-3-mini has it", {embed: 384, kvHeads: 4, headLength: 96}, phi3),
     supported("stablelm-head-80", "stablelm", "head size 80 of which 20 dimensions rotate, as Stable Code has it", {
         embed: 320, kvHeads: 4, headLength: 80, rotated: 20
     }, stablelm),
@@ -77,6 +76,13 @@ export const tinyModels: readonly TinyModel[] = [
         embed: 256, kvHeads: 4, keyLength: 96, valueLength: 64, rotated: 32
     }, minicpm3),
     supported("gemma2-head-80", "gemma2", "head size 80, sliding window, soft cap in the attention op", {headLength: 80}, gemma2),
+
+    supported("deepseek2-latent", "deepseek2", "latent keys, whose first dimensions are the values (MLA)", {
+        kvHeads: 1, keyLength: 192, valueLength: 128, rotated: 64
+    }, deepseek2),
+    supported("deepseek2-latent-576", "deepseek2", "latent keys of 576 for 20 query heads, as GLM-4.7-Flash has it", {
+        layers: 2, heads: 20, kvHeads: 1, keyLength: 576, valueLength: 512, rotated: 64
+    }, deepseek2),
 
     supported("gemma2-soft-cap", "gemma2", "sliding window in every other layer, soft cap in the attention op", {}, gemma2),
     supported("gemma3", "gemma3", "sliding window in five of six layers", {layers: 7, headLength: 128}, gemma3),
@@ -99,9 +105,6 @@ export const tinyModels: readonly TinyModel[] = [
         layers: 4, embed: 256, kvHeads: [0, 2, 0, 2]
     }, lfm2({slides: true})),
     refused("mamba", "mamba", "recurrent memory", {heads: 0, kvHeads: 0}, mamba),
-    refused("deepseek2-latent", "deepseek2", "a plain cache of latent keys, whose first dimensions are the values (MLA)", {
-        kvHeads: 1, keyLength: 192, valueLength: 128, rotated: 64
-    }, deepseek2),
     refused("llama-head-36", "llama", "head size not divisible by 8", {headLength: 36}, llama())
 ];
 
