@@ -69,11 +69,14 @@ static std::vector<Turn> far_turns(const llama_hparams& hparams, KeyTurn& turn, 
 // Rows of windows are saved beside those of the attention, which tell what both are made with.
 static constexpr uint64_t kOriginBeside = 1;
 
-// The nominal types make sure that no GPU backend takes the attention over; that they also turn on llama.cpp's own rotation is undone.
+// The nominal types make sure that no GPU backend takes the attention over; that they also turn on llama.cpp's own rotation is undone. Latent keys
+// are values, too.
+static ggml_type key_type_of(const llama_model& model) { return model.hparams.is_mla() ? GGML_TYPE_Q2_0 : GGML_TYPE_Q4_0; }
+
 PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const std::vector<uint32_t>& layer_ids, size_t context_cells,
                            int ubatch_tokens, const layer_reuse_cb& reuse, const PackedMemory* attention)
     : HparamsHolder{packed_hparams_of(context.get_model())},
-      llama_kv_cache(context.get_model(), *packed_hparams, GGML_TYPE_Q4_0, GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
+      llama_kv_cache(context.get_model(), *packed_hparams, key_type_of(context.get_model()), GGML_TYPE_Q2_0, /*v_trans*/ false, /*offload*/ false,
                      /*unified*/ true, /*kv_size*/ 1, options.max_sequences, /*n_pad*/ 1, /*n_swa*/ 0, LLAMA_SWA_TYPE_NONE, nullptr,
                      reaching(layer_ids, reuse), reuse, nullptr),
       context_(context),
@@ -94,7 +97,7 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
     buffer_.cache = cache_.get();
     size_t bytes = 0;
     auto& layers = base.*member(access::CacheLayers{});
-    for (auto& layer : layers) bytes += ggml_nbytes(layer.k) + ggml_nbytes(layer.v) + 128;
+    for (auto& layer : layers) bytes += ggml_nbytes(layer.k) + (layer.v ? ggml_nbytes(layer.v) : 0) + 128;
     buffer_.region.resize(bytes + 64);
     ggml_buffer_.reset(make_packed_buffer(buffer_));
     uint8_t* address = buffer_.region.data();
@@ -111,7 +114,7 @@ PackedMemory::PackedMemory(llama_context& context, CacheOptions options, const s
             address += (ggml_nbytes(tensor) + 63) / 64 * 64;
         };
         place(layer.k, layer.k_stream, false);
-        place(layer.v, layer.v_stream, true);
+        if (layer.v) place(layer.v, layer.v_stream, true);  // latent keys are their own values
         buffer_.slopes.push_back(alibi_slopes(cache_->options().layers[index].query_heads, context.get_model().hparams.f_max_alibi_bias));
         index++;
     }

@@ -39,15 +39,20 @@ static void count_attentions(std::vector<LayerShape>& layers, const std::vector<
 
 std::vector<LayerShape> layer_shapes(const llama_model& model, const std::vector<uint32_t>& layer_ids, const llama_memory_i::layer_reuse_cb& reuse) {
     const llama_hparams& hparams = model.hparams;
-    if (hparams.is_mla()) throw CodedError("MODEL_UNSUPPORTED", "it keeps latent vectors instead of keys and values (MLA)");
     std::vector<LayerShape> layers;
     for (uint32_t il : layer_ids) {
-        LayerShape layer{int(hparams.n_head(il)), int(hparams.n_head_kv(il)), {int(hparams.n_embd_head_k(il)), int(hparams.n_embd_head_v(il))}};
-        const auto bad = [](int dim) { return dim <= 0 || dim % kGroup != 0 || dim > kMostDim; };
+        LayerShape layer{int(hparams.n_head(il)), int(hparams.n_head_kv(il)), {int(hparams.n_embd_head_k(il)), int(hparams.n_embd_head_v(il)), hparams.is_mla()}};
+        const auto bad = [](int dim) { return dim <= 0 || dim % kDimStep != 0 || dim > kMostDim; };
         if (bad(layer.head.key_dim) || bad(layer.head.value_dim))
             throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has heads of " + std::to_string(layer.head.key_dim) +
                                                       " (keys) and " + std::to_string(layer.head.value_dim) +
-                                                      " (values) elements; a multiple of 64 up to " + std::to_string(kMostDim) + " is served");
+                                                      " (values) elements; a multiple of " + std::to_string(kDimStep) + " up to " +
+                                                      std::to_string(kMostDim) + " is served");
+        if (layer.head.latent && (key_block(layer.head.key_dim) != kGroup || layer.head.value_dim % kGroup != 0 ||
+                                  layer.head.value_dim > layer.head.key_dim))
+            throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " keeps latent vectors (MLA) of " + std::to_string(layer.head.key_dim) +
+                                                      " elements, of which " + std::to_string(layer.head.value_dim) +
+                                                      " are values; an odd multiple of 64 is served, with a multiple of 64 for values");
         if (layer.kv_heads > 0 && layer.query_heads % layer.kv_heads != 0)
             throw CodedError("MODEL_UNSUPPORTED", "layer " + std::to_string(il) + " has " + std::to_string(layer.query_heads) +
                                                       " query heads, no multiple of its " + std::to_string(layer.kv_heads) + " KV heads");

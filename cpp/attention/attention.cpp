@@ -143,7 +143,7 @@ void Attention::write_output(const Group& group, const Block& block, int count, 
             factor = sum > 0 ? factor / sum : 0.0f;
             float* output = group.input.output_row(block.first + t, query_head);
             for (int d = 0; d < value_dim; d++) output[d] = total[2 * count + i * value_dim + d] * factor;
-            if (rotate_) kernels_.rotate(output, 1, value_dim, kValueBlock);
+            if (rotate_) kernels_.rotate(output, 1, value_dim, value_block(value_dim));
         }
     }
 }

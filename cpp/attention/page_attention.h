@@ -32,7 +32,10 @@ public:
             if (centre == kNoCentre) std::fill(scores.scores, scores.scores + queries.count, 0.0f);
             else kernels_.dot_rows(queries.query, queries.count, rows.shape.key_dim, centres_.at(centre, table), scores.scores);
         }
-        kernels_.attend_coded(rows, queries, scratch);
+        if (!rows.shape.latent || centre == kNoCentre) return kernels_.attend_coded(rows, queries, scratch);
+        PageRows centred = rows;
+        centred.centre = centres_.at(centre, table);
+        kernels_.attend_coded(centred, queries, scratch);
     }
 
 private:

@@ -30,7 +30,7 @@ void RowWriter::write(int layer, bool keys, const RowsView& rows, const Plan& pl
                 float finite[kMostDim];
                 if (rotate_ || format_info(target.format).coded) {
                     copy_finite(row, finite, dim);
-                    if (rotate_) kernels_.rotate(finite, 1, dim, keys ? key_block(dim) : kValueBlock);
+                    if (rotate_) kernels_.rotate(finite, 1, dim, keys ? key_block(dim) : value_block(dim));
                     row = finite;
                 }
                 if (keys) write_keys(kernels_, page, layout, target.format, shape.head, centre, segment.row + i, 1, row);

@@ -39,6 +39,9 @@ inline constexpr int8_t round_code(float value, float step) {
     return int8_t(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
 }
 
+// An 8-bit key's code point as a value's, for a step twice as large: half of it, to the nearest even.
+inline constexpr int half_code(int code) { return (code >> 1) + (code & code >> 1 & 1); }
+
 struct Codes16 {
     int8_t at[16];
 };
@@ -54,6 +57,7 @@ inline constexpr Codes16 make_codes(const float (&points)[Levels], float step) {
 inline constexpr Codes16 kKeyCodes4 = make_codes(kLloydMax16, kKeyStep);
 inline constexpr Codes16 kKeyCodes3 = make_codes(kLloydMax8, kKeyStep);
 inline constexpr Codes16 kValueCodes4 = make_codes(kLloydMax16, kValueStep4);
+inline constexpr Codes16 kValueCodes3 = make_codes(kLloydMax8, kValueStep4);  // of keys that are values, too
 inline constexpr Codes16 kValueCodes2 = make_codes(kTrellis4, kValueStep2);
 
 }  // namespace deltastore

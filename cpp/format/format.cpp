@@ -34,19 +34,21 @@ PageLayout page_layout(Format format, const HeadShape& shape, int rows, bool gap
     const FormatInfo& info = format_info(format);
     PageLayout layout;
     layout.rows = rows;
-    layout.refined = info.refined;
-    const size_t row_count = size_t(rows);
+    layout.refined = shape.latent ? 0 : info.refined;
+    layout.key_group = shape.key_group();
+    layout.value_group = shape.value_group();
+    const size_t row_count = size_t(rows), value_dim = shape.stored_value_dim(), value_groups = value_dim / layout.value_group;
     if (!info.coded) {
         layout.values = row_count * shape.key_dim * 2;
-        layout.bytes = layout.values + row_count * shape.value_dim * 2;
+        layout.bytes = layout.values + row_count * value_dim * 2;
     } else {
-        layout.key_scales = row_count * shape.key_dim * info.key_bits / 8;
+        layout.key_scales = row_count * shape.key_groups() * key_group_bytes(info.key_bits, shape.key_group());
         layout.values = layout.key_scales + row_count * shape.key_groups() * 2;
-        layout.value_scales = layout.values + row_count * shape.value_dim * info.value_bits / 8;
-        layout.refined_values = layout.value_scales + row_count * shape.value_groups() * 2;
-        layout.refined_scales = layout.refined_values + size_t(info.refined) * shape.value_dim * info.value_bits / 8;
-        layout.refined_rows = layout.refined_scales + size_t(info.refined) * shape.value_groups() * 2;
-        layout.bytes = layout.refined_rows + info.refined;
+        layout.value_scales = layout.values + row_count * value_dim * info.value_bits / 8;
+        layout.refined_values = layout.value_scales + row_count * value_groups * 2;
+        layout.refined_scales = layout.refined_values + size_t(layout.refined) * value_dim * info.value_bits / 8;
+        layout.refined_rows = layout.refined_scales + size_t(layout.refined) * value_groups * 2;
+        layout.bytes = layout.refined_rows + layout.refined;
     }
     if (gapped) {
         layout.gaps = layout.bytes;

@@ -3,9 +3,12 @@
 
 #include "format/codebook.h"
 #include "format/half.h"
+#include "format/hartley.h"
 #include "kernels.h"
 
 namespace deltastore {
+
+#include "groups.inl"
 
 namespace {
 
@@ -127,6 +130,7 @@ template <int N>
 inline __m256i right(__m256i words) { return _mm256_srli_epi16(words, N); }
 inline __m256i lookup(__m256i table, __m256i indices) { return _mm256_shuffle_epi8(table, indices); }
 inline __m256i bytes_of(char byte) { return _mm256_set1_epi8(byte); }
+inline __m256i plus(__m256i words, __m256i more) { return _mm256_add_epi32(words, more); }
 inline __m256i words_of(int32_t word) { return _mm256_set1_epi32(word); }
 
 inline __m256i dot4(__m256i sum, __m256i unsigned_bytes, __m256i signed_bytes) {
@@ -145,7 +149,16 @@ inline void store_floats(float* target, __m256 x) { _mm256_storeu_ps(target, x);
 inline __m256 broadcast(const float* value) { return _mm256_broadcast_ss(value); }
 inline __m256 fused_floats(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
 
-// load(quad, k): as in wide.inl.
+using Bytes = __m256i;
+using Floats = __m256;
+constexpr int kWide = 8;
+
+// Bytes of rows side by side, and those that lie before them in each row.
+struct PackedBytes {
+    Bytes codes, previous;
+};
+
+// load(quad, k), load_some(quad, v, row_bytes) and part(bytes, p): as in wide.inl.
 struct Trellis2Values {
     const uint8_t* codes;
     __m256i load(int quad, int k) const {
@@ -169,11 +182,22 @@ struct Trellis2Values {
         return _mm256_shuffle_epi8(table, _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(previous, 2), _mm256_set1_epi8(12)),
                                                           _mm256_and_si256(_mm256_srli_epi16(packed, 6), _mm256_set1_epi8(3))));
     }
+
+    static constexpr int kParts = 4;
+    PackedBytes load_some(int quad, int v, int row_bytes) const {
+        const uint8_t* at = codes + (quad * row_bytes + v * kWide) * 4;
+        const __m256i packed = load_bytes(at);
+        return {packed, v == 0 ? after_zeros(packed) : load_bytes(at - 4)};
+    }
+    PackedBytes load_some_of_two(int quad, int v, int row_bytes) const {
+        const uint8_t* at = codes + quad * row_bytes * 4 + v * kWide * 2;
+        const auto widened = [](const uint8_t* from) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))); };
+        const __m256i packed = widened(at);
+        return {packed, v == 0 ? after_zeros(packed) : widened(at - 2)};
+    }
+    static __m256i part(const PackedBytes& bytes, int p) { return decode(bytes.codes, bytes.previous, 2 * p); }
 };
 
-using Bytes = __m256i;
-using Floats = __m256;
-constexpr int kWide = 8;
 template <int N, int Rows>
 constexpr int key_tiles() { return N == 1 && Rows >= 32 ? 4 : 2; }
 template <int N>

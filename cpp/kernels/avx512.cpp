@@ -3,9 +3,12 @@
 
 #include "format/codebook.h"
 #include "format/half.h"
+#include "format/hartley.h"
 #include "kernels.h"
 
 namespace deltastore {
+
+#include "groups.inl"
 
 namespace {
 
@@ -57,19 +60,26 @@ inline float largest_of(Lanes x) {
     return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(four), four));
 }
 
+inline __mmask16 first_lanes(int count) { return __mmask16(count < 16 ? (1 << count) - 1 : 0xffff); }
+
 void store_half(const float* source, uint16_t* target, int count) {
     const __m512 limit = _mm512_set1_ps(65504.0f);
     for (int i = 0; i < count; i += 16) {
-        __m512 x = _mm512_loadu_ps(source + i);
+        const __mmask16 there = first_lanes(count - i);
+        __m512 x = _mm512_maskz_loadu_ps(there, source + i);
         x = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x);
         x = _mm512_max_ps(_mm512_min_ps(x, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + i), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+        _mm256_mask_storeu_epi16(target + i, there, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
     }
 }
 
 inline void load_half(const uint16_t* source, float* target, int count) {
-    for (int i = 0; i < count; i += 16)
+    int i = 0;
+    for (; i + 16 <= count; i += 16)
         _mm512_storeu_ps(target + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
+    if (i == count) return;
+    const __mmask16 there = first_lanes(count - i);
+    _mm512_mask_storeu_ps(target + i, there, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(there, source + i)));
 }
 
 void transpose16(const float (*block)[16], float* target, int stride) {
@@ -112,6 +122,7 @@ template <int N>
 inline __m512i right(__m512i words) { return _mm512_srli_epi16(words, N); }
 inline __m512i lookup(__m512i table, __m512i indices) { return _mm512_shuffle_epi8(table, indices); }
 inline __m512i bytes_of(char byte) { return _mm512_set1_epi8(byte); }
+inline __m512i plus(__m512i words, __m512i more) { return _mm512_add_epi32(words, more); }
 inline __m512i words_of(int32_t word) { return _mm512_set1_epi32(word); }
 
 inline __m512i dot4(__m512i sum, __m512i unsigned_bytes, __m512i signed_bytes) { return _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes); }
@@ -127,7 +138,16 @@ inline void store_floats(float* target, __m512 x) { _mm512_storeu_ps(target, x);
 inline __m512 broadcast(const float* value) { return _mm512_set1_ps(*value); }
 inline __m512 fused_floats(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
 
-// load(quad, k): as in wide.inl.
+using Bytes = __m512i;
+using Floats = __m512;
+constexpr int kWide = 16;
+
+// Bytes of rows side by side, and those that lie before them in each row.
+struct PackedBytes {
+    Bytes codes, previous;
+};
+
+// load(quad, k), load_some(quad, v, row_bytes) and part(bytes, p): as in wide.inl.
 struct Trellis2Values {
     const uint8_t* codes;
     __m512i load(int quad, int k) const { return decode(load_bytes(codes + quad * 64), k); }
@@ -139,15 +159,30 @@ struct Trellis2Values {
         const __m512i table = table16(kValueCodes2.at, 0);
         if (k > 0)
             return _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 6 - 2 * k), _mm512_set1_epi8(15)));
-        const __m512i previous = _mm512_alignr_epi32(packed, _mm512_setzero_si512(), 15);  // four bytes earlier in its row
-        return _mm512_shuffle_epi8(table, _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(previous, 2), _mm512_set1_epi8(12)),
-                                                          _mm512_and_si512(_mm512_srli_epi16(packed, 6), _mm512_set1_epi8(3))));
+        return decode_first(packed, after_zeros(packed));
     }
+    static __m512i after_zeros(__m512i packed) { return _mm512_alignr_epi32(packed, _mm512_setzero_si512(), 15); }  // four bytes earlier in its row
+    static __m512i decode_first(__m512i packed, __m512i previous) {
+        return _mm512_shuffle_epi8(table16(kValueCodes2.at, 0),
+                                   _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(previous, 2), _mm512_set1_epi8(12)),
+                                                   _mm512_and_si512(_mm512_srli_epi16(packed, 6), _mm512_set1_epi8(3))));
+    }
+
+    static constexpr int kParts = 4;
+    PackedBytes load_some(int quad, int v, int row_bytes) const {
+        const uint8_t* at = codes + (quad * row_bytes + v * kWide) * 4;
+        const __m512i packed = load_bytes(at);
+        return {packed, v == 0 ? after_zeros(packed) : load_bytes(at - 4)};
+    }
+    PackedBytes load_some_of_two(int quad, int v, int row_bytes) const {
+        const uint8_t* at = codes + quad * row_bytes * 4 + v * kWide * 2;
+        const auto widened = [](const uint8_t* from) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))); };
+        const __m512i packed = widened(at);
+        return {packed, v == 0 ? after_zeros(packed) : widened(at - 2)};
+    }
+    static __m512i part(const PackedBytes& bytes, int p) { return p == 0 ? decode_first(bytes.codes, bytes.previous) : decode(bytes.codes, p); }
 };
 
-using Bytes = __m512i;
-using Floats = __m512;
-constexpr int kWide = 16;
 template <int N, int Rows>
 constexpr int key_tiles() { return Rows / 16; }
 template <int N>

@@ -9,78 +9,99 @@
 
 namespace deltastore {
 
-static void read_half_rows(const uint8_t* source, int dim, int first, int count, float* target) {
+// Elements [0, read) of rows.
+static void read_half_rows(const uint8_t* source, int dim, int read, int first, int count, float* target) {
     const uint16_t* halves = reinterpret_cast<const uint16_t*>(source) + size_t(first) * dim;
-    for (int i = 0; i < count * dim; i++) target[i] = half_to_float(halves[i]);
+    for (int r = 0; r < count; r++)
+        for (int d = 0; d < read; d++) target[r * read + d] = half_to_float(halves[r * dim + d]);
 }
 
-static int code_point4(const uint8_t* codes, int row, int d) {
+static int code4(const uint8_t* codes, int row, int d) {
     const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
-    return kKeyCodes4.at[d % 8 < 4 ? byte & 15 : byte >> 4];
+    return d % 8 < 4 ? byte & 15 : byte >> 4;
 }
 
-static int code_point3(const uint8_t* codes, int row, int d) {
+static int code3(const uint8_t* codes, int row, int d) {
     const auto byte = [&](int j) { return codes[((d / 32 * 3 + j) * kPageRows + row) * 4 + d % 4]; };
     const int nibble = d % 8 < 4 ? 0 : 4;
-    if (d % 32 < 24) return kKeyCodes3.at[byte(d % 32 / 8) >> nibble & 7];
+    if (d % 32 < 24) return byte(d % 32 / 8) >> nibble & 7;
     int code = 0;
     for (int j = 0; j < 3; j++) code |= (byte(j) >> (nibble + 3) & 1) << j;
-    return kKeyCodes3.at[code];
+    return code;
 }
 
-static void read_coded_keys(KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, const float* centre,
-                            int first, int count, float* keys) {
+// As keys, or as the values that attention takes them for.
+struct KeyPoints {
+    const Codes16 &four, &three;
+    bool halved;  // those of 8 bits
+    float step, linear_step;
+};
+static constexpr KeyPoints kAsKeys{kKeyCodes4, kKeyCodes3, false, kKeyStep, kKeyStep};
+static constexpr KeyPoints kAsValues{kValueCodes4, kValueCodes3, true, kValueStep4, 2 * kKeyStep};
+
+// Elements [0, read) of keys.
+static void read_coded_keys(const KeyPoints& points, KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, int read,
+                            const float* centre, int first, int count, float* keys) {
+    const float step = coding == KeyCoding::linear8 ? points.linear_step : points.step;
+    const int group = group_of(dim), in_thirds = coding == KeyCoding::lloyd3 ? group / 32 * 32 : 0;
+    const size_t bytes = size_t(page_rows) * key_group_bytes(coding == KeyCoding::linear8 ? 8 : coding == KeyCoding::lloyd3 ? 3 : 4, group);
     for (int r = 0; r < count; r++) {
         const int row = first + r;
-        float scale = 0;
-        for (int d = 0; d < dim; d++) {
-            if (d % kGroup == 0) scale = half_to_float(scales[d / kGroup * page_rows + row]) * kKeyStep;
-            const int point = coding == KeyCoding::linear8  ? codes[(d / 4 * page_rows + row) * 4 + d % 4] - kKeyOffset
-                              : coding == KeyCoding::lloyd3 ? code_point3(codes, row, d)
-                                                            : code_point4(codes, row, d);
-            keys[r * dim + d] = point * scale + (centre ? centre[d] : 0.0f);
+        for (int d = 0; d < read; d++) {
+            const int g = d / group, e = d % group;
+            const uint8_t* from = codes + g * bytes;
+            const float scale = half_to_float(scales[g * page_rows + row]) * step;
+            const auto linear = [&] {
+                const int code = from[(e / 4 * page_rows + row) * 4 + e % 4] - kKeyOffset;
+                return points.halved ? half_code(code) : code;
+            };
+            const int point = coding == KeyCoding::linear8 ? linear()
+                              : e < in_thirds ? points.three.at[code3(from, row, e)]
+                                              : points.four.at[code4(from + in_thirds / 32 * 12 * kPageRows, row, e - in_thirds)];
+            keys[r * read + d] = point * scale + (centre ? centre[d] : 0.0f);
         }
     }
 }
 
 // A row's trellis, of which a byte and the next are `abreast` apart.
-static void read_trellis(const uint8_t* codes, int abreast, float scale, float* target) {
+static void read_trellis(const uint8_t* codes, int abreast, int group, float scale, float* target) {
     int state = 0;
-    for (int t = 0; t < kGroup; t++) {
+    for (int t = 0; t < group; t++) {
         const int symbol = codes[t / 4 * abreast] >> (6 - 2 * (t % 4)) & 3;
-        target[t / 4 + 16 * (t % 4)] = kValueCodes2.at[4 * state + symbol] * kValueStep2 * scale;
+        target[t / 4 + group / 4 * (t % 4)] = kValueCodes2.at[4 * state + symbol] * kValueStep2 * scale;
         state = symbol;
     }
 }
 
 static void read_coded_values(ValueCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, int first, int count,
                               float* values) {
+    const int group = group_of(dim), half = group / 2;
     for (int r = 0; r < count; r++) {
         const int row = first + r;
-        for (int g = 0; g < dim / kGroup; g++) {
-            float* target = values + r * dim + g * kGroup;
+        for (int g = 0; g < dim / group; g++) {
+            float* target = values + r * dim + g * group;
             const float scale = half_to_float(scales[g * page_rows + row]);
+            const auto first_byte = [&](int row_bytes) { return codes + (g * page_rows + row / 4 * 4) * row_bytes + row % 4; };
             if (coding == ValueCoding::linear7) {
-                const uint8_t* group = codes + (g * page_rows + row / 4 * 4) * kGroup + row % 4;
-                for (int d = 0; d < kGroup; d++) target[d] = int8_t(group[4 * d]) * scale;
+                for (int d = 0; d < group; d++) target[d] = int8_t(first_byte(group)[4 * d]) * scale;
             } else if (coding == ValueCoding::lloyd4) {
-                const uint8_t* group = codes + g * kPageRows * 32 + row / 4 * 128 + row % 4;
-                for (int j = 0; j < 32; j++) {
-                    target[j] = kValueCodes4.at[group[4 * j] & 15] * kValueStep4 * scale;
-                    target[j + 32] = kValueCodes4.at[group[4 * j] >> 4] * kValueStep4 * scale;
+                for (int j = 0; j < half; j++) {
+                    target[j] = kValueCodes4.at[first_byte(half)[4 * j] & 15] * kValueStep4 * scale;
+                    target[j + half] = kValueCodes4.at[first_byte(half)[4 * j] >> 4] * kValueStep4 * scale;
                 }
             } else {
-                read_trellis(codes + g * kPageRows * 16 + row / 4 * 64 + row % 4, 4, scale, target);
+                read_trellis(first_byte(group / 4), 4, group, scale, target);
             }
         }
     }
 }
 
-static constexpr int kRefinedBytes = kGroup / 4;  // of a group
+static int refined_bytes(const PageLayout& layout) { return layout.value_group / 4; }  // of a group
 
 // Where a refined row's codes of a group begin, and how far its bytes are apart.
 static std::pair<size_t, int> refined_codes(const PageLayout& layout, int group, int index) {
-    const size_t begin = layout.refined_values + size_t(group) * layout.refined * kRefinedBytes + index / 4 * 4 * kRefinedBytes + index % 4;
+    const size_t bytes = refined_bytes(layout);
+    const size_t begin = layout.refined_values + group * layout.refined * bytes + index / 4 * 4 * bytes + index % 4;
     return {begin, index < layout.refined - 2 ? 4 : 2};
 }
 
@@ -89,15 +110,16 @@ static size_t refined_scale(const PageLayout& layout, int group, int index) {
 }
 
 static void add_refined(const uint8_t* page, const PageLayout& layout, const HeadShape& shape, int first, int count, float* values) {
+    const int size = layout.value_group;
     for (int i = 0; i < layout.refined; i++) {
         const int row = page[layout.refined_rows + i] - 1 - first;
         if (row < 0 || row >= count) continue;
         for (int g = 0; g < shape.value_groups(); g++) {
-            float difference[kGroup];
+            float difference[kMostGroup];
             const auto [codes, abreast] = refined_codes(layout, g, i);
             const float scale = half_to_float(*reinterpret_cast<const uint16_t*>(page + refined_scale(layout, g, i)));
-            read_trellis(page + codes, abreast, scale, difference);
-            for (int d = 0; d < kGroup; d++) values[row * shape.value_dim + g * kGroup + d] += difference[d];
+            read_trellis(page + codes, abreast, size, scale, difference);
+            for (int d = 0; d < size; d++) values[row * shape.value_dim + g * size + d] += difference[d];
         }
     }
 }
@@ -106,13 +128,17 @@ void read_rows(const uint8_t* page, const PageLayout& layout, Format format, con
                int count, float* keys, float* values) {
     const FormatInfo& info = format_info(format);
     if (!info.coded) {
-        if (keys) read_half_rows(page + layout.keys, shape.key_dim, first, count, keys);
-        if (values) read_half_rows(page + layout.values, shape.value_dim, first, count, values);
+        if (keys) read_half_rows(page + layout.keys, shape.key_dim, shape.key_dim, first, count, keys);
+        if (values) read_half_rows(page + (shape.latent ? layout.keys : layout.values), shape.latent ? shape.key_dim : shape.value_dim, shape.value_dim, first, count, values);
         return;
     }
     const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(page + offset); };
-    if (keys) read_coded_keys(info.keys, page + layout.keys, scales(layout.key_scales), layout.rows, shape.key_dim, centre, first, count, keys);
+    const auto read_keys = [&](const KeyPoints& points, int read, float* target) {
+        read_coded_keys(points, info.keys, page + layout.keys, scales(layout.key_scales), layout.rows, shape.key_dim, read, centre, first, count, target);
+    };
+    if (keys) read_keys(kAsKeys, shape.key_dim, keys);
     if (values == nullptr) return;
+    if (shape.latent) return read_keys(kAsValues, shape.value_dim, values);
     read_coded_values(info.values, page + layout.values, scales(layout.value_scales), layout.rows, shape.value_dim, first, count, values);
     add_refined(page, layout, shape, first, count, values);
 }
@@ -128,6 +154,7 @@ void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout,
 
 void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,
                   int count, const float* values) {
+    if (shape.latent) return;
     uint16_t* halves = reinterpret_cast<uint16_t*>(page + layout.values);
     if (!format_info(format).coded) kernels.store_half(values, halves + size_t(first) * shape.value_dim, count * shape.value_dim);
     else
@@ -161,7 +188,7 @@ static void copy_refined(const HeadShape& shape, const uint8_t* source, const Pa
     for (int g = 0; g < shape.value_groups(); g++) {
         const auto [read, read_abreast] = refined_codes(source_layout, g, from);
         const auto [write, write_abreast] = refined_codes(target_layout, g, to);
-        for (int j = 0; j < kRefinedBytes; j++) target[write + j * write_abreast] = source[read + j * read_abreast];
+        for (int j = 0; j < refined_bytes(source_layout); j++) target[write + j * write_abreast] = source[read + j * read_abreast];
         std::memcpy(target + refined_scale(target_layout, g, to), source + refined_scale(source_layout, g, from), sizeof(uint16_t));
     }
     target[target_layout.refined_rows + to] = uint8_t(target_row + 1);
@@ -186,7 +213,7 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
     };
     const FormatInfo& info = format_info(format);
     if (!info.coded) {
-        const size_t key_row = shape.key_dim * sizeof(uint16_t), value_row = shape.value_dim * sizeof(uint16_t);
+        const size_t key_row = shape.key_dim * sizeof(uint16_t), value_row = shape.stored_value_dim() * sizeof(uint16_t);
         copy(source_layout.keys + source_row * key_row, target_layout.keys + target_row * key_row, key_row);
         copy(source_layout.values + source_row * value_row, target_layout.values + target_row * value_row, value_row);
         return;
@@ -194,11 +221,12 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
     const size_t key_words = (source_layout.key_scales - source_layout.keys) / (4 * source_layout.rows);
     for (size_t i = 0; i < key_words; i++)
         copy(source_layout.keys + (i * source_layout.rows + source_row) * 4, target_layout.keys + (i * target_layout.rows + target_row) * 4, 4);
-    const size_t value_bytes = size_t(kGroup) * info.value_bits / 8;  // of a group
+    const size_t value_bytes = size_t(source_layout.value_group) * info.value_bits / 8;  // of a group
     const auto value = [&](const PageLayout& layout, int group, int row) {
         return layout.values + group * layout.rows * value_bytes + row / 4 * 4 * value_bytes + row % 4;
     };
-    for (int g = 0; g < shape.value_groups(); g++) {
+    const int value_groups = shape.latent ? 0 : shape.value_groups();
+    for (int g = 0; g < value_groups; g++) {
         const uint8_t* from = source + value(source_layout, g, source_row);
         uint8_t* to = target + value(target_layout, g, target_row);
         for (size_t j = 0; j < value_bytes; j++) to[4 * j] = from[4 * j];
@@ -208,7 +236,7 @@ void copy_row(Format format, const HeadShape& shape, const uint8_t* source, cons
             copy(source_scales + (g * source_layout.rows + source_row) * 2, target_scales + (g * target_layout.rows + target_row) * 2, 2);
     };
     copy_scales(source_layout.key_scales, target_layout.key_scales, shape.key_groups());
-    copy_scales(source_layout.value_scales, target_layout.value_scales, shape.value_groups());
+    copy_scales(source_layout.value_scales, target_layout.value_scales, value_groups);
     const int used = refined_rows(target, target_layout);
     for (int i = 0; i < source_layout.refined && used < target_layout.refined; i++)
         if (source[source_layout.refined_rows + i] == source_row + 1)
@@ -222,10 +250,11 @@ float value_norm(Format format, const HeadShape& shape, const uint8_t* page, con
         sum += x * x;
     };
     if (format_info(format).coded) {
-        const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.value_scales);
+        const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + (shape.latent ? layout.key_scales : layout.value_scales));
         for (int g = 0; g < shape.value_groups(); g++) add(scales + g * layout.rows + row);
     } else {
-        const uint16_t* values = reinterpret_cast<const uint16_t*>(page + layout.values) + size_t(row) * shape.value_dim;
+        const uint16_t* values = shape.latent ? reinterpret_cast<const uint16_t*>(page + layout.keys) + size_t(row) * shape.key_dim
+                                              : reinterpret_cast<const uint16_t*>(page + layout.values) + size_t(row) * shape.value_dim;
         for (int d = 0; d < shape.value_dim; d++) add(values + d);
     }
     return std::sqrt(sum);

@@ -8,11 +8,11 @@
 
 namespace deltastore {
 
-// keys/values: [count][dim]. Coded keys get `centre` [key_dim] added back, if there is one. Either target may be null.
+// keys/values: [count][dim]. Coded keys, and latent values, get `centre` [key_dim] added back, if there is one. Either target may be null.
 void read_rows(const uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, const float* centre, int first,
                int count, float* keys, float* values);
 
-// The reverse, with the kernels' packing.
+// The reverse, with the kernels' packing. Latent values are left out.
 void write_keys(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape,
                 const float* centre, int first, int count, const float* keys);
 void write_values(const Kernels& kernels, uint8_t* page, const PageLayout& layout, Format format, const HeadShape& shape, int first,

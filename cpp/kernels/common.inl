@@ -2,9 +2,9 @@
 // namespace:
 // - Lanes, kLanes floats, with load_lanes, store_lanes, load_half_lanes, from_ints, store_bytes, spread, + - *, fused, larger, smaller, less,
 //   sum_of, largest_of, add_exponents and butterfly<Width>;
-// - Lloyd4Keys, Lloyd3Keys, Lloyd4Values and Trellis2Values, which give a group's code points from where they lie in a page; KeyBytes<Rows> and
+// - Lloyd4Keys, Lloyd3Keys, the same AsValues, Lloyd4Values and Trellis2Values, which give a group's code points from where they lie in a page; KeyBytes<Rows> and
 //   ValueBytes, which do so for 8-bit pages of so many rows, and for the bytes that expand_keys and expand_values make of the others;
-// - key_dots<N, Rows> and value_sums<N, Rows, Extra> over these. They are always_inline: GCC makes calls of those that two formats share, which
+// - key_dots<N, Rows> and value_sums<N, Rows, Extra> over these, for either kind of group (groups.inl). They are always_inline: GCC makes calls of those that two formats share, which
 //   costs 5% of a decoded token's attention;
 // - store_half, load_half, transpose16, float_scores<N> and float_sums<N>.
 // Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add. So coded pages give the same bits on all sets.
@@ -15,28 +15,30 @@ namespace {
 constexpr int kBlock = 4;  // queries that share the loads of a page
 constexpr float kMinusInfinity = -__builtin_inff();
 
-// Codes of a page's rows, one group of dims.
-constexpr size_t group_bytes(int bits, int rows = kPageRows) { return size_t(rows) * kGroup * bits / 8; }
-
-template <int N>
-inline float lane_dot(const float* a, const float* b) {
+// Of a group.
+template <typename Group>
+inline float lane_dot(Group group, const float* a, const float* b) {
     Lanes sum = load_lanes(a) * load_lanes(b);
-    for (int i = kLanes; i < N; i += kLanes) sum = sum + load_lanes(a + i) * load_lanes(b + i);
+    for (int i = kLanes; i < group.padded(); i += kLanes) sum = sum + load_lanes(a + i) * load_lanes(b + i);
     return sum_of(sum);
 }
 
-template <int N>
-inline float lane_max(const float* values) {
+inline float lane_max(const float* values, int count) {
     Lanes most = load_lanes(values);
-    for (int i = kLanes; i < N; i += kLanes) most = larger(load_lanes(values + i), most);
+    for (int i = kLanes; i < count; i += kLanes) most = larger(load_lanes(values + i), most);
     return largest_of(most);
 }
 
-// Of a group.
-inline float largest_magnitude(const float* x) {
-    float magnitudes[kGroup];
-    for (int i = 0; i < kGroup; i++) magnitudes[i] = x[i] < 0 ? -x[i] : x[i];
-    return lane_max<kGroup>(magnitudes);
+// Sets what an array has behind its group, which is filled afterwards.
+inline void clear(GroupOf64, float*) {}
+inline void clear(GroupOfSome, float* x) { __builtin_memset(x, 0, GroupOfSome::most * sizeof(float)); }
+
+template <typename Group>
+inline float largest_magnitude(Group group, const float* x) {
+    float magnitudes[Group::most];
+    clear(group, magnitudes);
+    for (int i = 0; i < group.size(); i++) magnitudes[i] = x[i] < 0 ? -x[i] : x[i];
+    return lane_max(magnitudes, group.padded());
 }
 
 // The nearest integer, for |x| < 2^22.
@@ -63,21 +65,55 @@ inline float exp_one(float x) {
     return values[0];
 }
 
-void rotate(float* rows, int count, int dim, int block) {
-    const Lanes norm = spread(1.0f / __builtin_sqrtf(float(block)));
-    for (float* x = rows; x < rows + size_t(count) * dim; x += block) {
-        for (int i = 0; i < block; i += kLanes)
-            store_lanes(x + i, butterfly<8>(butterfly<4>(butterfly<2>(butterfly<1>(load_lanes(x + i))))));
-        for (int width = kLanes; width < block; width *= 2) {
-            for (int i = 0; i < block; i += 2 * width) {
-                for (int j = i; j < i + width; j += kLanes) {
-                    const Lanes a = load_lanes(x + j), b = load_lanes(x + j + width);
-                    store_lanes(x + j, a + b);
-                    store_lanes(x + j + width, a - b);
+// Hadamard transform of `size` floats, a power of two, times `norm`.
+inline void hadamard(float* x, int size, float norm) {
+    if (size < kLanes) {
+        for (int width = 1; width < size; width *= 2) {
+            for (int i = 0; i < size; i += 2 * width) {
+                for (int j = i; j < i + width; j++) {
+                    const float a = x[j], b = x[j + width];
+                    x[j] = a + b;
+                    x[j + width] = a - b;
                 }
             }
         }
-        for (int i = 0; i < block; i += kLanes) store_lanes(x + i, load_lanes(x + i) * norm);
+        for (int i = 0; i < size; i++) x[i] *= norm;
+        return;
+    }
+    for (int i = 0; i < size; i += kLanes)
+        store_lanes(x + i, butterfly<8>(butterfly<4>(butterfly<2>(butterfly<1>(load_lanes(x + i))))));
+    for (int width = kLanes; width < size; width *= 2) {
+        for (int i = 0; i < size; i += 2 * width) {
+            for (int j = i; j < i + width; j += kLanes) {
+                const Lanes a = load_lanes(x + j), b = load_lanes(x + j + width);
+                store_lanes(x + j, a + b);
+                store_lanes(x + j + width, a - b);
+            }
+        }
+    }
+    for (int i = 0; i < size; i += kLanes) store_lanes(x + i, load_lanes(x + i) * spread(norm));
+}
+
+// Hartley transform of `size` rows of `width` floats, column by column.
+inline void hartley_columns(float* x, int size, int width) {
+    float before[kMostDim];
+    __builtin_memcpy(before, x, size_t(size) * width * sizeof(float));
+    const float* table = kHartley.at[size / 2];
+    for (int j = 0; j < size; j++, x += width) {
+        for (int i = 0; i < width; i++) x[i] = before[i] * table[0];
+        for (int k = 1; k < size; k++) {
+            const float factor = table[j * k % size];
+            for (int i = 0; i < width; i++) x[i] += before[k * width + i] * factor;
+        }
+    }
+}
+
+void rotate(float* rows, int count, int dim, int block) {
+    const int power = block & -block, odd = block / power;
+    const float norm = 1.0f / __builtin_sqrtf(float(power));
+    for (float* x = rows; x < rows + size_t(count) * dim; x += block) {
+        for (int i = 0; i < block; i += power) hadamard(x + i, power, norm);
+        if (odd > 1) hartley_columns(x, odd, power);
     }
 }
 
@@ -93,40 +129,46 @@ struct Boundaries {
 constexpr Boundaries<16> kBoundaries16(kLloydMax16);
 constexpr Boundaries<8> kBoundaries8(kLloydMax8);
 
-inline float root_mean_square(const float* x) {
-    return __builtin_sqrtf(lane_dot<kGroup>(x, x) / kGroup);
+template <typename Group>
+inline float root_mean_square(Group group, const float* x) {
+    return __builtin_sqrtf(lane_dot(group, x, x) / group.size());
 }
 
 // The scale of code points at unit variance: <x,x> / <x,c>.
-inline uint16_t projection_scale(const float* x, const float* points) {
-    const float energy = lane_dot<kGroup>(x, x);
-    const float projection = lane_dot<kGroup>(x, points);
+template <typename Group>
+inline uint16_t projection_scale(Group group, const float* x, const float* points) {
+    const float energy = lane_dot(group, x, x);
+    const float projection = lane_dot(group, x, points);
     return float_to_half(projection > 0 && energy > 0 ? energy / projection : 0.0f);
 }
 
-template <int Levels>
-inline void lloyd_max_codes(const float* x, const Boundaries<Levels>& boundaries, const Codes16& code_points, float step, uint8_t* codes,
-                            uint16_t* scale) {
-    const float rms = root_mean_square(x);
+// From element `fine` on the codes are those of 16 levels.
+template <int Levels, typename Group>
+inline void lloyd_max_codes(Group group, const float* x, const Boundaries<Levels>& boundaries, const Codes16& code_points, float step,
+                            uint8_t* codes, uint16_t* scale, int fine) {
+    const float rms = root_mean_square(group, x);
     const float inverse = rms > 0 ? 1.0f / rms : 0.0f;
-    int counts[kGroup] = {0};
+    int counts[Group::most] = {0};
     for (int b = 0; b < Levels - 1; b++)
-        for (int i = 0; i < kGroup; i++) counts[i] += x[i] * inverse > boundaries.at[b];
-    float points[kGroup];
-    for (int i = 0; i < kGroup; i++) {
+        for (int i = 0; i < fine; i++) counts[i] += x[i] * inverse > boundaries.at[b];
+    for (int b = 0; b < 15; b++)
+        for (int i = fine; i < group.size(); i++) counts[i] += x[i] * inverse > kBoundaries16.at[b];
+    float points[Group::most];
+    clear(group, points);
+    for (int i = 0; i < group.size(); i++) {
         codes[i] = uint8_t(counts[i]);
-        points[i] = code_points.at[counts[i]] * step;
+        points[i] = (i < fine ? code_points : kKeyCodes4).at[counts[i]] * step;
     }
-    *scale = projection_scale(x, points);
+    *scale = projection_scale(group, x, points);
 }
 
-// A row's codes of a group into its bytes, kPageRows x 4 apart; see PageLayout.
-inline void place_key_codes4(const uint8_t* row, uint8_t* bytes) {
-    for (int i = 0; i < kGroup / 8; i++)
+// A row's codes of `count` elements into its bytes, kPageRows x 4 apart; see PageLayout.
+inline void place_key_codes4(const uint8_t* row, int count, uint8_t* bytes) {
+    for (int i = 0; i < count / 8; i++)
         for (int c = 0; c < 4; c++) bytes[i * kPageRows * 4 + c] = uint8_t(row[8 * i + c] | row[8 * i + 4 + c] << 4);
 }
-inline void place_key_codes3(const uint8_t* row, uint8_t* bytes) {
-    for (int d = 0; d < kGroup; d += 32, row += 32)
+inline void place_key_codes3(const uint8_t* row, int count, uint8_t* bytes) {
+    for (int d = 0; d < count; d += 32, row += 32)
         for (int j = 0; j < 3; j++, bytes += kPageRows * 4)
             for (int c = 0; c < 4; c++) {
                 const int low = row[8 * j + c] | (row[24 + c] >> j & 1) << 3, high = row[8 * j + 4 + c] | (row[28 + c] >> j & 1) << 3;
@@ -135,38 +177,49 @@ inline void place_key_codes3(const uint8_t* row, uint8_t* bytes) {
 }
 
 // Codes from -most to most for a scale x step.
-inline void linear_codes(const float* x, int most, float step, int8_t* codes, uint16_t* scale) {
-    *scale = float_to_half(largest_magnitude(x) / (float(most) * step));
+template <typename Group>
+inline void linear_codes(Group group, const float* x, int most, float step, int8_t* codes, uint16_t* scale) {
+    *scale = float_to_half(largest_magnitude(group, x) / (float(most) * step));
     const float unit = half_to_float(*scale) * step, inverse = unit > 0 ? 1.0f / unit : 0.0f;
-    for (int i = 0; i < kGroup; i++) {
+    for (int i = 0; i < group.size(); i++) {
         const float code = round_to_int(x[i] * inverse);  // a scale below binary16's normal range may be far too small
         codes[i] = int8_t(code > most ? most : code < -most ? -most : int(code));
     }
 }
 
-void pack_keys(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, int page_rows, uint8_t* codes,
-               uint16_t* scales) {
+template <typename Group>
+inline void pack_keys_of(Group group, KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, int page_rows,
+                         uint8_t* codes, uint16_t* scales) {
+    const int size = group.size(), in_thirds = size / 32 * 32;
     for (int r = 0; r < count; r++) {
         const int row = first + r;
-        for (int g = 0; g < dim / kGroup; g++) {
-            float x[kGroup];
-            for (int i = 0; i < kGroup; i++) x[i] = rows[r * dim + g * kGroup + i] - (centre ? centre[g * kGroup + i] : 0.0f);
-            uint8_t points[kGroup];
+        for (int g = 0; g < dim / size; g++) {
+            float x[Group::most];
+            clear(group, x);
+            for (int i = 0; i < size; i++) x[i] = rows[r * dim + g * size + i] - (centre ? centre[g * size + i] : 0.0f);
+            uint8_t points[Group::most];
             uint16_t* scale = &scales[g * page_rows + row];
+            const auto bytes_of = [&](int bits) { return codes + size_t(g) * page_rows * key_group_bytes(bits, size) + row * 4; };
             if (coding == KeyCoding::linear8) {
-                int8_t signed_points[kGroup];
-                linear_codes(x, kLinearKeyMax, kKeyStep, signed_points, scale);
-                uint8_t* bytes = codes + g * group_bytes(8, page_rows) + row * 4;
-                for (int i = 0; i < kGroup; i++) bytes[i / 4 * page_rows * 4 + i % 4] = uint8_t(signed_points[i] + kKeyOffset);
+                int8_t signed_points[Group::most];
+                linear_codes(group, x, kLinearKeyMax, kKeyStep, signed_points, scale);
+                uint8_t* bytes = bytes_of(8);
+                for (int i = 0; i < size; i++) bytes[i / 4 * page_rows * 4 + i % 4] = uint8_t(signed_points[i] + kKeyOffset);
             } else if (coding == KeyCoding::lloyd3) {
-                lloyd_max_codes(x, kBoundaries8, kKeyCodes3, kKeyStep, points, scale);
-                place_key_codes3(points, codes + g * group_bytes(3) + row * 4);
+                lloyd_max_codes(group, x, kBoundaries8, kKeyCodes3, kKeyStep, points, scale, in_thirds);
+                place_key_codes3(points, in_thirds, bytes_of(3));
+                place_key_codes4(points + in_thirds, size - in_thirds, bytes_of(3) + in_thirds / 32 * 12 * kPageRows);
             } else {
-                lloyd_max_codes(x, kBoundaries16, kKeyCodes4, kKeyStep, points, scale);
-                place_key_codes4(points, codes + g * group_bytes(4) + row * 4);
+                lloyd_max_codes(group, x, kBoundaries16, kKeyCodes4, kKeyStep, points, scale, size);
+                place_key_codes4(points, size, bytes_of(4));
             }
         }
     }
+}
+
+void pack_keys(KeyCoding coding, const float* rows, int count, int dim, const float* centre, int first, int page_rows, uint8_t* codes,
+               uint16_t* scales) {
+    with_group(dim, [&](auto group) { pack_keys_of(group, coding, rows, count, dim, centre, first, page_rows, codes, scales); });
 }
 
 // Byte `j` of a row's group in the value layout: rows of a group of four lie side by side, or the last two.
@@ -175,33 +228,47 @@ inline size_t value_offset(int group, int row, int j, int bytes_a_row, int page_
     return size_t(group) * page_rows * bytes_a_row + size_t(row / 4) * bytes_a_row * 4 + j * abreast + row % 4;
 }
 
-void pack_values_linear(const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
+// A group of a row, as an array.
+template <typename Group>
+inline void load_group(Group group, const float* row, float* x) {
+    clear(group, x);
+    for (int i = 0; i < group.size(); i++) x[i] = row[i];
+}
+
+template <typename Group>
+void pack_values_linear(Group group, const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
+    const int size = group.size();
     for (int r = 0; r < count; r++) {
-        for (int g = 0; g < dim / kGroup; g++) {
-            int8_t points[kGroup];
-            linear_codes(rows + r * dim + g * kGroup, kLinearValueMax, 1.0f, points, &scales[g * page_rows + first + r]);
-            for (int j = 0; j < kGroup; j++) codes[value_offset(g, first + r, j, kGroup, page_rows)] = uint8_t(points[j]);
+        for (int g = 0; g < dim / size; g++) {
+            int8_t points[Group::most];
+            linear_codes(group, rows + r * dim + g * size, kLinearValueMax, 1.0f, points, &scales[g * page_rows + first + r]);
+            for (int j = 0; j < size; j++) codes[value_offset(g, first + r, j, size, page_rows)] = uint8_t(points[j]);
         }
     }
 }
 
-void pack_values_lloyd(const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales) {
+template <typename Group>
+void pack_values_lloyd(Group group, const float* rows, int count, int dim, int first, uint8_t* codes, uint16_t* scales) {
+    const int size = group.size(), half = size / 2;
     for (int r = 0; r < count; r++) {
-        for (int g = 0; g < dim / kGroup; g++) {
-            uint8_t row[kGroup];
-            lloyd_max_codes(rows + r * dim + g * kGroup, kBoundaries16, kValueCodes4, kValueStep4, row, &scales[g * kPageRows + first + r]);
-            for (int j = 0; j < 32; j++) codes[value_offset(g, first + r, j, 32)] = uint8_t(row[j] | row[j + 32] << 4);
+        for (int g = 0; g < dim / size; g++) {
+            float x[Group::most];
+            load_group(group, rows + r * dim + g * size, x);
+            uint8_t row[Group::most];
+            lloyd_max_codes(group, x, kBoundaries16, kValueCodes4, kValueStep4, row, &scales[g * kPageRows + first + r], size);
+            for (int j = 0; j < half; j++) codes[value_offset(g, first + r, j, half)] = uint8_t(row[j] | row[j + half] << 4);
         }
     }
 }
 
-// Viterbi search (Forney 1973) over the 4-state trellis, kLanes rows at a time; element `t` of the trellis is dim
-// t / 4 + 16 (t % 4) of its group, the order of the packed bytes. Of equal ways the first is taken.
-void trellis_symbols(const float (*steps)[kLanes], uint8_t (*symbols)[kLanes]) {
+// Viterbi search (Forney 1973) over the 4-state trellis, kLanes rows at a time; element `t` of the trellis is dim t / 4 + (t % 4) quarters
+// of its group, the order of the packed bytes. Of equal ways the first is taken.
+template <typename Group>
+void trellis_symbols(Group group, const float (*steps)[kLanes], uint8_t (*symbols)[kLanes]) {
     Lanes cost[4] = {spread(0.0f), spread(1e30f), spread(1e30f), spread(1e30f)};
     // Bits a lane of how a state was reached: from state 1 rather than 0, from 3 rather than 2, from one of the latter.
-    uint16_t ways[kGroup][4][3];
-    for (int t = 0; t < kGroup; t++) {
+    uint16_t ways[Group::most][4][3];
+    for (int t = 0; t < group.size(); t++) {
         const Lanes x = load_lanes(steps[t]);
         Lanes next[4];
         for (int s = 0; s < 4; s++) {
@@ -226,7 +293,7 @@ void trellis_symbols(const float (*steps)[kLanes], uint8_t (*symbols)[kLanes]) {
         for (int s = 1; s < 4; s++)
             if (costs[s][l] < costs[state[l]][l]) state[l] = s;
     }
-    for (int t = kGroup - 1; t >= 0; t--) {
+    for (int t = group.size() - 1; t >= 0; t--) {
         for (int l = 0; l < kLanes; l++) {
             symbols[t][l] = uint8_t(state[l]);
             const uint16_t* way = ways[t][state[l]];
@@ -236,31 +303,35 @@ void trellis_symbols(const float (*steps)[kLanes], uint8_t (*symbols)[kLanes]) {
     }
 }
 
-void pack_values_trellis(const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
-    for (int g = 0; g < dim / kGroup; g++) {
+template <typename Group>
+void pack_values_trellis(Group group, const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
+    const int size = group.size(), quarter = size / 4;
+    for (int g = 0; g < dim / size; g++) {
         for (int r0 = 0; r0 < count; r0 += kLanes) {
             const int lanes = count - r0 < kLanes ? count - r0 : kLanes;
-            float steps[kGroup][kLanes];
+            float steps[Group::most][kLanes];
             for (int l = 0; l < kLanes; l++) {
-                const float* x = rows + (r0 + (l < lanes ? l : 0)) * dim + g * kGroup;
-                const float rms = root_mean_square(x);
+                float x[Group::most];
+                load_group(group, rows + (r0 + (l < lanes ? l : 0)) * dim + g * size, x);
+                const float rms = root_mean_square(group, x);
                 const float inverse = rms > 0 ? 1.0f / rms : 0.0f;
-                for (int t = 0; t < kGroup; t++) steps[t][l] = x[t / 4 + 16 * (t % 4)] * inverse;
+                for (int t = 0; t < size; t++) steps[t][l] = x[t / 4 + quarter * (t % 4)] * inverse;
             }
-            uint8_t symbols[kGroup][kLanes];
-            trellis_symbols(steps, symbols);
+            uint8_t symbols[Group::most][kLanes];
+            trellis_symbols(group, steps, symbols);
             for (int l = 0; l < lanes; l++) {
-                const float* x = rows + (r0 + l) * dim + g * kGroup;
                 const int row = first + r0 + l;
-                float points[kGroup];
+                float x[Group::most], points[Group::most];
+                load_group(group, rows + (r0 + l) * dim + g * size, x);
+                clear(group, points);
                 int previous = 0;
-                for (int t = 0; t < kGroup; t++) {
-                    points[t / 4 + 16 * (t % 4)] = kValueCodes2.at[4 * previous + symbols[t][l]] * kValueStep2;
+                for (int t = 0; t < size; t++) {
+                    points[t / 4 + quarter * (t % 4)] = kValueCodes2.at[4 * previous + symbols[t][l]] * kValueStep2;
                     previous = symbols[t][l];
                 }
-                scales[g * page_rows + row] = projection_scale(x, points);
-                for (int j = 0; j < 16; j++)
-                    codes[value_offset(g, row, j, 16, page_rows)] =
+                scales[g * page_rows + row] = projection_scale(group, x, points);
+                for (int j = 0; j < quarter; j++)
+                    codes[value_offset(g, row, j, quarter, page_rows)] =
                         uint8_t(symbols[4 * j][l] << 6 | symbols[4 * j + 1][l] << 4 | symbols[4 * j + 2][l] << 2 | symbols[4 * j + 3][l]);
             }
         }
@@ -268,34 +339,42 @@ void pack_values_trellis(const float* rows, int count, int dim, int first, int p
 }
 
 void pack_values(ValueCoding coding, const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales) {
-    if (coding == ValueCoding::linear7) pack_values_linear(rows, count, dim, first, page_rows, codes, scales);
-    else if (coding == ValueCoding::trellis2) pack_values_trellis(rows, count, dim, first, page_rows, codes, scales);
-    else pack_values_lloyd(rows, count, dim, first, codes, scales);
+    with_group(dim, [&](auto group) {
+        if (coding == ValueCoding::linear7) pack_values_linear(group, rows, count, dim, first, page_rows, codes, scales);
+        else if (coding == ValueCoding::trellis2) pack_values_trellis(group, rows, count, dim, first, page_rows, codes, scales);
+        else pack_values_lloyd(group, rows, count, dim, first, codes, scales);
+    });
 }
 
 void quantize_queries(const float* query, int count, int dim, int8_t* codes, float* scales, int32_t* sums) {
-    for (int i = 0; i < count * (dim / kGroup); i++) {
-        const float* x = query + i * kGroup;
-        const float largest = largest_magnitude(x);
-        const bool usable = largest > 0 && largest < __builtin_inff();
-        const float inverse = usable ? kQueryMax / largest : 0.0f;
-        int32_t sum = 0;
-        for (int e = 0; e < kGroup; e++) {
-            const float rounded = round_to_int(x[e] * inverse);
-            const int32_t code = usable && rounded >= -kQueryMax && rounded <= kQueryMax ? int32_t(rounded) : 0;  // NaN is 0
-            codes[i * kGroup + e] = int8_t(code);
-            sum += code;
+    with_group(dim, [&](auto group) {
+        const int size = group.size();
+        for (int i = 0; i < count * (dim / size); i++) {
+            const float* x = query + i * size;
+            const float largest = largest_magnitude(group, x);
+            const bool usable = largest > 0 && largest < __builtin_inff();
+            const float inverse = usable ? kQueryMax / largest : 0.0f;
+            int32_t sum = 0;
+            for (int e = 0; e < size; e++) {
+                const float rounded = round_to_int(x[e] * inverse);
+                const int32_t code = usable && rounded >= -kQueryMax && rounded <= kQueryMax ? int32_t(rounded) : 0;  // NaN is 0
+                codes[i * size + e] = int8_t(code);
+                sum += code;
+            }
+            sums[i] = sum;
+            scales[i] = usable ? largest / kQueryMax * kKeyStep : 0.0f;
         }
-        sums[i] = sum;
-        scales[i] = usable ? largest / kQueryMax * kKeyStep : 0.0f;
-    }
+    });
 }
 
 void dot_rows(const float* rows, int count, int dim, const float* vector, float* dots) {
     for (int i = 0; i < count; i++, rows += dim) {
         Lanes sum = spread(0.0f);
-        for (int d = 0; d < dim; d += kLanes) sum = sum + load_lanes(rows + d) * load_lanes(vector + d);
-        dots[i] = sum_of(sum);
+        int d = 0;
+        for (; d + kLanes <= dim; d += kLanes) sum = sum + load_lanes(rows + d) * load_lanes(vector + d);
+        float dot = sum_of(sum);
+        for (; d < dim; d++) dot += rows[d] * vector[d];
+        dots[i] = dot;
     }
 }
 
@@ -351,7 +430,7 @@ inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int 
         add_received<Rows>(scores, reached > begin ? reached : begin, end, queries.maxima[i], queries.sums[i], queries.received);
         return false;
     }
-    const float highest = lane_max<Rows>(scores);
+    const float highest = lane_max(scores, Rows);
     const float before = queries.maxima[i];
     const float maximum = highest > before ? highest : before;
     if (end <= begin || !(maximum > kMinusInfinity)) {
@@ -366,7 +445,9 @@ inline bool online_softmax(const PageRows& rows, const QueryBlock& queries, int 
         queries.maxima[i] = maximum;
         queries.sums[i] *= factor;
         float* output = queries.output + size_t(i) * rows.shape.value_dim;
-        for (int d = 0; d < rows.shape.value_dim; d += kLanes) store_lanes(output + d, load_lanes(output + d) * spread(factor));
+        int d = 0;
+        for (; d + kLanes <= rows.shape.value_dim; d += kLanes) store_lanes(output + d, load_lanes(output + d) * spread(factor));
+        for (; d < rows.shape.value_dim; d++) output[d] *= factor;
     }
     Lanes sum = load_lanes(scores);
     for (int r = kLanes; r < Rows; r += kLanes) sum = sum + load_lanes(scores + r);
@@ -380,10 +461,33 @@ inline float byte_weights(const float* weights, const float* scales, int begin, 
     alignas(64) float scaled[Rows + Extra];
     for (int r = 0; r < Rows + Extra; r += kLanes) store_lanes(scaled + r, load_lanes(weights + r) * load_lanes(scales + r));
     if (begin != 0 || end != Rows) outside<Rows>(scaled, begin, end, 0.0f);  // their scales may be anything
-    const float largest = lane_max<Rows + Extra>(scaled);
+    const float largest = lane_max(scaled, Rows + Extra);
     const float inverse = largest > 1e-30f ? kWeightMax / largest : 0.0f;
     for (int r = 0; r < Rows + Extra; r += kLanes) store_bytes(bytes + r, load_lanes(scaled + r) * spread(inverse) + spread(0.5f));
     return inverse > 0 ? largest / kWeightMax : 0.0f;
+}
+
+// Values of a page that is not coded, and how far a row's are behind the last one's.
+inline const uint16_t* half_values(const PageRows& rows) {
+    return reinterpret_cast<const uint16_t*>(rows.page + (rows.shape.latent ? rows.layout->keys : rows.layout->values));
+}
+inline int half_value_stride(const PageRows& rows) { return rows.shape.latent ? rows.shape.key_dim : rows.shape.value_dim; }
+
+// Adds weights x values of `Tile` lanes of dims.
+template <int N, int Tile>
+inline void add_half_values(const PageRows& rows, const uint16_t* values, const float (*weights)[kPageRows], int end, float* output) {
+    const int value_dim = rows.shape.value_dim, stride = half_value_stride(rows);
+    Lanes sums[N][Tile];
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < Tile; k++) sums[i][k] = load_lanes(output + i * value_dim + k * kLanes);
+    for (int r = rows.begin; r < end; r++) {
+        Lanes value[Tile];
+        for (int k = 0; k < Tile; k++) value[k] = load_half_lanes(values + r * stride + k * kLanes);
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < Tile; k++) sums[i][k] = fused(spread(weights[i][r]), value[k], sums[i][k]);
+    }
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < Tile; k++) store_lanes(output + i * value_dim + k * kLanes, sums[i][k]);
 }
 
 // Few queries: straight from the page.
@@ -391,36 +495,38 @@ template <int N>
 inline void attend_half_rows(const PageRows& rows, const QueryBlock& queries, int first, int end) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
     const uint16_t* keys = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->keys);
-    const uint16_t* values = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->values);
+    const uint16_t* values = half_values(rows);
+    const int stride = half_value_stride(rows);
     const float* query = queries.query + size_t(first) * key_dim;
     alignas(64) float scores[N][kPageRows];
     for (int r = rows.begin; r < end; r++) {
         Lanes sums[N];
         for (int i = 0; i < N; i++) sums[i] = spread(0.0f);
-        for (int d = 0; d < key_dim; d += kLanes) {
+        int d = 0;
+        for (; d + kLanes <= key_dim; d += kLanes) {
             const Lanes key = load_half_lanes(keys + r * key_dim + d);
             for (int i = 0; i < N; i++) sums[i] = fused(load_lanes(query + i * key_dim + d), key, sums[i]);
         }
         for (int i = 0; i < N; i++) scores[i][r] = sum_of(sums[i]);
+        for (; d < key_dim; d++) {
+            const float key = half_to_float(keys[r * key_dim + d]);
+            for (int i = 0; i < N; i++) scores[i][r] += query[i * key_dim + d] * key;
+        }
     }
     bool any = false;
     for (int i = 0; i < N; i++) any = online_softmax(rows, queries, first + i, scores[i]) || any;
     if (!any) return;
     float* output = queries.output + size_t(first) * value_dim;
     constexpr int kTile = 2;  // as many sums as fit in 16 registers of 8 floats, about
-    for (int d = 0; d < value_dim; d += kTile * kLanes) {
-        Lanes sums[N][kTile];
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < kTile; k++) sums[i][k] = load_lanes(output + i * value_dim + d + k * kLanes);
-        for (int r = rows.begin; r < end; r++) {
-            Lanes value[kTile];
-            for (int k = 0; k < kTile; k++) value[k] = load_half_lanes(values + r * value_dim + d + k * kLanes);
-            for (int i = 0; i < N; i++)
-                for (int k = 0; k < kTile; k++) sums[i][k] = fused(spread(scores[i][r]), value[k], sums[i][k]);
-        }
-        for (int i = 0; i < N; i++)
-            for (int k = 0; k < kTile; k++) store_lanes(output + i * value_dim + d + k * kLanes, sums[i][k]);
+    int d = 0;
+    for (; d + kTile * kLanes <= value_dim; d += kTile * kLanes) add_half_values<N, kTile>(rows, values + d, scores, end, output + d);
+    if (d + kLanes <= value_dim) {
+        add_half_values<N, 1>(rows, values + d, scores, end, output + d);
+        d += kLanes;
     }
+    for (; d < value_dim; d++)
+        for (int r = rows.begin; r < end; r++)
+            for (int i = 0; i < N; i++) output[i * value_dim + d] += scores[i][r] * half_to_float(values[r * stride + d]);
 }
 
 // Many queries: the page is unpacked once for all of them, keys transposed.
@@ -455,9 +561,10 @@ constexpr int kFewQueries = 8;  // fewer gain less by a tile than it costs
 void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
     float* keys = static_cast<float*>(scratch);      // [key_dim][kPageRows]
-    float* values = keys + key_dim * kPageRows;      // [kPageRows][value_dim]
+    float* values = keys + (key_dim + kLanes - 1) / kLanes * kLanes * kPageRows;  // [kPageRows][value_dim]
     const uint16_t* key_rows = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->keys);
-    const uint16_t* value_rows = reinterpret_cast<const uint16_t*>(rows.page + rows.layout->values);
+    const uint16_t* value_rows = half_values(rows);
+    const int stride = half_value_stride(rows);
     int end = rows.begin;  // of the rows that any query sees; later ones may not be written yet
     for (int i = 0; i < queries.count; i++) {
         const int seen = visible_end(rows, queries.positions[i]);
@@ -470,7 +577,7 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
         for (int r0 = 0; r0 < kPageRows; r0 += kLanes) {
             alignas(64) float block[kLanes][kLanes];
             for (int r = 0; r < kLanes; r++) {
-                if (r0 + r >= rows.begin && r0 + r < end) load_half(key_rows + (r0 + r) * key_dim + d0, block[r], kLanes);
+                if (r0 + r >= rows.begin && r0 + r < end) load_half(key_rows + (r0 + r) * key_dim + d0, block[r], key_dim - d0 < kLanes ? key_dim - d0 : kLanes);
                 else
                     for (int d = 0; d < kLanes; d++) block[r][d] = 0.0f;
             }
@@ -480,7 +587,7 @@ void attend_half(const PageRows& rows, const QueryBlock& queries, void* scratch)
     if (queries.received == nullptr) {
         for (int r = 0; r < rows.begin; r++)
             for (int d = 0; d < value_dim; d++) values[r * value_dim + d] = 0.0f;
-        for (int r = rows.begin; r < end; r++) load_half(value_rows + r * value_dim, values + r * value_dim, value_dim);
+        for (int r = rows.begin; r < end; r++) load_half(value_rows + r * stride, values + r * value_dim, value_dim);
     }
     in_blocks(queries.count, [&](auto n, int i) { attend_half_tile<decltype(n)::value>(rows, queries, i, end, keys, values); });
 }
@@ -493,8 +600,9 @@ inline void fetch_next(const PageRows& rows, int part) {
 }
 
 // A page's codes and scales. Keys and Values are made of a group's first byte; groups are so many bytes apart. Extra: room for refined rows.
-template <int Rows, int Extra, typename Keys, typename Values>
+template <int Rows, int Extra, typename Group, typename Keys, typename Values>
 struct CodedRows {
+    Group key_group, value_group;
     const uint8_t* keys;
     const uint8_t* values;
     size_t key_stride, value_stride;
@@ -506,16 +614,30 @@ struct CodedRows {
     const uint8_t* refined_values;
 };
 
-template <int N, int Rows, int Extra, typename Keys, typename Values>
-inline void attend_coded_block(const PageRows& rows, const QueryBlock& queries, int first, const CodedRows<Rows, Extra, Keys, Values>& page) {
+// Of latent values: what was taken from them, by the sum of a query's weights. weights: `stride` apart.
+template <int N, int Rows>
+inline void add_centre(const PageRows& rows, const QueryBlock& queries, int first, const float* weights, int stride) {
+    for (int i = 0; i < N; i++, weights += stride) {
+        Lanes sum = load_lanes(weights);
+        for (int r = kLanes; r < Rows; r += kLanes) sum = sum + load_lanes(weights + r);
+        const Lanes weight = spread(sum_of(sum));
+        float* output = queries.output + size_t(first + i) * rows.shape.value_dim;
+        for (int d = 0; d < rows.shape.value_dim; d += kLanes) store_lanes(output + d, load_lanes(output + d) + load_lanes(rows.centre + d) * weight);
+    }
+}
+
+template <int N, int Rows, int Extra, typename Group, typename Keys, typename Values>
+inline void attend_coded_block(const PageRows& rows, const QueryBlock& queries, int first, const CodedRows<Rows, Extra, Group, Keys, Values>& page) {
     const int key_dim = rows.shape.key_dim, value_dim = rows.shape.value_dim;
-    const int key_groups = rows.shape.key_groups();
+    const int key_size = page.key_group.size(), value_size = page.value_group.size();
+    const int key_groups = key_dim / key_size, value_groups = value_dim / value_size;
     alignas(64) float scores[N][Rows + Extra];
     for (int g = 0; g < key_groups; g++) {
         alignas(64) int32_t dots[N][Rows];
         int32_t offsets[N];
         for (int i = 0; i < N; i++) offsets[i] = -kKeyOffset * queries.code_sums[(first + i) * key_groups + g];
-        key_dots<N, Rows>(Keys{page.keys + g * page.key_stride}, queries.codes + size_t(first) * key_dim + g * kGroup, key_dim, offsets, dots);
+        key_dots<N, Rows>(page.key_group, Keys{page.keys + g * page.key_stride}, queries.codes + size_t(first) * key_dim + g * key_size, key_dim,
+                          offsets, dots);
         if (first == 0 && g == 0) fetch_next(rows, 1);
         for (int i = 0; i < N; i++) {
             const Lanes scale = spread(queries.code_scales[(first + i) * key_groups + g]);
@@ -540,28 +662,32 @@ inline void attend_coded_block(const PageRows& rows, const QueryBlock& queries, 
             for (int r = 0; r < page.refined && page.refined_rows[r] != 0; r++) scores[i][Rows + r] = scores[i][page.refined_rows[r] - 1];
         }
     }
-    for (int g = 0; g < rows.shape.value_groups(); g++) {
+    if (rows.centre != nullptr) add_centre<N, Rows>(rows, queries, first, scores[0], Rows + Extra);
+    for (int g = 0; g < value_groups; g++) {
         alignas(64) uint8_t weights[N][Rows + Extra];
-        alignas(64) int32_t sums[N][kGroup];
+        alignas(64) int32_t sums[N][Group::sums];
         float units[N];
         for (int i = 0; i < N; i++)
             units[i] = byte_weights<Rows, Extra>(scores[i], page.value_scales + g * (Rows + Extra), rows.begin, ends[i], weights[i]) *
                        page.value_step;
-        value_sums<N, Rows, Extra>(Values{page.values + g * page.value_stride},
-                                   Trellis2Values{page.refined_values + g * page.refined * kGroup / 4}, page.refined, weights, sums);
+        value_sums<N, Rows, Extra>(page.value_group, Values{page.values + g * page.value_stride},
+                                   Trellis2Values{page.refined_values + g * page.refined * value_size / 4}, page.refined, weights, sums);
         if (first == 0 && g == 0) fetch_next(rows, 3);
         for (int i = 0; i < N; i++) {
-            float* output = queries.output + size_t(first + i) * value_dim + g * kGroup;
-            for (int d = 0; d < kGroup; d += kLanes)
+            float* output = queries.output + size_t(first + i) * value_dim + g * value_size;
+            int d = 0;
+            for (; d + kLanes <= value_size; d += kLanes)
                 store_lanes(output + d, load_lanes(output + d) + from_ints(sums[i] + d) * spread(units[i]));
+            for (; d < value_size; d++) output[d] += float(sums[i][d]) * units[i];
         }
     }
 }
 
 // Expand: unpacks the codes once for all where many queries come.
-template <int Rows, int Extra, typename Keys, typename Values, bool Expand = true>
-inline void attend_coded_page(const PageRows& rows, const QueryBlock& queries, void* scratch, float value_step) {
-    const int key_groups = rows.shape.key_groups(), value_groups = rows.shape.value_groups();
+template <int Rows, int Extra, typename Keys, typename Values, bool Expand, typename Group>
+inline void attend_coded_groups(Group key_group, Group value_group, const PageRows& rows, const QueryBlock& queries, void* scratch, float value_step) {
+    const int key_size = key_group.size(), value_size = value_group.size();
+    const int key_groups = rows.shape.key_dim / key_size, value_groups = rows.shape.value_dim / value_size;
     const FormatInfo& info = format_info(rows.format);
     const PageLayout& layout = *rows.layout;
     const auto scales = [&](size_t offset) { return reinterpret_cast<const uint16_t*>(rows.page + offset); };
@@ -578,28 +704,99 @@ inline void attend_coded_page(const PageRows& rows, const QueryBlock& queries, v
             for (int r = 0; r < info.refined; r++) target[Rows + r] = half_to_float(scales(layout.refined_scales)[g * info.refined + r]);
         }
     }
-    const size_t key_stride = group_bytes(info.key_bits, Rows), value_stride = group_bytes(info.value_bits, Rows);
+    const size_t key_stride = size_t(Rows) * key_group_bytes(info.key_bits, key_size), value_stride = size_t(Rows) * value_size * info.value_bits / 8;
     const uint8_t *refined_rows = rows.page + layout.refined_rows, *refined_values = rows.page + layout.refined_values;
-    const CodedRows<Rows, Extra, Keys, Values> page{rows.page + layout.keys, rows.page + layout.values, key_stride, value_stride, key_scales,
-                                                    value_scales, value_step, info.refined, refined_rows, refined_values};
+    const CodedRows<Rows, Extra, Group, Keys, Values> page{key_group, value_group, rows.page + layout.keys, rows.page + layout.values, key_stride,
+                                                           value_stride, key_scales, value_scales, value_step, info.refined, refined_rows,
+                                                           refined_values};
     if constexpr (Expand) {
         if (queries.count > kBlock) {
             uint8_t* key_bytes = reinterpret_cast<uint8_t*>(value_scales + value_groups * (Rows + Extra));
             uint8_t* value_bytes = key_bytes + rows.shape.key_dim * Rows;
-            for (int g = 0; g < key_groups; g++) expand_keys(Keys{page.keys + g * key_stride}, key_bytes + g * kGroup * Rows);
+            for (int g = 0; g < key_groups; g++) expand_keys(key_group, Keys{page.keys + g * key_stride}, key_bytes + g * key_size * Rows);
             for (int g = 0; g < value_groups && queries.received == nullptr; g++)
-                expand_values(Values{page.values + g * value_stride}, value_bytes + g * kGroup * Rows);
-            const CodedRows<Rows, Extra, KeyBytes<Rows>, ValueBytes> expanded{
-                key_bytes, value_bytes, size_t(kGroup * Rows), size_t(kGroup * Rows), key_scales, value_scales, value_step, info.refined,
-                refined_rows, refined_values};
+                expand_values(value_group, Values{page.values + g * value_stride}, value_bytes + g * value_size * Rows);
+            const CodedRows<Rows, Extra, Group, KeyBytes<Rows>, ValueBytes> expanded{
+                key_group, value_group, key_bytes, value_bytes, size_t(key_size * Rows), size_t(value_size * Rows), key_scales, value_scales,
+                value_step, info.refined, refined_rows, refined_values};
             return in_blocks(queries.count, [&](auto n, int i) { attend_coded_block<decltype(n)::value>(rows, queries, i, expanded); });
         }
     }
     in_blocks(queries.count, [&](auto n, int i) { attend_coded_block<decltype(n)::value>(rows, queries, i, page); });
 }
 
+template <int Rows, int Extra, typename Keys, typename Values, bool Expand = true>
+inline void attend_coded_page(const PageRows& rows, const QueryBlock& queries, void* scratch, float value_step) {
+    const int key_group = rows.layout->key_group, value_group = rows.layout->value_group;
+    if (key_group == kGroup && value_group == kGroup)
+        attend_coded_groups<Rows, Extra, Keys, Values, Expand>(GroupOf64(), GroupOf64(), rows, queries, scratch, value_step);
+    else
+        attend_coded_groups<Rows, Extra, Keys, Values, Expand>(GroupOfSome{key_group}, GroupOfSome{value_group}, rows, queries, scratch, value_step);
+}
+
+typedef int8_t Bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
+
+// A group's bytes [dim / 4][row][4] to [row / 4][dim][row % 4].
+template <int Rows, bool Halved>
+inline void turn_bytes(const uint8_t* from, uint8_t* to) {
+    const Bytes16 order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    for (int quad = 0; quad < Rows / 4; quad++) {
+        for (int d = 0; d < kGroup; d += 4) {
+            Bytes16 x = *reinterpret_cast<const Bytes16*>(from + (d * Rows + quad * 16));
+            if constexpr (Halved) {  // half_code()
+                x ^= int8_t(-kKeyOffset);
+                x = (x >> 1) + (x & x >> 1 & 1);
+            }
+            *reinterpret_cast<Bytes16*>(to + (quad * kGroup + d) * 4) = __builtin_shuffle(x, order);
+        }
+    }
+}
+
+// Where values are the first elements of the keys: unpacked twice, with two tables of code points. 8 bits need no unpacking of keys.
+struct NoKeys {};
+template <int Rows, typename Keys = NoKeys, typename KeysAsValues = NoKeys>
+inline void attend_latent_page(const PageRows& rows, const QueryBlock& queries, void* scratch, float value_step) {
+    constexpr GroupOf64 group;
+    constexpr bool bytes = __is_same(Keys, NoKeys);
+    const int key_groups = rows.shape.key_dim / kGroup, value_groups = rows.shape.value_dim / kGroup;
+    const FormatInfo& info = format_info(rows.format);
+    const size_t stride = size_t(Rows) * key_group_bytes(info.key_bits, kGroup), unpacked = size_t(Rows) * kGroup;
+    const uint8_t* keys = rows.page + rows.layout->keys;
+    float* scales = static_cast<float*>(scratch);
+    load_half(reinterpret_cast<const uint16_t*>(rows.page + rows.layout->key_scales), scales, key_groups * Rows);
+    uint8_t* value_bytes = reinterpret_cast<uint8_t*>(scales + key_groups * Rows);
+    uint8_t* key_bytes = value_bytes + value_groups * unpacked;
+    uint8_t* turned = key_bytes + key_groups * unpacked;
+    for (int g = 0; g < value_groups && queries.received == nullptr; g++) {
+        if constexpr (bytes) {
+            turn_bytes<Rows, true>(keys + g * stride, value_bytes + g * unpacked);
+        } else {
+            expand_keys(group, KeysAsValues{keys + g * stride}, turned);
+            turn_bytes<Rows, false>(turned, value_bytes + g * unpacked);
+        }
+    }
+    if constexpr (!bytes)
+        for (int g = 0; g < key_groups; g++) expand_keys(group, Keys{keys + g * stride}, key_bytes + g * unpacked);
+    const CodedRows<Rows, 0, GroupOf64, KeyBytes<Rows>, ValueBytes> page{group, group, bytes ? keys : key_bytes, value_bytes, unpacked, unpacked, scales,
+                                                                         scales, value_step, 0, nullptr, nullptr};
+    in_blocks(queries.count, [&](auto n, int i) { attend_coded_block<decltype(n)::value>(rows, queries, i, page); });
+}
+
+
+void attend_latent(const PageRows& rows, const QueryBlock& queries, void* scratch) {
+    switch (format_info(rows.format).keys) {
+        case KeyCoding::none: break;
+        case KeyCoding::lloyd4: return attend_latent_page<kPageRows, Lloyd4Keys, Lloyd4KeysAsValues>(rows, queries, scratch, kValueStep4);
+        case KeyCoding::lloyd3: return attend_latent_page<kPageRows, Lloyd3Keys, Lloyd3KeysAsValues>(rows, queries, scratch, kValueStep4);
+        case KeyCoding::linear8:
+            if (rows.rows == kWindowPageRows) return attend_latent_page<kWindowPageRows>(rows, queries, scratch, 2 * kKeyStep);
+            return attend_latent_page<kPageRows>(rows, queries, scratch, 2 * kKeyStep);
+    }
+}
+
 void attend_coded(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     fetch_next(rows, 0);
+    if (rows.shape.latent) return attend_latent(rows, queries, scratch);
     switch (rows.format) {
         case Format::f16: break;
         case Format::k4v4: return attend_coded_page<kPageRows, 0, Lloyd4Keys, Lloyd4Values>(rows, queries, scratch, kValueStep4);

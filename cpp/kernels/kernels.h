@@ -43,6 +43,7 @@ struct PageRows {
     // doesn't see it coming.
     const uint8_t* next = nullptr;
     size_t next_bytes = 0;
+    const float* centre = nullptr;  // [key_dim]: of latent values, what was taken from them
 };
 
 struct Kernels {
@@ -52,7 +53,8 @@ struct Kernels {
     void (*store_half)(const float* source, uint16_t* target, int count);
     void (*load_half)(const uint16_t* source, float* target, int count);
 
-    // Orthonormal Walsh-Hadamard transform of each block of each row, in place; its own inverse. block: a power of two from 64 on.
+    // Rotation of each block of each row, in place; its own inverse: of 2^k m elements a Hadamard matrix of 2^k on each of m parts, and then the
+    // Hartley matrix of m across these. block: m is odd and at most kMostHartley, k 3 or more.
     void (*rotate)(float* rows, int count, int dim, int block);
 
     // Pack `count` rows [count][dim] of finite floats into a page's codes and scales from row `first` on. The page has room for `page_rows`:
@@ -63,7 +65,7 @@ struct Kernels {
                       uint16_t* scales);
     void (*pack_values)(ValueCoding coding, const float* rows, int count, int dim, int first, int page_rows, uint8_t* codes, uint16_t* scales);
 
-    // Rounds queries to 7 bits a group of kGroup: codes, scales (with the key step) and sums as in QueryBlock.
+    // Rounds queries to 7 bits a group: codes, scales (with the key step) and sums as in QueryBlock.
     void (*quantize_queries)(const float* query, int count, int dim, int8_t* codes, float* scales, int32_t* sums);
 
     // dots[i] = row i . vector. rows: [count][dim]
@@ -75,7 +77,8 @@ struct Kernels {
 };
 
 constexpr size_t attention_scratch_bytes(const HeadShape& shape) {
-    return size_t(kPageRows) * (shape.key_dim + shape.value_dim) * sizeof(float) + 256;
+    constexpr int lanes = 16;  // keys lie in whole ones
+    return size_t(kPageRows) * (shape.key_dim + shape.value_dim + lanes) * sizeof(float) + 256;
 }
 
 extern const Kernels kScalarKernels;

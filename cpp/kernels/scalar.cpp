@@ -1,9 +1,12 @@
 // The reference: plain C++, for every processor. What the other kernels must give.
 #include "format/codebook.h"
 #include "format/half.h"
+#include "format/hartley.h"
 #include "kernels.h"
 
 namespace deltastore {
+
+#include "groups.inl"
 
 namespace {
 
@@ -100,82 +103,94 @@ void transpose16(const float (*block)[16], float* target, int stride) {
 }
 
 // Code points of a group's keys as unsigned bytes.
-struct Lloyd4Keys {
-    const uint8_t* codes;  // [kGroup / 8][row][4], see PageLayout
-    int at(int row, int d) const {
+template <const Codes16& Codes, int Offset>
+struct Lloyd4KeysOf {
+    const uint8_t* codes;  // [group / 8][row][4], see PageLayout
+    int at(int row, int d, int) const {
         const uint8_t byte = codes[(d / 8 * kPageRows + row) * 4 + d % 4];
-        return kKeyCodes4.at[d % 8 < 4 ? byte & 15 : byte >> 4] + kKeyOffset;
+        return Codes.at[d % 8 < 4 ? byte & 15 : byte >> 4] + Offset;
     }
 };
-struct Lloyd3Keys {
-    const uint8_t* codes;  // [kGroup / 32][3][row][4]
-    int at(int row, int d) const {
+using Lloyd4Keys = Lloyd4KeysOf<kKeyCodes4, kKeyOffset>;
+using Lloyd4KeysAsValues = Lloyd4KeysOf<kValueCodes4, 0>;
+template <const Codes16& Codes, int Offset, typename Rest>
+struct Lloyd3KeysOf {
+    const uint8_t* codes;  // [group / 32][3][row][4], and the rest at 4 bits
+    int at(int row, int d, int group) const {
+        const int in_thirds = group / 32 * 32;
+        if (d >= in_thirds) return Rest{codes + in_thirds / 32 * 12 * kPageRows}.at(row, d - in_thirds, group);
         const uint8_t* bytes = codes + (d / 32 * 3 * kPageRows + row) * 4 + d % 4;
         constexpr int next = kPageRows * 4;
         const int nibble = d % 8 < 4 ? 0 : 4, top = nibble + 3;
         const int code = d % 32 < 24 ? bytes[d % 32 / 8 * next] >> nibble & 7
                                      : (bytes[0] >> top & 1) | (bytes[next] >> top & 1) << 1 | (bytes[2 * next] >> top & 1) << 2;
-        return kKeyCodes3.at[code] + kKeyOffset;
+        return Codes.at[code] + Offset;
     }
 };
+using Lloyd3Keys = Lloyd3KeysOf<kKeyCodes3, kKeyOffset, Lloyd4Keys>;
+using Lloyd3KeysAsValues = Lloyd3KeysOf<kValueCodes3, 0, Lloyd4KeysAsValues>;
 template <int Rows>
 struct KeyBytes {
-    const uint8_t* bytes;  // [kGroup / 4][row][4]
-    int at(int row, int d) const { return bytes[(d / 4 * Rows + row) * 4 + d % 4]; }
+    const uint8_t* bytes;  // [group / 4][row][4]
+    int at(int row, int d, int) const { return bytes[(d / 4 * Rows + row) * 4 + d % 4]; }
 };
-template <typename Keys>
-void expand_keys(const Keys& keys, uint8_t* bytes) {
-    for (int d = 0; d < kGroup; d++)
-        for (int r = 0; r < kPageRows; r++) bytes[(d / 4 * kPageRows + r) * 4 + d % 4] = uint8_t(keys.at(r, d));
+template <typename Group, typename Keys>
+void expand_keys(Group group, const Keys& keys, uint8_t* bytes) {
+    for (int d = 0; d < group.size(); d++)
+        for (int r = 0; r < kPageRows; r++) bytes[(d / 4 * kPageRows + r) * 4 + d % 4] = uint8_t(keys.at(r, d, group.size()));
 }
 
 // Code points of a group's values.
 struct Lloyd4Values {
-    const uint8_t* codes;  // [row / 4][32][row % 4]
-    int at(int row, int d) const {
-        const uint8_t byte = codes[row / 4 * 128 + d % 32 * 4 + row % 4];
-        return kValueCodes4.at[d < 32 ? byte & 15 : byte >> 4];
+    const uint8_t* codes;  // [row / 4][group / 2][row % 4]
+    int at(int row, int d, int group) const {
+        const int half = group / 2;
+        const uint8_t byte = codes[row / 4 * half * 4 + d % half * 4 + row % 4];
+        return kValueCodes4.at[d < half ? byte & 15 : byte >> 4];
     }
 };
 struct Trellis2Values {
-    const uint8_t* codes;  // [row / 4][16][row % 4]
-    int at(int row, int d, int abreast = 4) const {
-        const uint8_t* byte = codes + row / 4 * 64 + d % 16 * abreast + row % 4;
-        const int window = (d % 16 == 0 ? 0 : byte[-abreast]) << 8 | *byte;
-        return kValueCodes2.at[window >> (6 - d / 16 * 2) & 15];
+    const uint8_t* codes;  // [row / 4][group / 4][row % 4]
+    int at(int row, int d, int group, int abreast = 4) const {
+        const int quarter = group / 4;
+        const uint8_t* byte = codes + row / 4 * group + d % quarter * abreast + row % 4;
+        const int window = (d % quarter == 0 ? 0 : byte[-abreast]) << 8 | *byte;
+        return kValueCodes2.at[window >> (6 - d / quarter * 2) & 15];
     }
 };
 struct ValueBytes {
-    const uint8_t* bytes;  // [row / 4][kGroup][row % 4]
-    int at(int row, int d) const { return int8_t(bytes[(row / 4 * kGroup + d) * 4 + row % 4]); }
+    const uint8_t* bytes;  // [row / 4][group][row % 4]
+    int at(int row, int d, int group) const { return int8_t(bytes[(row / 4 * group + d) * 4 + row % 4]); }
 };
-template <typename Values>
-void expand_values(const Values& values, uint8_t* bytes) {
+template <typename Group, typename Values>
+void expand_values(Group group, const Values& values, uint8_t* bytes) {
     for (int r = 0; r < kPageRows; r++)
-        for (int d = 0; d < kGroup; d++) bytes[(r / 4 * kGroup + d) * 4 + r % 4] = uint8_t(values.at(r, d));
+        for (int d = 0; d < group.size(); d++) bytes[(r / 4 * group.size() + d) * 4 + r % 4] = uint8_t(values.at(r, d, group.size()));
 }
 
 // dots[i][row] = starts[i] + query i . key row, over one group.
-template <int N, int Rows, typename Keys>
-void key_dots(const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[Rows]) {
+template <int N, int Rows, typename Group, typename Keys>
+void key_dots(Group group, const Keys& keys, const int8_t* queries, int stride, const int32_t* starts, int32_t (*dots)[Rows]) {
     for (int i = 0; i < N; i++) {
         for (int r = 0; r < Rows; r++) {
             int32_t sum = starts[i];
-            for (int d = 0; d < kGroup; d++) sum += keys.at(r, d) * queries[i * stride + d];
+            for (int d = 0; d < group.size(); d++) sum += keys.at(r, d, group.size()) * queries[i * stride + d];
             dots[i][r] = sum;
         }
     }
 }
 
 // sums[i][d] = weights of query i . values of dim d, over the rows and the refined ones, of which the last two lie in pairs.
-template <int N, int Rows, int Extra, typename Values>
-void value_sums(const Values& values, const Trellis2Values& refined, int refined_rows, const uint8_t (*weights)[Rows + Extra],
-                int32_t (*sums)[kGroup]) {
+template <int N, int Rows, int Extra, typename Group, typename Values>
+void value_sums(Group group, const Values& values, const Trellis2Values& refined, int refined_rows, const uint8_t (*weights)[Rows + Extra],
+                int32_t (*sums)[Group::sums]) {
+    const int size = group.size();
     for (int i = 0; i < N; i++) {
-        for (int d = 0; d < kGroup; d++) {
+        for (int d = 0; d < size; d++) {
             int32_t sum = 0;
-            for (int r = 0; r < Rows; r++) sum += weights[i][r] * values.at(r, d);
-            for (int r = 0; Extra > 0 && r < refined_rows; r++) sum += weights[i][Rows + r] * refined.at(r, d, r < refined_rows - 2 ? 4 : 2);
+            for (int r = 0; r < Rows; r++) sum += weights[i][r] * values.at(r, d, size);
+            for (int r = 0; Extra > 0 && r < refined_rows; r++)
+                sum += weights[i][Rows + r] * refined.at(r, d, size, r < refined_rows - 2 ? 4 : 2);
             sums[i][d] = sum;
         }
     }

@@ -32,6 +32,7 @@ struct Worker {
     void operator()(const PackRows& work) const {
         read(work.source, work.shape, nullptr, scratch, nullptr);
         write(work.target, work.shape, work.centre, scratch);
+        if (work.shape.latent) return;
         read(work.source, work.shape, nullptr, nullptr, scratch);
         unrefine_rows(place.at(work.target.page), *work.target.layout, work.shape, work.target.first);  // rows that were erased
         write(work.target, work.shape, scratch);

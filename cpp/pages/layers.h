@@ -50,7 +50,7 @@ public:
     // What a token takes at 16 bits, in all layers.
     size_t stock_bytes_per_token() const {
         size_t bytes = 0;
-        for (const LayerShape& layer : layers_) bytes += size_t(layer.kv_heads) * (layer.head.key_dim + layer.head.value_dim) * 2;
+        for (const LayerShape& layer : layers_) bytes += size_t(layer.kv_heads) * (layer.head.key_dim + layer.head.stored_value_dim()) * 2;
         return bytes;
     }
 

@@ -32,7 +32,7 @@ Fields fields_of(const SequenceTable& sequences, int table, const PageRef& refer
     Fields fields{};
     if (!is_whole(reference)) {
         const HeadShape& shape = sequences.shape(table);
-        const size_t key_row = shape.key_dim * 2, value_row = shape.value_dim * 2;
+        const size_t key_row = shape.key_dim * 2, value_row = shape.stored_value_dim() * 2;
         fields[0] = {layout.keys + reference.begin * key_row, reference.count * key_row};
         fields[1] = {layout.values + reference.begin * value_row, reference.count * value_row};
         return fields;
@@ -247,7 +247,7 @@ void write_shapes(const Cache& cache, Writer& writer) {
     for (const LayerShape& layer : cache.options().layers) {
         writer.number(uint32_t(layer.kv_heads));
         writer.number(uint32_t(layer.head.key_dim));
-        writer.number(uint32_t(layer.head.value_dim));
+        writer.number(uint32_t(layer.head.stored_value_dim()));
     }
 }
 
@@ -261,7 +261,7 @@ void read_shapes(const Cache& cache, Reader& reader) {
     if (reader.number<uint32_t>() != layers.size()) throw mismatch();
     for (const LayerShape& layer : layers) {
         const uint32_t kv_heads = reader.number<uint32_t>(), key_dim = reader.number<uint32_t>(), value_dim = reader.number<uint32_t>();
-        if (int(kv_heads) != layer.kv_heads || int(key_dim) != layer.head.key_dim || int(value_dim) != layer.head.value_dim)
+        if (int(kv_heads) != layer.kv_heads || int(key_dim) != layer.head.key_dim || int(value_dim) != layer.head.stored_value_dim())
             throw mismatch();
     }
 }

@@ -114,7 +114,7 @@ t.test("onUnsupported \"stock\" keeps what the app chose, with one warning a cau
     await told("FLASH_ATTENTION_REQUIRED");
     t.equal(await codeOf(model.createContext({...small, ...q8, kvCache: "high"})), "KV_CACHE_TYPE_CONFLICT", "what contradicts itself stays an error");
 
-    const refused = await llama.loadModel({...q8ByDefault, modelPath: await tinyPath("llama-head-32"), gpuLayers: 0});
+    const refused = await llama.loadModel({...q8ByDefault, modelPath: await tinyPath("lfm2-window"), gpuLayers: 0});
     const context = await refused.createContext({...small, kvCache: "high"});
     t.notOk(store.isPacked(context));
     t.strictSame(typesOf(context), [Q8_0, Q8_0], "where no tier can be had, the model's types are");

@@ -5,7 +5,7 @@ import {codeOf, generate, nativeBinding, openLlama, randomTokens, rejection} fro
 import {allFinite, divergences, greedy, logitsOf, sameLogits} from "../support/logits.js";
 import {tinyModelPath, tinyModels, type TinyModel} from "../support/tiny-models.js";
 
-t.setTimeout(150_000);
+t.setTimeout(300_000);
 
 const prompt = randomTokens(300, 7);
 /** Batches that meet pages of 64 rows in every way: single rows, a whole page, several pages. */

@@ -12,7 +12,8 @@ const {llama, store, tiny, createContext} = await openSequences(t);
 const native = await nativeBinding();
 /** Models that rotate (or bias) keys in different ways. */
 const shiftedModels = [
-    "llama-head-128", "gptneox-partial-rotation", "llama-rope-factors", "minicpm3-key-192-value-128", "llama-yarn", "bloom-alibi"
+    "llama-head-128", "gptneox-partial-rotation", "llama-rope-factors", "minicpm3-key-192-value-128", "llama-yarn", "bloom-alibi",
+    "stablelm-head-80", "phi3-head-96", "llama-head-72"
 ];
 const loaded = new Map<string, LlamaModel>([["llama-head-128", tiny]]);
 

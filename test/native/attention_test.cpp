@@ -16,7 +16,7 @@ struct Setting {
 
 static CacheOptions make_options(const Setting& setting) {
     CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {6, 1, {128, 64}, /*attentions*/ 3}};
+    options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {6, 1, {128, 64}, /*attentions*/ 3}, {2, 1, {80, 112}}};
     options.format = setting.format;
     options.window_format = window_format_of(setting.format);
     options.window = setting.window;

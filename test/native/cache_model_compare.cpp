@@ -126,9 +126,10 @@ void CacheModel::compare_refined(int index, const PageRef& reference, const Page
 
 void CacheModel::compare_groups(const std::vector<float>& expected, const std::vector<float>& found, const float* centre, double mean_error,
                                 bool packed) {
-    for (size_t first = 0; first < expected.size(); first += kGroup) {
+    const size_t group = group_of(int(expected.size()));
+    for (size_t first = 0; first < expected.size(); first += group) {
         double error = 0, energy = 0;
-        for (size_t d = first; d < first + kGroup; d++) {
+        for (size_t d = first; d < first + group; d++) {
             error += std::pow(expected[d] - found[d], 2);
             energy += std::pow(expected[d] - centre[d], 2);
         }

@@ -6,7 +6,7 @@ using namespace deltastore;
 // Two heads, one head of other sizes, and a layer without attention.
 static CacheOptions make_options(Format format, int window, int sinks, size_t limit) {
     CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {2, 1, {128, 64}}};
+    options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {2, 1, {112, 80}}};
     options.format = format;
     options.window_format = window_format_of(format);
     options.window = window;

@@ -10,7 +10,7 @@
 
 namespace deltastore {
 
-inline const int kDims[] = {64, 128, 192, 256};
+inline const int kDims[] = {64, 128, 192, 256, 80, 96, 112, 72, 8, 160};
 inline const char* const kInputs[] = {"gaussian", "zeros", "outlier", "tiny", "subnormal", "constant", "alternating", "edge of half range", "ramp"};
 inline constexpr int kInputCount = sizeof kInputs / sizeof *kInputs;
 

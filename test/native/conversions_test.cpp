@@ -56,9 +56,23 @@ static void check_rounding(const Kernels& kernels, Random& random) {
     }
 }
 
-// Element (i, j) of the matrix is -1 to the number of ones that i and j share, over the root of its size.
+// Nothing but the halves and floats that are asked for.
+static void check_few_halves(const Kernels& kernels, Random& random) {
+    for (int count = 8; count <= 136; count += 8) {
+        const std::vector<float> floats = random.gaussians(count);
+        std::vector<uint16_t> halves(count + 16, 0xffff);
+        kernels.store_half(floats.data(), halves.data(), count);
+        for (int i = 0; i < count + 16; i++) CHECK_EQUAL(halves[i], i < count ? float_to_half(floats[i]) : 0xffff);
+        std::vector<float> back(count + 16, 7.0f);
+        kernels.load_half(std::vector<uint16_t>(halves.begin(), halves.begin() + count).data(), back.data(), count);
+        for (int i = 0; i < count + 16; i++) CHECK_EQUAL(back[i], i < count ? half_to_float(halves[i]) : 7.0f);
+    }
+}
+
+// Element (i, j) of the Hadamard matrix of n is -1 to the number of ones that i and j share, over the root of n; of the Hartley matrix of m
+// it is (cos x + sin x) over the root of m, for x = 2 pi i j / m.
 static void check_rotation(const Kernels& kernels, int block, Random& random) {
-    const int rows = 3, dim = 2 * block;
+    const int rows = 3, dim = 2 * block, power = block & -block, odd = block / power;
     const std::vector<float> before = random.gaussians(rows * dim);
     std::vector<float> rotated = before, scalar = before;
     kernels.rotate(rotated.data(), rows, dim, block);
@@ -66,7 +80,10 @@ static void check_rotation(const Kernels& kernels, int block, Random& random) {
     for (int i = 0; i < rows * dim; i++) {
         const float* source = before.data() + i / block * block;
         double expected = 0;
-        for (int j = 0; j < block; j++) expected += __builtin_popcount(i % block & j) % 2 ? -source[j] : source[j];
+        for (int j = 0; j < block; j++) {
+            const double x = 2 * std::acos(-1.0) * ((i % block / power) * (j / power) % odd) / odd;
+            expected += (std::cos(x) + std::sin(x)) * (__builtin_popcount(i % power & j % power) % 2 ? -source[j] : source[j]);
+        }
         CHECK_AT_MOST(std::abs(rotated[i] - expected / std::sqrt(double(block))), 1e-5);
         CHECK_EQUAL(rotated[i], scalar[i]);
     }
@@ -76,7 +93,7 @@ static void check_rotation(const Kernels& kernels, int block, Random& random) {
 
 static void check_queries(const Kernels& kernels, int dim, Random& random) {
     for (int kind = 0; kind < kInputCount; kind++) {
-        const int count = random.between(1, 9), groups = count * dim / kGroup;
+        const int count = random.between(1, 9), size = group_of(dim), groups = count * dim / size;
         const std::vector<float> queries = make_rows(kind, count, dim, random);
         std::vector<int8_t> codes(queries.size()), expected_codes(queries.size());
         std::vector<float> scales(groups), expected_scales(groups);
@@ -89,8 +106,8 @@ static void check_queries(const Kernels& kernels, int dim, Random& random) {
         for (int g = 0; g < groups; g++) {
             int sum = 0;
             const double step = double(scales[g]) / kKeyStep;
-            for (int e = 0; e < kGroup; e++) {
-                const int at = g * kGroup + e;
+            for (int e = 0; e < size; e++) {
+                const int at = g * size + e;
                 sum += codes[at];
                 CHECK_AT_MOST(std::abs(int(codes[at])), kQueryMax);
                 // Half a step, and what a float keeps of numbers below 1e-38.
@@ -130,8 +147,9 @@ int main(int argc, char** argv) {
         const std::string name = kernels.name;
         check::run(name + ": halves turn into floats and back", [&] { check_halves(kernels); });
         check::run(name + ": floats turn into the nearest half", [&] { check_rounding(kernels, random); });
-        for (const int block : {64, 128, 256})
-            check::run(name + ": a rotation is the Hadamard matrix, in blocks of " + std::to_string(block), [&] { check_rotation(kernels, block, random); });
+        check::run(name + ": a few halves and floats leave their neighbours alone", [&] { check_few_halves(kernels, random); });
+        for (const int block : {64, 128, 256, 72, 80, 96, 112, 120, 160, 24, 8})
+            check::run(name + ": a rotation is the matrix of its definition, in blocks of " + std::to_string(block), [&] { check_rotation(kernels, block, random); });
         for (const int dim : kDims)
             check::run(name + ": 7-bit queries are off by half a step, head size " + std::to_string(dim), [&] { check_queries(kernels, dim, random); });
         check::run(name + ": a bad query leaves its neighbours alone", [&] { check_bad_queries(kernels, random); });

@@ -13,7 +13,7 @@ static constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 static CacheOptions options_of(Format format, const char* scorer) {
     CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {6, 1, {128, 64}}};
+    options.layers = {{4, 2, {64, 64}}, {6, 1, {96, 72}}};
     options.format = format;
     options.window_format = window_format_of(format);
     options.window = 32;

@@ -11,7 +11,7 @@ namespace deltastore {
 // Two heads, and one of other sizes; of two tiers.
 inline CacheOptions make_options(Format format, bool evicts = false) {
     CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {2, 1, {128, 64}}};
+    options.layers = {{4, 2, {64, 64}}, {2, 1, {80, 72}}};
     options.format = format;
     options.window_format = window_format_of(format);
     options.window = 24;

@@ -124,6 +124,37 @@ export const phi2: Architecture = (model) => {
     });
 };
 
+/** One matrix gives query, key and value, another both halves of the gated feed-forward block. */
+export const phi3: Architecture = (model) => {
+    const {embed, feedForward, keyLength, valueLength} = model.shape;
+    model
+        .set("attention.layer_norm_rms_epsilon", f32(1e-5))
+        .untiedEmbedding()
+        .rmsNorm("output_norm");
+    eachLayer(model, (layer, name) => {
+        const length = model.heads(layer) * keyLength + model.kvHeads(layer) * (keyLength + valueLength);
+        model
+            .rmsNorm(`${name}.attn_norm`)
+            .rmsNorm(`${name}.ffn_norm`)
+            .matrix(`${name}.attn_qkv`, [embed, length], gains.queryKey)
+            .matrix(`${name}.ffn_up`, [embed, 2 * feedForward], 1.5)
+            .matrix(`${name}.ffn_down`, [feedForward, embed], gains.residual);
+        attentionOutput(model, layer);
+    });
+};
+
+export const stablelm: Architecture = (model) => {
+    model
+        .set("attention.layer_norm_epsilon", f32(1e-5))
+        .untiedEmbedding()
+        .layerNorm("output_norm");
+    eachLayer(model, (layer, name) => {
+        model.layerNorm(`${name}.attn_norm`).layerNorm(`${name}.ffn_norm`);
+        attention(model, layer);
+        gatedFeedForward(model, layer);
+    });
+};
+
 /**
  * Latent queries, keys and values, decompressed before they reach the cache; the rotated dimensions are a head's last ones.
  * (plm is simpler and alike, but this release aborts on it: src/models/plm.cpp:135 flattens the values' heads, cpy_v wants them apart.)

@@ -36,7 +36,8 @@ export class TinyModelWriter {
         this.random = new Gaussian(seed);
         this.gguf
             .set("general.architecture", text(architecture))
-            .set("general.name", text(`tiny random ${architecture}`))
+            // Of a model with "phi3" in its name llama.cpp expects special tokens.
+            .set("general.name", text(`tiny random ${architecture.replace("phi3", "phi")}`))
             .set("general.file_type", u32(1));
 
         this

@@ -3,7 +3,7 @@ import {existsSync, readdirSync, readFileSync} from "node:fs";
 import {mkdir, rename} from "node:fs/promises";
 import {dirname, join} from "node:path";
 import {
-    bloom, deepseek2, dflash, gemma2, gptneox, gptOss, graniteScales, grok, llama, mamba, minicpm3, phi2, ropeFactors, ropeSections, yarn,
+    bloom, deepseek2, dflash, gemma2, gptneox, gptOss, graniteScales, grok, llama, mamba, minicpm3, phi2, phi3, ropeFactors, ropeSections, stablelm, yarn,
     type Architecture
 } from "./tiny-architectures.js";
 import {gemma3, gemma4, graniteHybrid, lfm2, qwen35} from "./tiny-compound-architectures.js";
@@ -61,6 +61,29 @@ export const tinyModels: readonly TinyModel[] = [
         heads: [4, 0, 4], kvHeads: [2, 0, 2]
     }, llama()),
 
+    supported("phi2-head-80", "phi2", "head size 80 of which 32 dimensions rotate, as Phi-2 has it", {
+        embed: 320, kvHeads: 4, headLength: 80, rotated: 32
+    }, phi2),
+    supported("phi3-head-96", "phi3", "head size 96, as Phi-3-mini has it", {embed: 384, kvHeads: 4, headLength: 96}, phi3),
+    supported("stablelm-head-80", "stablelm", "head size 80 of which 20 dimensions rotate, as Stable Code has it", {
+        embed: 320, kvHeads: 4, headLength: 80, rotated: 20
+    }, stablelm),
+    supported("bloom-head-112", "bloom", "head size 112, ALiBi slopes", {embed: 448, kvHeads: 4, headLength: 112}, bloom),
+    supported("llama-head-72", "llama", "head size 72, no multiple of 16, one KV head", {kvHeads: 1, headLength: 72}, llama()),
+    supported("llama-head-32", "llama", "head size below 64", {heads: 8, kvHeads: 2, headLength: 32}, llama()),
+    supported("dflash-sinks-head-96", "dflash", "head size 96, attention sink logits", {heads: 8, headLength: 96}, dflash),
+    supported("minicpm3-key-96-value-64", "minicpm3", "keys of 96, values of 64, the last dimensions of a key rotated", {
+        embed: 256, kvHeads: 4, keyLength: 96, valueLength: 64, rotated: 32
+    }, minicpm3),
+    supported("gemma2-head-80", "gemma2", "head size 80, sliding window, soft cap in the attention op", {headLength: 80}, gemma2),
+
+    supported("deepseek2-latent", "deepseek2", "latent keys, whose first dimensions are the values (MLA)", {
+        kvHeads: 1, keyLength: 192, valueLength: 128, rotated: 64
+    }, deepseek2),
+    supported("deepseek2-latent-576", "deepseek2", "latent keys of 576 for 20 query heads, as GLM-4.7-Flash has it", {
+        layers: 2, heads: 20, kvHeads: 1, keyLength: 576, valueLength: 512, rotated: 64
+    }, deepseek2),
+
     supported("gemma2-soft-cap", "gemma2", "sliding window in every other layer, soft cap in the attention op", {}, gemma2),
     supported("gemma3", "gemma3", "sliding window in five of six layers", {layers: 7, headLength: 128}, gemma3),
     supported("gemma4", "gemma4", "sliding window; heads of 512 elements whose values are their keys, beside heads of 256", {
@@ -82,11 +105,7 @@ export const tinyModels: readonly TinyModel[] = [
         layers: 4, embed: 256, kvHeads: [0, 2, 0, 2]
     }, lfm2({slides: true})),
     refused("mamba", "mamba", "recurrent memory", {heads: 0, kvHeads: 0}, mamba),
-    refused("deepseek2-latent", "deepseek2", "a plain cache of latent keys, whose first dimensions are the values (MLA)", {
-        kvHeads: 1, keyLength: 192, valueLength: 128, rotated: 64
-    }, deepseek2),
-    refused("llama-head-80", "llama", "head size not divisible by 64", {headLength: 80}, llama()),
-    refused("llama-head-32", "llama", "head size below 64", {heads: 8, kvHeads: 2, headLength: 32}, llama())
+    refused("llama-head-36", "llama", "head size not divisible by 8", {headLength: 36}, llama())
 ];
 
 export function tinyModel(name: string): TinyModel {
