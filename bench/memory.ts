@@ -28,8 +28,8 @@ async function settle(): Promise<void> {
 }
 
 async function measure(cache: BenchCache, tokens: number): Promise<MemoryReport> {
-    const {resolveDemoModel} = await dist("models/fetch.js");
-    await using runtime = await Runtime.open({threads: 1, modelPath: resolveDemoModel});
+    const {findModel} = await dist("models/fetch.js");
+    await using runtime = await Runtime.open({threads: 1, modelPath: findModel});
     const open = await runtime.openCache(cache, tokens);
     await open.prefill(0, tokens);
     open.cut(0);

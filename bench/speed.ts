@@ -38,8 +38,8 @@ const chosen = caches.filter((cache) => cache === reference || wanted.includes(c
 const effort = {rounds: Number(option("rounds")), until: performance.now() + 60_000 * Number(option("minutes"))};
 const out = path.resolve(values.out === undefined ? root : ".", option("out"));
 
-const {resolveDemoModel} = await dist("models/fetch.js");
-await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: resolveDemoModel});
+const {findModel} = await dist("models/fetch.js");
+await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: findModel});
 const filling = new Filling(runtime);
 for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => {

@@ -19,13 +19,13 @@ export class SuiteBench {
 
     /** @param out the file of results. Those of an unfinished run are kept beside it */
     static async open({threads, out, policy}: {threads: number; out: string; policy?: object}): Promise<SuiteBench> {
-        const {resolveDemoModel} = await dist("models/fetch.js");
+        const {findModel} = await dist("models/fetch.js");
         const {loadNative} = await dist("engine/load.js");
         const {f16Weights} = await dist("eval/weights.js");
         let modelPath = "";
         const runtime = await Runtime.open({
             threads, ...policy === undefined ? {} : {policy},
-            modelPath: async () => modelPath = await f16Weights(await loadNative(), await resolveDemoModel())
+            modelPath: async () => modelPath = await f16Weights(await loadNative(), await findModel())
         });
         const native = await loadNative();
         const content = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8");
