@@ -56,6 +56,8 @@ public:
     // Whether the limit has room for pages of these (bytes, count), all of them.
     using Demand = std::vector<std::pair<size_t, size_t>>;
     bool fits(const Demand& demand) const;
+    // What `used` pages of a size take where `touched` were in use before: in as few slabs as can be.
+    static size_t bytes_of(size_t page_bytes, size_t used, size_t touched);
     void retain(Page page) { state_of(page).references++; }
     void release(Page page);
     uint32_t references(Page page) const { return state_of(page).references; }
