@@ -103,7 +103,8 @@ Napi::Value forecast(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const ModelShape shape = shape_of(info[0].As<Napi::Object>());
         const Napi::Object config = info[2].As<Napi::Object>();
-        const Load load{count_of(config, "sequences", 1 << 16), size_t(count_of(config, "tokens", INT32_MAX)), count_of(config, "batchSize", INT32_MAX)};
+        const size_t context = config.Has("contextTokens") ? size_t(count_of(config, "contextTokens", INT32_MAX)) : 0;
+        const Load load{count_of(config, "sequences", 1 << 16), size_t(count_of(config, "tokens", INT32_MAX)), context, count_of(config, "batchSize", INT32_MAX)};
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("stockBytes", double(stock_bytes(shape, load)));
         result.Set("bytesBeside", double(bytes_beside(shape, load)));

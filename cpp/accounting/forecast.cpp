@@ -21,6 +21,11 @@ size_t with_room_to_grow(size_t count) {
     return count + count / 8;
 }
 
+// Cells that llama.cpp has for each sequence.
+size_t room(const Load& load) {
+    return round_up(std::max(load.tokens, load.context), kCellStep);
+}
+
 size_t window_bytes(const ModelShape& model, size_t cells) {
     return model.windows.empty() ? 0 : round_up(cells, kCellStep) * Layers(model.windows).stock_bytes_per_token();
 }
@@ -116,14 +121,13 @@ size_t watched_rows(const Tier& tier, const Load& load, const RowCounts& rows) {
 }  // namespace
 
 size_t stock_bytes(const ModelShape& model, const Load& load) {
-    const size_t rows = load.sequences * load.tokens, cells = std::min(round_up(load.tokens, kCellStep), size_t(model.window) + load.batch);
+    const size_t rows = load.sequences * load.tokens, cells = std::min(room(load), size_t(model.window) + load.batch);
     return rows * Layers(model.attention).stock_bytes_per_token() + load.sequences * (window_bytes(model, cells) + model.state_bytes);
 }
 
 // Where windows are packed, what they take is added in packed_bytes(), and this counts states alone.
 size_t bytes_beside(const ModelShape& model, const Load& load) {
-    const size_t context = round_up(load.sequences * load.tokens, kCellStep);
-    return window_bytes(model, std::min(context, size_t(model.window) * load.sequences + load.batch)) + load.sequences * model.state_bytes;
+    return window_bytes(model, std::min(load.sequences * room(load), size_t(model.window) * load.sequences + load.batch)) + load.sequences * model.state_bytes;
 }
 
 size_t packed_bytes(const ModelShape& model, const Tier& tier, const Load& load) {

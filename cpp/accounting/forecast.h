@@ -19,8 +19,9 @@ struct ModelShape {
 
 struct Load {
     int sequences = 1;
-    size_t tokens = 0;  // of each sequence
-    int batch = 512;    // most tokens that are evaluated in one go
+    size_t tokens = 0;   // of each sequence
+    size_t context = 0;  // tokens that each has room for, if more than that
+    int batch = 512;     // most tokens that are evaluated in one go
 };
 
 // Of llama.cpp's own 16-bit cache.

@@ -31,7 +31,7 @@ for (const [name, lengths] of Object.entries(cases)) {
                 const context = await model.createContext({contextSize: tokens + 64, kvCache: tier, batchSize: 512});
                 await generate(context.getSequence(), randomTokens(tokens, 1), 1);
                 const {residentBytes, stockBytes, bytesBeside} = store.stats(context);
-                const forecast = native.forecast(shape, nativeTier(builtInTiers.get(tier)!), {sequences: 1, tokens, batchSize: 512});
+                const forecast = native.forecast(shape, nativeTier(builtInTiers.get(tier)!), {sequences: 1, tokens, contextTokens: tokens + 64, batchSize: 512});
                 t.equal(forecast.stockBytes, stockBytes, `${tier}, ${tokens} tokens: stock's`);
                 t.equal(forecast.bytesBeside, bytesBeside, `${tier}, ${tokens} tokens: beside`);
                 const difference = Math.abs(forecast.residentBytes! - residentBytes);

@@ -103,6 +103,8 @@ export interface ModelOutline {
 export interface NativeLoad {
     readonly sequences: number;
     readonly tokens: number;
+    /** Tokens that each has room for; `tokens` if absent. llama.cpp allocates windows for all of them at once. */
+    readonly contextTokens?: number;
     /** Most tokens that are evaluated in one go. */
     readonly batchSize: number;
 }
