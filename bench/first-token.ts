@@ -23,7 +23,7 @@ const {values} = parseArgs({options: {
     out: {type: "string", default: path.join(root, "bench/results/first-token.json")}
 }});
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads ?? availableParallelism());
-const {resolveDemoModel} = await dist("models/fetch.js");
+const {findModel} = await dist("models/fetch.js");
 const text = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8");
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
@@ -39,7 +39,7 @@ function createContext(model: LlamaModel, options: object, sequences: number): P
 }
 
 async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["caches"]> {
-    await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel});
+    await using runtime = await Runtime.open({threads, modelPath: findModel});
     const prompt = runtime.model.tokenize(text).slice(0, tokens);
     const report = caches.map(({name}) => ({name, times: [] as number[]}));
     for (let round = 0; round < rounds; round++)
@@ -53,7 +53,7 @@ async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["ca
 
 /** Users of one context, one after the other. They differ in their last `own` tokens. */
 async function measureSharing(own: number): Promise<FirstTokenReport["sharing"][number]> {
-    await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {sharing: {automatic: true}}});
+    await using runtime = await Runtime.open({threads, modelPath: findModel, policy: {sharing: {automatic: true}}});
     const all = runtime.model.tokenize(text), shared = tokens - Math.max(...ownTokens);
     const prompt = (user: number) => [...all.slice(0, shared), ...all.slice(shared + user * own, shared + (user + 1) * own)];
     const report: FirstTokenReport["sharing"][number] = {tier: sharingTier, shared, own, users: [], forks: []};

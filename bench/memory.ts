@@ -1,16 +1,15 @@
 /**
- * Resident memory of each tier, as the cache reports it and as the system sees it: `npm run bench:memory -- [--tokens 50,150,8192]
- * [--out FILE]`. Each tier runs in a process of its own. It evaluates all tokens once and drops them: then what the runtime and V8
+ * Resident memory of each tier, as the cache reports it and as the system sees it: `npm run bench:memory -- [--model NAME|FILE]
+ * [--tokens 50,150,8192] [--out FILE]`. Each tier runs in a process of its own. It evaluates all tokens once and drops them: then what the runtime and V8
  * allocate on first use is there. What the process grows by while it evaluates them again is the cache.
  */
 import {execFileSync} from "node:child_process";
 import {readFileSync, writeFileSync} from "node:fs";
-import path from "node:path";
 import {parseArgs} from "node:util";
 import {evictingTiers, tiers, type BenchCache} from "./caches.js";
 import type {MemoryReport} from "./memory-report.js";
 import {count, mib} from "./support/format.js";
-import {dist, root} from "./support/package.js";
+import {chosenModel, modelOption, resultsFile} from "./support/model-option.js";
 import {Runtime} from "./support/runtime.js";
 
 /** Anonymous resident bytes, without the mapped file of the model and without V8's heap, of which V8 gives back some MiB at any time. */
@@ -28,8 +27,7 @@ async function settle(): Promise<void> {
 }
 
 async function measure(cache: BenchCache, tokens: number): Promise<MemoryReport> {
-    const {resolveDemoModel} = await dist("models/fetch.js");
-    await using runtime = await Runtime.open({threads: 1, modelPath: resolveDemoModel});
+    await using runtime = await Runtime.open({threads: 1, modelPath: () => chosenModel(values.model)});
     const open = await runtime.openCache(cache, tokens);
     await open.prefill(0, tokens);
     open.cut(0);
@@ -38,21 +36,21 @@ async function measure(cache: BenchCache, tokens: number): Promise<MemoryReport>
     await open.prefill(0, tokens);
     await settle();
     const processGrowth = nativeBytes() - before;
-    const {residentBytes, peakResidentBytes, stockBytes} = runtime.store.stats(open.context);
+    const {residentBytes, peakResidentBytes, stockBytes, bytesBeside} = runtime.store.stats(open.context);
     return {
-        tier: cache.name, tokens, residentBytes, peakResidentBytes, stockBytes, processGrowth,
+        tier: cache.name, tokens, residentBytes, peakResidentBytes, stockBytes, bytesBeside, processGrowth,
         computeBytes: open.handle.getMemoryBreakdown().cpuRam
     };
 }
 
 function measureInProcess(tier: string, tokens: number): MemoryReport {
-    const output = execFileSync(process.execPath, ["--expose-gc", process.argv[1]!, "--tier", tier, "--tokens", String(tokens)], {encoding: "utf8"});
+    const output = execFileSync(process.execPath, ["--expose-gc", process.argv[1]!, "--tier", tier, "--tokens", String(tokens), ...values.model === undefined ? [] : ["--model", values.model]], {encoding: "utf8"});
     return JSON.parse(output.trim().split("\n").at(-1)!) as MemoryReport;
 }
 
 const {values} = parseArgs({options: {
-    tokens: {type: "string", default: "50,150,8192"}, tier: {type: "string"},
-    out: {type: "string", default: path.join(root, "bench/results/memory.json")}
+    ...modelOption, tokens: {type: "string", default: "50,150,8192"}, tier: {type: "string"},
+    out: {type: "string"}
 }});
 const lengths = values.tokens.split(",").map(Number);
 const measured = [...tiers, ...evictingTiers];
@@ -67,5 +65,5 @@ else {
             `${(processGrowth / residentBytes).toFixed(2)} of it; compute buffers of ${mib(computeBytes)} are reserved besides`);
         return report;
     }));
-    writeFileSync(values.out, JSON.stringify(reports, null, 2) + "\n");
+    writeFileSync(values.out ?? resultsFile("memory", values.model), JSON.stringify(reports, null, 2) + "\n");
 }

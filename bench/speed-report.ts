@@ -2,7 +2,6 @@ import type {DecodeTimes} from "./cases/decode.js";
 import {prefillTokens} from "./cases/prefill.js";
 import {reference} from "./caches.js";
 import {count, mib, spread, table, threadCount} from "./support/format.js";
-import type {ModelShape} from "./support/bench-model.js";
 import {median} from "./support/statistics.js";
 
 /** One cache at one depth with so many sequences. Times are milliseconds, one figure a round. */
@@ -22,7 +21,14 @@ export interface SpeedReport {
     runtime: string;
     /** Instruction set of our kernels. Stock takes the best that its libraries have for the processor. */
     kernel: string;
-    model: ModelShape & {file: string};
+    model: {
+        file: string;
+        /** KV heads of all layers that attend to all tokens, and of those with a sliding window. Files of before have others. */
+        heads: number;
+        windowHeads: number;
+        /** Tokens of the window. */
+        window: number;
+    };
     threads: number;
     /** Bytes a second that the threads read from memory. */
     readSpeed: number;
@@ -91,8 +97,8 @@ export class SpeedFigures {
         attention: () => table(
             ["sequences", "depth", "cache", "attention, ms a step", "reading the cache, ms", "part of it", "ns a row"],
             this.#rows((point) => this.attention(point) !== undefined, (point) => {
-                const attention = this.attention(point)!, floor = this.floor(point), {layers, kvHeads} = this.report.model;
-                const rows = point.depth * point.sequences * layers * kvHeads;
+                const attention = this.attention(point)!, floor = this.floor(point), {heads, windowHeads, window} = this.report.model;
+                const rows = point.sequences * (point.depth * heads + Math.min(point.depth, window) * windowHeads);
                 return [
                     String(point.sequences), count(point.depth), point.cache, attention.toFixed(2), floor.toFixed(2),
                     `${(100 * floor / attention).toFixed(0)}%`, (attention * 1e6 / rows).toFixed(2)

@@ -1,6 +1,6 @@
 /**
  * Decode and prefill of each cache beside stock F16, in one process and interleaved: `npm run bench -- [--quick] [--depths 0,2048]
- * [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE] [--add]`. Prints tables. FILE and
+ * [--model NAME|FILE] [--sequences 1,8] [--caches high,exact] [--rounds N] [--threads N] [--most-cells N] [--minutes N] [--out FILE] [--add]`. Prints tables. FILE and
  * the pictures beside it are written after every point. No point is begun after `--minutes`, or with more than `--most-cells` tokens. `--add` keeps
  * the points that FILE has already, and measures the others.
  */
@@ -15,37 +15,43 @@ import {charts} from "./charts.js";
 import {SpeedFigures, type Point, type SpeedReport} from "./speed-report.js";
 import {Filling} from "./support/filling.js";
 import {dist, root} from "./support/package.js";
+import {chosenModel, modelOption, resultsFile} from "./support/model-option.js";
 import {memoryReadSpeed} from "./support/read-speed.js";
 import {Runtime} from "./support/runtime.js";
 
 const text = {type: "string"} as const;
 const {values} = parseArgs({
     options: {
-        quick: {type: "boolean", default: false}, add: {type: "boolean", default: false}, depths: text, sequences: text, caches: text, rounds: text, minutes: text, out: text,
+        ...modelOption, quick: {type: "boolean", default: false}, add: {type: "boolean", default: false}, depths: text, sequences: text, caches: text, rounds: text, minutes: text, out: text,
         threads: {...text, default: "2"}, "most-cells": {...text, default: "65536"}
     }
 });
 const defaults = values.quick
-    ? {depths: "0,2048", sequences: "1,8", caches: "high", rounds: "2", minutes: "1.5", out: "bench/results/quick.json"}
+    ? {depths: "0,2048", sequences: "1,8", caches: "high", rounds: "2", minutes: "1.5", out: resultsFile("quick", values.model)}
     : {
         depths: "0,2048,8192,32768", sequences: "1,8,32", caches: caches.map(({name}) => name).join(), rounds: "5", minutes: "40",
-        out: "bench/results/speed.json"
+        out: resultsFile("speed", values.model)
     };
 const option = (name: keyof typeof defaults) => values[name] ?? defaults[name];
 const ascending = (list: string) => list.split(",").map(Number).sort((a, b) => a - b);
 const wanted = option("caches").split(",");
 const chosen = caches.filter((cache) => cache === reference || wanted.includes(cache.name));
 const effort = {rounds: Number(option("rounds")), until: performance.now() + 60_000 * Number(option("minutes"))};
-const out = path.resolve(values.out === undefined ? root : ".", option("out"));
+const out = path.resolve(option("out"));
 
-const {resolveDemoModel} = await dist("models/fetch.js");
-await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: resolveDemoModel});
+await using runtime = await Runtime.open({threads: Number(values.threads), modelPath: () => chosenModel(values.model)});
 const filling = new Filling(runtime);
 for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => {
         console.error(`${signal}: ${out} has what was finished`);
         process.exit(1);  // which runs what deletes the filling's files
     });
+
+/** Heads with rows, by which the time of a row is told. */
+function modelFigures(): SpeedReport["model"] {
+    const {attention, windows, window} = runtime.shape, heads = (groups: typeof attention) => groups.reduce((sum, {count, kvHeads}) => sum + count * kvHeads, 0);
+    return {file: runtime.model.filename ?? "", heads: heads(attention), windowHeads: heads(windows), window};
+}
 
 async function measure(depth: number, sequences: number): Promise<Point[]> {
     const contextSize = depth + Math.max(prefillTokens, decodeTokens(effort.rounds));
@@ -57,7 +63,7 @@ async function measure(depth: number, sequences: number): Promise<Point[]> {
         bytes.push(cache.bytes(depth));
     }
     const decode = await measureDecode(open, depth, effort);
-    const prefill = sequences === 1 ? await measurePrefill(open, depth, effort) : undefined;
+    const prefill = sequences === 1 ? await measurePrefill(open, depth, effort, (cache) => filling.back(cache, depth)) : undefined;
     for (const cache of open) await cache.dispose();
     return open.map(({name}, i) => ({
         depth, sequences, cache: name, bytes: bytes[i]!, decode: decode[i]!, ...prefill === undefined ? {} : {prefill: prefill[i]!}
@@ -68,7 +74,7 @@ const {version} = JSON.parse(readFileSync(path.join(root, "node_modules/node-lla
 const report: SpeedReport = {
     date: new Date().toISOString().slice(0, 10), processor: cpus()[0]!.model, runtime: `node-llama-cpp ${version}`,
     kernel: (await (await dist("engine/load.js")).loadNative()).kernels().selected,
-    model: {file: runtime.model.filename ?? "", ...runtime.shape}, threads: runtime.threads,
+    model: modelFigures(), threads: runtime.threads,
     readSpeed: await memoryReadSpeed(runtime.threads), points: []
 };
 if (values.add) {

@@ -3,7 +3,7 @@
  * stands between `<!-- table:NAME -->` and `<!-- /table:NAME -->`, a figure inside a sentence between `<!-- figure:NAME -->` and
  * `<!-- /figure:NAME -->`.
  */
-import {readdirSync, readFileSync, writeFileSync} from "node:fs";
+import {existsSync, readdirSync, readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {EvalReport} from "../ts/eval/report.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
@@ -17,8 +17,16 @@ import {SpeedFigures, type SpeedReport} from "./speed-report.js";
 import {summaryTable, tierTable, type SummaryReports} from "./summary.js";
 import {root} from "./support/package.js";
 import {turnsTables, type TurnsReport} from "./turns-report.js";
+import {winsTable, type ModelWins} from "./wins-report.js";
 
 const results = <Report>(name: string) => JSON.parse(readFileSync(path.join(root, "bench/results", `${name}.json`), "utf8")) as Report;
+
+/** What a bench measured on gemma-3-270m; says so where it did not run yet. */
+function ofGemma<Report>(bench: string, script: string, render: (report: Report) => string): string {
+    const name = `${bench}-gemma-3-270m`;
+    return existsSync(path.join(root, "bench/results", `${name}.json`)) ? render(results<Report>(name)) : `Not measured yet: \`npm run ${script}\`.`;
+}
+const gemmaQuality = (table: "quality" | "retrieval" | "generation") => ofGemma<EvalReport>("quality", "bench:gemma-quality", (report) => evalTables(report)[table]);
 
 const reports: SummaryReports = {
     memory: results<MemoryReport[]>("memory"), speed: new SpeedFigures(results<SpeedReport>("speed")),
@@ -31,7 +39,14 @@ const tables: Record<string, string> = {
     scorers: sweepTable(scorers), papers: sweepTable(papers),
     speed: `${speed()}\n\n${reports.speed.setting}`, together: together(), avx2: `${avx2.tables.speed()}\n\n${avx2.setting}`,
     ...firstTokenTables(results<FirstTokenReport>("first-token")), ...sharingTables(results<SharingPoint[]>("sharing")),
-    ...turnsTables(results<TurnsReport>("turns")), load: loadTable(results<LoadReport>("chat-server-load"))
+    ...turnsTables(results<TurnsReport>("turns")), load: loadTable(results<LoadReport>("chat-server-load")), wins: winsTable(results<ModelWins[]>("wins")),
+    "gemma-quality": gemmaQuality("quality"), "gemma-retrieval": gemmaQuality("retrieval"), "gemma-generation": gemmaQuality("generation"),
+    "gemma-papers": ofGemma<SweepReport>("sweep-papers", "bench:gemma-sweep", sweepTable),
+    "gemma-speed": ofGemma<SpeedReport>("speed", "bench:gemma-speed", (report) => {
+        const figures = new SpeedFigures(report);
+        return `${figures.tables.speed()}\n\n${figures.setting}`;
+    }),
+    "gemma-memory": ofGemma<MemoryReport[]>("memory", "bench:gemma-memory", (report) => memoryTables(report).memory)
 };
 
 const kldOf = (list: readonly {name: string; kld: number | undefined}[], name: string) => list.find((entry) => entry.name === name)!.kld!.toFixed(5);

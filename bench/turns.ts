@@ -20,12 +20,12 @@ const {values} = parseArgs({options: {
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads);
 const tiers = ["exact", "high", "conservative"];
 
-const {resolveDemoModel} = await dist("models/fetch.js"), {MemoryStore} = await dist("turns/stores/memory.js");
+const {findModel} = await dist("models/fetch.js"), {MemoryStore} = await dist("turns/stores/memory.js");
 const folder = mkdtempSync(path.join(tmpdir(), "deltastore-turns-"));
 let folders = 0;
 const newFolder = () => path.join(folder, String(folders++));
 
-await using runtime = await Runtime.open({threads, modelPath: resolveDemoModel, policy: {}});
+await using runtime = await Runtime.open({threads, modelPath: findModel, policy: {}});
 const {model, store} = runtime;
 const {attach} = await dist("index.js");
 const text = model.tokenize(readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8"));

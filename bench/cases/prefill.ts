@@ -3,10 +3,13 @@ import {runRounds, type Effort} from "../support/rounds.js";
 
 export const prefillTokens = 512;
 
-/** Milliseconds for 512 more tokens at this depth: one figure a round. */
-export async function measurePrefill(open: OpenCache[], depth: number, effort: Effort): Promise<number[][]> {
+/**
+ * Milliseconds for 512 more tokens at this depth: one figure a round.
+ * @param back brings a cache to the depth
+ */
+export async function measurePrefill(open: OpenCache[], depth: number, effort: Effort, back: (cache: OpenCache) => Promise<void>): Promise<number[][]> {
     const tasks = open.map((cache) => ({
-        name: cache.name, lead: () => cache.cut(depth), sample: () => cache.prefill(depth, depth + prefillTokens)
+        name: cache.name, lead: () => back(cache), sample: () => cache.prefill(depth, depth + prefillTokens)
     }));
     return (await runRounds(tasks, effort, 1, 1)).map((latencies) => latencies.map(({mean}) => mean));
 }

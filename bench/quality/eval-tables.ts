@@ -41,6 +41,7 @@ export function evalTables(report: EvalReport): {quality: string; retrieval: str
         generation: table(["cache", "tokens as stock's", "identical", "perplexity under stock"],
             generation.map(({name, figures: {agreed, agreedError, identical, perplexity, perplexityError}}) =>
                 [name, withError(agreed, agreedError, 1), percent(identical), withError(perplexity, perplexityError, 3)])) +
-            `\n\n${generation[0]!.figures.answers} answers of at most ${mostTokens} tokens.`
+            `\n\n${generation[0]!.figures.answers} answers of at most ${mostTokens} tokens.` +
+            (report.withoutChat ? " They go on with a text: the model has no chat template, so chats are left out." : "")
     };
 }

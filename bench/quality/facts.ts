@@ -1,11 +1,12 @@
 /**
  * Twelve numbers of one form in a long text, each asked for in the next turn, on stock's caches and the built-in tiers:
- * `npm run bench:facts -- [--caches A,B] [--threads N] [--out FILE]`. An interrupted run goes on where it stopped.
+ * `npm run bench:facts -- [--model NAME|FILE] [--caches A,B] [--threads N] [--out FILE]`. An interrupted run goes on where it stopped.
  */
 import {readFileSync} from "node:fs";
 import {cpus} from "node:os";
 import path from "node:path";
 import {parseArgs} from "node:util";
+import {modelOption, resultsFile} from "../support/model-option.js";
 import {dist, root} from "../support/package.js";
 import {alikeFactsSuite} from "./alike-facts.js";
 import {cacheFacts, type FactsReport} from "./facts-report.js";
@@ -15,10 +16,10 @@ const {defaultCacheNames, reference, resolveCaches} = await dist("eval/caches.js
 const seeds = [1, 2, 3, 4];
 
 const {values} = parseArgs({options: {
-    caches: {type: "string", default: defaultCacheNames.join()}, threads: {type: "string", default: "2"},
-    out: {type: "string", default: path.join(root, "bench/results/facts.json")}
+    ...modelOption, caches: {type: "string", default: defaultCacheNames.join()}, threads: {type: "string", default: "2"},
+    out: {type: "string"}
 }});
-await using bench = await SuiteBench.open({threads: Number(values.threads), out: values.out});
+await using bench = await SuiteBench.open({threads: Number(values.threads), out: values.out ?? resultsFile("facts", values.model), model: values.model});
 const {model, store} = bench.runtime;
 const suite = alikeFactsSuite([reference, ...resolveCaches(store.policy, values.caches.split(","))], model, seeds);
 const answers = await bench.run(suite), ofStock = answers.get(reference.name)!;

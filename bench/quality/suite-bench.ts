@@ -6,26 +6,29 @@ import type {Suite} from "../../ts/eval/suite.js";
 import type {EvalText} from "../../ts/eval/text.js";
 import type {NativeBinding} from "../../ts/engine/native.js";
 import {dist, root} from "../support/package.js";
+import {chosenModel} from "../support/model-option.js";
 import {Runtime} from "../support/runtime.js";
 
 const {reference} = await dist("eval/caches.js");
 const {openContext} = await dist("eval/run.js");
 const {runSuite} = await dist("eval/suite.js");
 
-/** Runs suites on the demo's model with F16 weights, and on the text of bench/data. An interrupted run goes on where it stopped. */
+/** Runs suites on a model with F16 weights, and on the text of bench/data. An interrupted run goes on where it stopped. */
 export class SuiteBench {
     private constructor(readonly runtime: Runtime, readonly text: EvalText, private readonly native: NativeBinding,
                         private readonly journal: Journal, private readonly out: string) {}
 
-    /** @param out the file of results. Those of an unfinished run are kept beside it */
-    static async open({threads, out, policy}: {threads: number; out: string; policy?: object}): Promise<SuiteBench> {
-        const {resolveDemoModel} = await dist("models/fetch.js");
+    /**
+     * @param out the file of results. Those of an unfinished run are kept beside it
+     * @param model a GGUF file or a name, instead of the demo's model
+     */
+    static async open({threads, out, policy, model}: {threads: number; out: string; policy?: object; model?: string | undefined}): Promise<SuiteBench> {
         const {loadNative} = await dist("engine/load.js");
         const {f16Weights} = await dist("eval/weights.js");
         let modelPath = "";
         const runtime = await Runtime.open({
             threads, ...policy === undefined ? {} : {policy},
-            modelPath: async () => modelPath = await f16Weights(await loadNative(), await resolveDemoModel())
+            modelPath: async () => modelPath = await f16Weights(await loadNative(), await chosenModel(model))
         });
         const native = await loadNative();
         const content = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8");

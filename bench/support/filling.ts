@@ -1,6 +1,7 @@
 import {existsSync, mkdtempSync, rmSync} from "node:fs";
 import {tmpdir} from "node:os";
 import path from "node:path";
+import {onlyAttention} from "./bench-model.js";
 import type {OpenCache} from "./open-cache.js";
 import type {Runtime} from "./runtime.js";
 import {repeatStockState} from "./stock-state.js";
@@ -21,7 +22,15 @@ export class Filling {
     /** Fills every sequence of an empty cache. */
     async fill(open: OpenCache, depth: number): Promise<void> {
         if (depth === 0) return;
-        await open.load(await (open.cache.bitsPerValue === undefined ? this.#evaluate(open, depth) : this.#repeat(open, depth)), depth);
+        const repeats = open.cache.bitsPerValue !== undefined && onlyAttention(this.#runtime.shape);
+        await open.load(await (repeats ? this.#repeat(open, depth) : this.#evaluate(open, depth)), depth);
+    }
+
+    /** Brings a cache that was filled to this depth, and went on, back to it. */
+    async back(open: OpenCache, depth: number): Promise<void> {
+        if (onlyAttention(this.#runtime.shape)) return open.cut(depth);
+        open.cut(0);
+        await this.fill(open, depth);
     }
 
     async #evaluate(open: OpenCache, depth: number): Promise<string> {

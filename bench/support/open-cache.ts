@@ -12,7 +12,7 @@ const tokens = (from: number, to: number) => Uint32Array.from({length: to - from
 export class OpenCache {
     readonly handle: Handle;
 
-    constructor(readonly cache: BenchCache, readonly context: LlamaContext, readonly sequences: number, readonly model: BenchModel) {
+    constructor(readonly cache: BenchCache, readonly context: LlamaContext, readonly contextSize: number, readonly sequences: number, readonly model: BenchModel) {
         this.handle = (context as unknown as {_ctx: Handle})._ctx;
         this.handle.setThreads(model.threads);
     }
@@ -52,12 +52,12 @@ export class OpenCache {
         for (let sequence = 0; sequence < this.sequences; sequence++) await this.handle.loadSequenceStateFromFile(file, sequence, count);
     }
 
-    /** What the cache takes for so many tokens of each sequence: reported by ours, computed for stock's. */
+    /** What the cache takes for so many tokens of each sequence: reported by ours, computed for stock's. Recurrent states are never quantized. */
     bytes(count: number): number {
-        const {bitsPerValue} = this.cache;
-        if (bitsPerValue === undefined) return this.model.store.stats(this.context).residentBytes;
-        const {layers, kvHeads, headSize} = this.model.shape;
-        return this.sequences * count * 2 * layers * kvHeads * headSize * bitsPerValue / 8;
+        const {bitsPerValue} = this.cache, {model, sequences} = this;
+        if (bitsPerValue === undefined) return model.store.stats(this.context).residentBytes;
+        const states = sequences * model.shape.stateBytes;
+        return states + (model.stockBytes(sequences, count, this.contextSize) - states) * bitsPerValue / 16;
     }
 
     async dispose(): Promise<void> {

@@ -5,6 +5,7 @@ import {fileURLToPath, pathToFileURL} from "node:url";
 export const root = fileURLToPath(new URL("../../../../", import.meta.url));
 
 type Modules = {
+    "context/pack.js": typeof import("../../ts/context/pack.js");
     "eval/caches.js": typeof import("../../ts/eval/caches.js");
     "eval/divergence.js": typeof import("../../ts/eval/divergence.js");
     "eval/generation.js": typeof import("../../ts/eval/generation.js");
@@ -21,6 +22,8 @@ type Modules = {
     "index.js": typeof import("../../ts/index.js");
     "engine/load.js": typeof import("../../ts/engine/load.js");
     "models/fetch.js": typeof import("../../ts/models/fetch.js");
+    "policy/tiers.js": typeof import("../../ts/policy/tiers.js");
+    "store/model-report.js": typeof import("../../ts/store/model-report.js");
     "turns/stores/memory.js": typeof import("../../ts/turns/stores/memory.js");
 };
 

@@ -4,8 +4,6 @@
 
 namespace deltastore {
 
-static constexpr int kCentreRows = 64;  // rows of a sequence that a centre is the mean of, at least
-
 void Packer::layer_done(int layer, Plan& plan) const {
     int unset = -1;
     plan.next_pack[layer].compare_exchange_strong(unset, 0, std::memory_order_relaxed);

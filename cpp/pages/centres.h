@@ -11,6 +11,7 @@
 namespace deltastore {
 
 inline constexpr uint8_t kNoCentre = 255;
+inline constexpr int kCentreRows = 64;  // of a sequence, that a centre is the mean of, at least
 
 // Numbered; pages name theirs by number. Vectors are added under the cache's lock, and not while a batch is computed, whose threads read them.
 class Centres {

@@ -151,6 +151,20 @@ void PagePool::close_slab(Slab& slab) {
     free_numbers_.push_back(index);
 }
 
+size_t PagePool::bytes_of(size_t page_bytes, size_t used, size_t touched) {
+    const SizeClass owner = new_class(page_bytes);
+    const size_t most = owner.pages_per_slab;
+    size_t bytes = 0;
+    touched = std::max(used, touched);
+    while (used > 0) {
+        const size_t in_use = std::min(used, most), held = std::min(touched, most);
+        bytes += owner.resident(in_use, held);
+        used -= in_use;
+        touched -= held;
+    }
+    return bytes;
+}
+
 // What allocate() would do, and no less than its charges: slabs with room in their order, a slab's freed pages before its untouched ones, then new slabs.
 size_t PagePool::needed(const Demand& demand) const {
     Demand sizes;  // each once

@@ -64,6 +64,8 @@ public:
     // What admitted rows will need. Other pools of the budget leave it free for them.
     void promise(size_t bytes) { promised_ = bytes; }
     size_t promised() const { return promised_; }
+    // What `used` pages of a size take where `touched` were in use before: in as few slabs as can be.
+    static size_t bytes_of(size_t page_bytes, size_t used, size_t touched);
     void retain(Page page) { state_of(page).references++; }
     void release(Page page);
     uint32_t references(Page page) const { return state_of(page).references; }

@@ -1,6 +1,10 @@
+import {readFileSync} from "node:fs";
 import t from "tap";
 import {deltastore} from "../support/command.js";
+import {serveFile} from "../support/file-server.js";
 import {tinyPath} from "../support/tiny-engine.js";
+
+t.setTimeout(300_000);
 
 t.test("doctor ends with 0 on a machine that is served", async (t) => {
     const {code, stdout} = await deltastore(["doctor"]);
@@ -36,19 +40,48 @@ t.test("doctor checks the environment's policy", async (t) => {
     t.match(bad.stdout, /^policy +\.\/none\.json\n +POLICY_NOT_FOUND: /m);
 });
 
-t.test("doctor tells whether a model is served, and why not", async (t) => {
-    const served = await deltastore(["doctor", "--model", await tinyPath()]);
-    t.equal(served.code, 0);
-    t.match(served.stdout, /^model .*\.gguf\n +supported$/m);
+t.test("doctor prints what a model's memory is, and what there is to win", async (t) => {
+    const {code, stdout} = await deltastore(["doctor", "--model", await tinyPath("gemma3")]);
+    t.equal(code, 0);
+    t.match(stdout, /^model .*gemma3\.gguf\n +served\narchitecture +gemma3, trained with 8,192 tokens$/m);
+    t.match(stdout, /^memory +attention to all tokens, and to sliding windows\nlayers +7: 1 attend to all tokens, 6 have a window of 64 tokens$/m);
+    t.match(stdout, /^limits +no rows of sliding windows are dropped by attention/m);
+    t.match(stdout, /^one sequence +tokens +8,192 +32,768 +131,072$/m);
+    t.match(stdout, /^ +stock F16 +12\.5 MiB +36\.5 MiB +132\.5 MiB$/m, "4.5 MiB of windows, and 1 KiB a token");
+    t.match(stdout, /^ +high +\d\.\d MiB \(3\.\d\dx\) +\d+\.\d MiB \(3\.\d\dx\) +\d+\.\d MiB \(3\.\d\dx\)$/m);
+    t.notMatch(stdout, "recurrent states");
+});
 
-    const path = await tinyPath("mamba");
-    const refused = await deltastore(["doctor", "--json", "--model", path]);
-    t.equal(refused.code, 1);
-    t.match(JSON.parse(refused.stdout), {
-        healthy: false, runtime: {engineLoads: true}, model: {path, supported: false, code: "MODEL_UNSUPPORTED"}
+t.test("doctor says why a model is refused, as text and as JSON", async (t) => {
+    const path = await tinyPath("mamba"), text = await deltastore(["doctor", "--model", path]);
+    t.equal(text.code, 1);
+    t.match(text.stdout, /^ +not served \(MODEL_UNSUPPORTED\): its memory is recurrent\narchitecture +mamba, .*\nmemory +recurrent states alone\nlayers +3: 3 are recurrent$/m);
+    t.notMatch(text.stdout, "one sequence");
+
+    const {code, stdout} = await deltastore(["doctor", "--json", "--model", path]);
+    t.equal(code, 1);
+    t.match(JSON.parse(stdout), {
+        healthy: false, runtime: {engineLoads: true},
+        model: {path, supported: false, code: "MODEL_UNSUPPORTED", memory: {name: "recurrent"}, layers: {recurrent: 3}, memoryBytes: []}
     });
+});
 
-    const missing = await deltastore(["doctor", "--model", "/no/such.gguf"]);
-    t.equal(missing.code, 1);
-    t.match(missing.stdout, /not supported \(MODEL_NOT_FOUND\)/);
+t.test("doctor tries the policy's default tier", async (t) => {
+    const path = await tinyPath("bloom-alibi");
+    const {code, stdout} = await deltastore(["doctor", "--json", "--model", path], {DELTASTORE_POLICY: "recommended"});
+    t.equal(code, 1);
+    t.match(JSON.parse(stdout), {policy: {defaultTier: "recommended"}, model: {supported: false, code: "MODEL_UNSUPPORTED", reason: /ALiBi/}});
+});
+
+t.test("doctor reads the header of a model on a web server, and ends with a reason for what is no model", async (t) => {
+    const server = await serveFile("/a/gemma3.gguf", readFileSync(await tinyPath("gemma3")));
+    t.teardown(() => server.close());
+    const good = await deltastore(["doctor", "--json", "--model", `${server.url}a/gemma3.gguf`]);
+    t.equal(good.code, 0);
+    t.match(JSON.parse(good.stdout), {healthy: true, model: {supported: true, architecture: "gemma3", window: 64}});
+    for (const [path, code] of [[`${server.url}none.gguf`, "MODEL_DOWNLOAD_FAILED"], ["/no/such.gguf", "MODEL_NOT_FOUND"]] as const) {
+        const wrong = await deltastore(["doctor", "--model", path]);
+        t.equal(wrong.code, 1);
+        t.match(wrong.stdout, new RegExp(`^model +${path}\n +not served \\(${code}\\): `, "m"));
+    }
 });

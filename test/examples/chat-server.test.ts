@@ -5,11 +5,11 @@ import {dist, root} from "../support/paths.js";
 
 t.setTimeout(600_000);
 
-const {resolveDemoModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
+const {findModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
 
 // The example has dependencies of its own, and tests on the real model.
 t.test("the chat server's own tests pass", async (t) => {
-    const model = await resolveDemoModel();
+    const model = await findModel();
     // The inner tap would take the outer one's settings for its own.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^_?TAP/.test(name)));
     const run = (command: string, ...args: string[]) => {

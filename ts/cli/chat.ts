@@ -6,7 +6,7 @@ import type {CacheStats} from "../index.js";
 import {formatBytes} from "../policy/bytes.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import {resolveTier} from "../policy/tiers.js";
-import {wholeNumber} from "./options.js";
+import {modelHelp, wholeNumber} from "./options.js";
 import {printLine, printNote, reportError} from "./output.js";
 import {createContext, openRuntime, type Runtime} from "./runtime.js";
 
@@ -25,7 +25,7 @@ const help = "/stats shows the cache's memory, /help this line, /quit ends. Ctrl
 export function addChatCommand(program: Command): void {
     program.command("chat")
         .description("chat with a model on a packed cache; questions may come from a pipe, one a line")
-        .option("--model <path>", "GGUF file to use instead of fetching SmolLM2 135M (98 MB)")
+        .option("--model <path>", modelHelp)
         .option("--tier <name>", "tier of the cache, or stock (default: the policy's default tier)")
         .option("--policy <file>", "policy file (JSON) or built-in tier (default: DELTASTORE_POLICY)")
         .option("--context-size <tokens>", "most tokens of the conversation", wholeNumber(64, 2 ** 24), 8192)

@@ -3,7 +3,7 @@ import {loadPolicy, policyFromEnvironment, readPolicy} from "../policy/load.js";
 import {builtInTiers, resolveTier} from "../policy/tiers.js";
 import {computeFigures, formatFigures} from "./demo-report.js";
 import {runCaches} from "./demo-run.js";
-import {collect, wholeNumber} from "./options.js";
+import {collect, modelHelp, wholeNumber} from "./options.js";
 import {printJson, printLine, printNote} from "./output.js";
 import {openRuntime} from "./runtime.js";
 
@@ -21,7 +21,7 @@ const defaultTiers = ["high", "conservative"];
 export function addDemoCommand(program: Command): void {
     program.command("demo")
         .description("run a long prompt with a question on the stock F16 cache and on packed ones, side by side")
-        .option("--model <path>", "GGUF file to use instead of fetching SmolLM2 135M (98 MB)")
+        .option("--model <path>", modelHelp)
         .option("--tier <name>", "tier to show, repeatable (default: the policy's default tier and those it defines; " +
             `without a policy ${defaultTiers.join(" and ")})`, collect)
         .option("--policy <file>", "policy file (JSON) or built-in tier (default: DELTASTORE_POLICY)")

@@ -2,15 +2,19 @@ import type {Command} from "commander";
 import type {RuntimeReport} from "../store/doctor.js";
 import {DeltaStoreError} from "../errors.js";
 import {verifyGguf} from "../models/gguf.js";
+import {isUrl, withRemoteHeader} from "../models/remote-header.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
-import {exitCodes, printJson, printLine} from "./output.js";
+import {builtInTiers, defaultTierName, resolveTier, type Tier} from "../policy/tiers.js";
+import type {ModelReport, SequenceBytes} from "../store/model-report.js";
+import {exitCodes, formatTable, printJson, printLine} from "./output.js";
 
 interface DoctorOptions {
     model?: string;
     json?: boolean;
 }
 
-interface ModelReport {
+/** Without the report's part: it could not be tried, or llama.cpp can't load it. */
+interface ModelAnswer extends Partial<Omit<ModelReport, "supported" | "reason" | "code">> {
     path: string;
     /** Null if it could not be tried. */
     supported: boolean | null;
@@ -29,7 +33,7 @@ interface PolicyReport {
 export function addDoctorCommand(program: Command): void {
     program.command("doctor")
         .description("say whether this machine, its node-llama-cpp and a model can use the packed cache, or why not")
-        .option("--model <path>", "also check this GGUF file")
+        .option("--model <file or URL>", "also say whether this GGUF model is served and what there is to win; only its header is read")
         .option("--json", "print JSON")
         .action(doctor);
 }
@@ -37,12 +41,18 @@ export function addDoctorCommand(program: Command): void {
 async function doctor({model: modelPath, json}: DoctorOptions): Promise<void> {
     const {runtimeReport} = await import("../store/doctor.js");
     const runtime = await runtimeReport();
-    const policy = examinePolicy(policyFromEnvironment(process.env));
-    const model = modelPath === undefined ? null : await examineModel(modelPath, runtime.engineLoads);
+    const policySource = policyFromEnvironment(process.env), policy = examinePolicy(policySource);
+    const tier = policy?.problem == null ? defaultTierOf(policySource) : builtInTiers.get(defaultTierName)!;
+    const model = modelPath === undefined ? null : await examineModel(modelPath, tier, runtime.engineLoads);
     const healthy = runtime.engineLoads && policy?.problem == null && model?.supported !== false;
     if (json) printJson({healthy, runtime, policy, model});
     else printReport(runtime, policy, model);
     if (!healthy) process.exitCode = exitCodes.failure;
+}
+
+function defaultTierOf(source: string | undefined): Tier {
+    const policy = loadPolicy(source);
+    return resolveTier(policy, policy.defaultTier);
 }
 
 function examinePolicy(source: string | undefined): PolicyReport | null {
@@ -56,25 +66,19 @@ function examinePolicy(source: string | undefined): PolicyReport | null {
 }
 
 /** A failure with a code is part of the report, and does not end the command. */
-async function examineModel(path: string, engineLoads: boolean): Promise<ModelReport> {
-    const {describeModel} = await import("../store/doctor.js");
+async function examineModel(path: string, tier: Tier, engineLoads: boolean): Promise<ModelAnswer> {
+    const {reportModel} = await import("../store/model-report.js");
     try {
-        await verifyGguf(path);
+        if (!isUrl(path)) await verifyGguf(path);
         if (!engineLoads) return {path, supported: null, reason: "the engine isn't usable", code: null};
-        const {openRuntime} = await import("./runtime.js");
-        const runtime = await openRuntime({model: path});
-        try {
-            return {path, ...await describeModel(runtime.store, runtime.model)};
-        } finally {
-            await runtime.close();
-        }
+        return {path, ...isUrl(path) ? await withRemoteHeader(path, (header) => reportModel(header, tier)) : await reportModel(path, tier)};
     } catch (error) {
         if (!(error instanceof DeltaStoreError)) throw error;
         return {path, supported: false, reason: error.message, code: error.code};
     }
 }
 
-function printReport(runtime: RuntimeReport, policy: PolicyReport | null, model: ModelReport | null): void {
+function printReport(runtime: RuntimeReport, policy: PolicyReport | null, model: ModelAnswer | null): void {
     const {problem, binary, kernels, libraries} = runtime;
     const tested = runtime.supportedVersions.map(({nodeLlamaCpp, llamaCpp}) => `${nodeLlamaCpp} (llama.cpp ${llamaCpp})`);
     printItem("node-llama-cpp", runtime.nodeLlamaCppVersion);
@@ -90,9 +94,36 @@ function printReport(runtime: RuntimeReport, policy: PolicyReport | null, model:
         printItem("", policy.problem === null ? `valid; the default tier is ${policy.defaultTier}`
             : `${policy.problem.code}: ${policy.problem.message}`);
     }
-    if (model === null) return;
+    if (model !== null) printModel(model);
+}
+
+function printModel(model: ModelAnswer): void {
     printItem("model", model.path);
-    printItem("", model.supported === null ? `not tried: ${model.reason}` : model.supported ? "supported" : `not supported (${model.code ?? "no code"}): ${model.reason ?? ""}`);
+    printItem("", model.supported === null ? `not tried: ${model.reason}` : model.supported ? "served" : `not served (${model.code ?? "no code"}): ${model.reason ?? ""}`);
+    if (model.memory === undefined) return;
+    const {architecture, memory, trainedTokens, layers, window, limits, memoryBytes} = model as ModelReport;
+    printItem("architecture", `${architecture}, trained with ${trainedTokens.toLocaleString("en")} tokens`);
+    printItem("memory", memory.description);
+    const parts = [
+        [layers.attention, "attend to all tokens"], [layers.window, `have a window of ${window.toLocaleString("en")} tokens`], [layers.recurrent, "are recurrent"],
+        [layers.all - layers.attention - layers.window - layers.recurrent, "have no rows of their own"]
+    ] as const;
+    printItem("layers", `${layers.all}: ${parts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`).join(", ")}`);
+    if (limits.length > 0) printItem("limits", limits.join("\n"));
+    if (memoryBytes.length > 0) printItem("one sequence", formatSequenceBytes(memoryBytes));
+}
+
+/** MiB of one sequence: a column for each length, a line for each cache. */
+function formatSequenceBytes(all: readonly SequenceBytes[]): string {
+    const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+    const line = (name: string, bytes: (of: SequenceBytes) => number) =>
+        [name, ...all.map((of) => `${mib(bytes(of))}${name.startsWith("stock") ? "        " : ` (${(of.stockBytes / bytes(of)).toFixed(2)}x)`.padStart(8)}`)];
+    return formatTable([
+        ["tokens", ...all.map(({tokens}) => `${tokens.toLocaleString("en")}        `)],
+        line("stock F16", ({stockBytes}) => stockBytes),
+        ...Object.keys(all[0]!.tiers).map((name) => line(name, ({tiers}) => tiers[name as keyof typeof tiers]))
+    ]) + (all[0]!.bytesBeside > 0 ? `\nof each, ${all.map(({bytesBeside}) => mib(bytesBeside)).join(", ")} are recurrent states` : "") +
+        "\nThe figures are computed. In brackets: less memory than stock F16 by.";
 }
 
 function printItem(label: string, text: string): void {

@@ -4,8 +4,9 @@ import {brokenBelow, isBroken, type RetrievalSummary} from "../eval/retrieval.js
 import {formatTable} from "./output.js";
 
 /** A table of each measurement, with its legend. */
-export function formatReport({model, caches}: EvalReport): string {
-    return [`Caches beside the stock F16 cache, on ${model}.`, ...logits(caches), ...retrieval(caches), ...generation(caches)].join("\n");
+export function formatReport(report: EvalReport): string {
+    const {model, caches} = report;
+    return [`Caches beside the stock F16 cache, on ${model}.`, ...logits(caches), ...retrieval(caches), ...generation(report)].join("\n");
 }
 
 function logits(caches: readonly CacheReport[]): string[] {
@@ -47,7 +48,7 @@ function retrieval(caches: readonly CacheReport[]): string[] {
     ];
 }
 
-function generation(caches: readonly CacheReport[]): string[] {
+function generation({caches, withoutChat}: EvalReport): string[] {
     const measured = caches.flatMap(({name, generation}) => generation === undefined ? [] : [{name, ...generation}]);
     if (measured.length === 0) return [];
     return [
@@ -57,7 +58,9 @@ function generation(caches: readonly CacheReport[]): string[] {
             ...measured.map(({name, agreed, agreedError, identical, perplexity, perplexityError}) =>
                 [name, withError(agreed, agreedError, 1), percent(identical), withError(perplexity, perplexityError, 3)])
         ]),
-        `${measured[0]!.answers} answers of at most 64 tokens, a chat of several turns among them. Tokens as stock's: before the first that differs.`
+        `${measured[0]!.answers} answers of at most 64 tokens, ` +
+            (withoutChat ? "which go on with a text: the model has no chat template, so chats are left out. " : "a chat of several turns among them. ") +
+            "Tokens as stock's: before the first that differs."
     ];
 }
 

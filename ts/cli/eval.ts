@@ -12,7 +12,7 @@ import {f16Weights} from "../eval/weights.js";
 import type {DeltaStore} from "../index.js";
 import {loadPolicy, policyFromEnvironment, readPolicy} from "../policy/load.js";
 import {formatReport} from "./eval-report.js";
-import {nameList, nameListOf, wholeNumber} from "./options.js";
+import {modelHelp, nameList, nameListOf, wholeNumber} from "./options.js";
 import {printJson, printLine, printNote} from "./output.js";
 import {showSteps} from "./progress.js";
 import {openRuntime, type Runtime} from "./runtime.js";
@@ -39,7 +39,7 @@ export function addEvalCommand(program: Command): void {
     program.command("eval")
         .description("measure how close caches come to the stock F16 cache, on the model's weights as F16: the distributions of next " +
             "tokens, facts found in long texts, greedy answers")
-        .option("--model <path>", "GGUF file to use instead of fetching SmolLM2 135M (98 MB)")
+        .option("--model <path>", modelHelp)
         .option("--policy <file>", "policy file (JSON) or built-in tier (default: DELTASTORE_POLICY)")
         .option("--caches <names>", `tiers of the policy, ${stockCacheNames.join(", ")}; commas between them ` +
             `(default: ${defaultCacheNames.join(",")})`, nameList)
@@ -95,11 +95,12 @@ async function measure({model, modelPath, store, threads}: Runtime, {content, ..
     const {loadNative} = await import("../engine/load.js");
     const {EvalText} = await import("../eval/text.js");
     const {evaluate} = await import("../eval/run.js");
+    const {canChat} = await import("../eval/dialogues.js");
     const progress = showSteps();
     try {
         const caches = await evaluate({model, store, native: await loadNative(), threads}, {...plan, text: new EvalText(model, content)}, journal,
             ({done, total, suite, cache}) => progress.onStep(done, total, `${suite}, ${cache}`));
-        return {model: path.basename(modelPath), date: new Date().toISOString().slice(0, 10), caches};
+        return {model: path.basename(modelPath), ...canChat(model) ? {} : {withoutChat: true}, date: new Date().toISOString().slice(0, 10), caches};
     } finally {
         progress.stop();
     }

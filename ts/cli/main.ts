@@ -19,7 +19,7 @@ const program = new Command("deltastore")
     .configureOutput({outputError: () => undefined})
     .addHelpText("after", `
 Exit codes: 0 all is well; 1 a failure was found, such as an invalid policy or an unsupported model; 2 wrong usage.
-Environment: DELTASTORE_MODEL (a GGUF file for demo, chat and eval), DELTASTORE_CACHE (where the fetched model stays),
+Environment: DELTASTORE_MODEL (a GGUF file or a model's name, for demo, chat and eval), DELTASTORE_CACHE (where fetched models stay),
 DELTASTORE_POLICY (policy file or tier), DELTASTORE_KERNEL (kernel to use instead of the best one), DELTASTORE_KEY (key of an encrypted store).`);
 
 addDemoCommand(program);

@@ -1,6 +1,8 @@
 import {availableParallelism} from "node:os";
 import type {Llama, LlamaContext, LlamaContextOptions, LlamaModel} from "node-llama-cpp";
-import {resolveDemoModel} from "../models/fetch.js";
+import {findModel} from "../models/fetch.js";
+import type {ModelFile} from "../models/model-source.js";
+import {printNote} from "./output.js";
 import {showDownload} from "./progress.js";
 import type {DeltaStore} from "../index.js";
 import type {PolicyFile} from "../policy/policy-file.js";
@@ -37,13 +39,17 @@ async function getModelPath(path: string | undefined, quiet: boolean): Promise<s
     const progress = quiet ? null : showDownload("Model");
     let whole = false;
     try {
-        const found = await resolveDemoModel({path, onProgress: progress?.onProgress, signal: abort.signal});
+        const found = await findModel({path, onFetch: quiet ? undefined : nameTerms, onProgress: progress?.onProgress, signal: abort.signal});
         whole = true;
         return found;
     } finally {
         progress?.stop(whole);
         process.removeListener("SIGINT", onInterrupt);
     }
+}
+
+function nameTerms({fileName, terms}: ModelFile): void {
+    if (terms !== undefined) printNote(`${fileName} is fetched. It may be used under ${terms.name}: ${terms.url}`);
 }
 
 /** Loads the runtime on the CPU, attaches the store, and loads the model. */

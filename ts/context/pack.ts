@@ -65,7 +65,8 @@ function takes(context: AddonContext, native: NativeBinding, tier: string): bool
     }
 }
 
-function nativeTier(tier: Tier): NativeTier {
+/** A tier as the engine takes it. */
+export function nativeTier(tier: Tier): NativeTier {
     const {name, window, windowFormat, sinks, eviction} = tier;
     return {name, format: pageFormatOf(tier), window, windowFormat, sinks, eviction};
 }

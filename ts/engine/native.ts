@@ -57,6 +57,69 @@ export interface NativeCacheConfig {
     allowsGpuLayers: boolean;
 }
 
+/** Layers of one shape. */
+export interface LayerGroup {
+    readonly count: number;
+    readonly kvHeads: number;
+    /** Elements of a head's key and value. */
+    readonly keyLength: number;
+    readonly valueLength: number;
+    /** Whether values are a part of the keys, and take nothing (MLA). No if absent. */
+    readonly latent?: boolean;
+}
+
+/** What of a model its memory depends on. */
+export interface ModelShape {
+    /** Layers that attend to all tokens. */
+    readonly attention: readonly LayerGroup[];
+    /** Layers with a sliding window. Those that take another layer's rows are in neither. */
+    readonly windows: readonly LayerGroup[];
+    /** Tokens of the window; 0 if there is none. */
+    readonly window: number;
+    /** Recurrent states of one sequence. */
+    readonly stateBytes: number;
+}
+
+/** What llama.cpp makes of a model. */
+export interface ModelOutline {
+    /** `general.architecture` */
+    readonly architecture: string;
+    /** The class of the memory that llama.cpp gives it. Null for none. */
+    readonly memory: string | null;
+    readonly layers: number;
+    readonly recurrentLayers: number;
+    /** Tokens of the context that it was trained with. */
+    readonly trainedTokens: number;
+    /** Whether it keeps latent vectors in place of keys and values (MLA). */
+    readonly latent: boolean;
+    /** Whether windows begin anew every so many tokens, instead of sliding. */
+    readonly chunked: boolean;
+    readonly alibi: boolean;
+    /** Whether positions can be shifted. */
+    readonly shifts: boolean;
+    /** Empty where the memory is of a kind of its own. */
+    readonly shape: ModelShape;
+    /** Why a packed cache of the tier can't serve it. Null if it can. */
+    readonly refusal: {readonly code: string; readonly reason: string} | null;
+}
+
+/** Sequences that are held at a time, and the tokens of each. */
+export interface NativeLoad {
+    readonly sequences: number;
+    readonly tokens: number;
+    /** Most tokens that are evaluated in one go. */
+    readonly batchSize: number;
+}
+
+export interface NativeForecast {
+    /** Of llama.cpp's own F16 cache. */
+    stockBytes: number;
+    /** Recurrent states, which llama.cpp keeps: a part of both other figures. */
+    bytesBeside: number;
+    /** Of a packed cache of the tier. Null without one. */
+    residentBytes: number | null;
+}
+
 export interface NativeSequenceStats {
     id: number;
     tier: string;
@@ -218,6 +281,16 @@ export interface NativeBinding {
     scoreLogits(logits: Float32Array, tokens: Uint32Array): Promise<LogitScores>;
     /** Compares two arrays of equally many rows of logits. Off the event loop. The arrays must not change meanwhile. */
     compareLogits(base: Float32Array, other: Float32Array, tokens: Uint32Array): Promise<LogitComparison>;
+    /**
+     * What llama.cpp makes of a model, from the headers of its files. The model is loaded without its weights, and a packed cache of the tier is tried. Off
+     * the event loop. Rejects with MODEL_UNSUPPORTED if llama.cpp can't load it. It may abort the process on a header that makes no sense.
+     */
+    outlineModel(path: string, tier: NativeTier): Promise<ModelOutline>;
+    /**
+     * What sequences hold once their tokens are evaluated, from layouts alone, see `cpp/accounting/forecast.h`. A pure function. Throws MODEL_UNSUPPORTED
+     * where a tier has no layout for the heads, OPTION_INVALID for numbers that are none.
+     */
+    forecast(shape: ModelShape, tier: NativeTier | null, load: NativeLoad): NativeForecast;
     /** Re-encodes a GGUF file's weights as F16 (`llama_model_quantize` with allow_requantize). */
     convertWeightsToF16(source: string, target: string): Promise<void>;
 }

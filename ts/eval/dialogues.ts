@@ -1,4 +1,4 @@
-import {resolveChatWrapper, type ChatHistoryItem, type ChatWrapper} from "node-llama-cpp";
+import {resolveChatWrapper, type ChatHistoryItem, type ChatWrapper, type LlamaModel} from "node-llama-cpp";
 import type {EvalText} from "./text.js";
 
 /** A text to go on with, or a chat of one or more turns. */
@@ -27,16 +27,21 @@ const chat = [
     "What else does the text tell about that?", "Now write two sentences of your own in the same style."
 ];
 
-/** All dialogues, each on a passage of its own. */
+/** Whether dialogues with a model make sense: base models have no chat template. */
+export const canChat = ({fileInfo}: LlamaModel): boolean => Boolean(fileInfo.metadata.tokenizer?.chat_template);
+
+/** All dialogues, each on a passage of its own. Those of a model without a chat template are texts to go on with. */
 export function dialoguesOn(text: EvalText): Dialogue[] {
-    const wrapper = resolveChatWrapper(text.model);
     const passage = (index: number) => text.slice(index * passageTokens, passageTokens, `a prompt of ${passageTokens}`);
     const about = (request: string, index: number) => `${request}\n\n${text.model.detokenize(passage(index)).trim()}`;
+    const texts = Array.from({length: continuations}, (_, index): Dialogue => {
+        const tokens = text.beginning(index * passageTokens, passageTokens, `a prompt of ${passageTokens}`);
+        return {name: `continuation ${index + 1}`, turns: 1, prompt: () => tokens};
+    });
+    if (!canChat(text.model)) return texts;
+    const wrapper = resolveChatWrapper(text.model);
     return [
-        ...Array.from({length: continuations}, (_, index): Dialogue => {
-            const tokens = text.beginning(index * passageTokens, passageTokens, `a prompt of ${passageTokens}`);
-            return {name: `continuation ${index + 1}`, turns: 1, prompt: () => tokens};
-        }),
+        ...texts,
         ...tasks.map((task, index) => chatDialogue(`task ${index + 1}`, [about(task, continuations + index)], text, wrapper)),
         chatDialogue("chat", [about(chat[0]!, continuations + tasks.length), ...chat.slice(1)], text, wrapper)
     ];

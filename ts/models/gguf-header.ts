@@ -16,6 +16,10 @@ const uint32Type = 4;
 const stringType = 8;
 const arrayType = 9;
 
+/** The file ends inside its header, or what is there of it does. */
+export class HeaderCut extends Error {}
+
+const mostStringBytes = 1 << 26;
 const knownVersions = [2, 3];
 const mostDimensions = 4; // GGML_MAX_DIMS
 const deepestArray = 4;
@@ -24,7 +28,7 @@ const windowBytes = 1 << 20;
 /**
  * The tensors that a GGUF header describes. Every length is checked against the file's size before it is followed, so
  * any bytes come to an end. node-llama-cpp's own reader trusts the header, and can run without end on a damaged one.
- * @throws Error with what is wrong
+ * @throws HeaderCut or another Error with what is wrong
  */
 export function readTensors(descriptor: number, fileBytes: number): GgufTensor[] {
     const reader = new HeaderReader(descriptor, fileBytes);
@@ -99,9 +103,10 @@ class HeaderReader {
         const start = this.position;
         this.skip(count);
         if (start < this.windowStart || this.position > this.windowStart + this.window.length) {
+            if (count > mostStringBytes) throw new Error(`its header has a value of ${count} bytes`);
             const window = Buffer.alloc(Math.max(count, windowBytes));
             const read = readSync(this.descriptor, window, 0, window.length, start);
-            if (read < count) throw new Error(`it ends at byte ${start + read}`);
+            if (read < count) throw new HeaderCut(`it ends at byte ${start + read}`);
             this.window = window.subarray(0, read);
             this.windowStart = start;
         }

