@@ -165,6 +165,13 @@ bool graph_is_served(ggml_cgraph* graph, std::string& reason) {
         const PackedBuffer::Role* role = packed_role(tensor);
         return role && ++attended[role] <= packed_buffer(tensor)->cache->layers()[role->layer].attentions;
     };
+    // Keys and values of one layer, or latent keys and a view of their first elements.
+    const auto has_shape = [&](const ggml_tensor* query, const ggml_tensor* keys, const ggml_tensor* values) {
+        const PackedBuffer::Role *of_keys = packed_role(keys), *of_values = packed_role(values);
+        if (of_values == nullptr || of_keys->values || of_values->layer != of_keys->layer) return false;
+        const HeadShape& head = packed_buffer(keys)->cache->layers()[of_keys->layer].head;
+        return of_values->values != head.latent && query->ne[0] == head.key_dim && values->ne[0] == head.value_dim && (!head.latent || values->view_offs == 0);
+    };
     for (int n = 0; n < ggml_graph_n_nodes(graph); n++) {
         const ggml_tensor* node = ggml_graph_node(graph, n);
         bool reads = false;
@@ -181,7 +188,7 @@ bool graph_is_served(ggml_cgraph* graph, std::string& reason) {
                 if (stores(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 && node->src[0]->nb[0] == sizeof(float)) continue;
                 break;
             case GGML_OP_FLASH_ATTN_EXT:
-                if (attends(node->src[1]) && packed_role(node->src[2]) && node->src[0]->type == GGML_TYPE_F32 &&
+                if (attends(node->src[1]) && has_shape(node->src[0], node->src[1], node->src[2]) && node->src[0]->type == GGML_TYPE_F32 &&
                     node->src[0]->ne[3] == 1 && node->src[0]->nb[0] == sizeof(float))
                     continue;
                 break;

@@ -13,7 +13,7 @@ const native = await nativeBinding();
 /** Models that rotate (or bias) keys in different ways. */
 const shiftedModels = [
     "llama-head-128", "gptneox-partial-rotation", "llama-rope-factors", "minicpm3-key-192-value-128", "llama-yarn", "bloom-alibi",
-    "stablelm-head-80", "phi3-head-96", "llama-head-72"
+    "stablelm-head-80", "phi3-head-96", "llama-head-72", "deepseek2-latent"
 ];
 const loaded = new Map<string, LlamaModel>([["llama-head-128", tiny]]);
 

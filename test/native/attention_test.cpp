@@ -16,7 +16,7 @@ struct Setting {
 
 static CacheOptions make_options(const Setting& setting) {
     CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {6, 1, {128, 64}, /*attentions*/ 3}, {2, 1, {80, 112}}};
+    options.layers = {{4, 2, {64, 64}}, {0, 0, {64, 64}}, {6, 1, {128, 64}, /*attentions*/ 3}, {2, 1, {80, 112}}, {5, 1, {192, 128, /*latent*/ true}}};
     options.format = setting.format;
     options.window_format = window_format_of(setting.format);
     options.window = setting.window;
@@ -127,7 +127,7 @@ static std::vector<float> compute(const Setting& setting, int tokens_before, int
         CHECK(model.reserve(ubatches) == Failure::none);
         for (size_t u = 0; u < ubatches.size(); u++) {
             model.write(int(u), threads);
-            for (int layer : {0, 2, 2, 2}) {
+            for (int layer : {0, 2, 2, 2, 3, 4}) {
                 LayerInput at(model.cache.options().layers[layer], int(ubatches[u].size()), setting, random);
                 std::vector<float>& output = at.output;
                 in_parallel(threads, [&](int thread) { model.cache.attend(layer, at.input, thread, threads); });

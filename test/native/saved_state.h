@@ -13,7 +13,7 @@ inline constexpr size_t kMany = 1 << 20;
 
 inline CacheOptions make_options(Format format, int window = 16, int sinks = 4, size_t limit = 0) {
     CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {2, 1, {80, 96}}};
+    options.layers = {{4, 2, {64, 64}}, {2, 1, {80, 96}}, {1, 1, {64, 64, /*latent*/ true}}};
     options.format = format;
     options.window_format = window_format_of(format);
     options.window = window;

@@ -8,7 +8,7 @@ static void check_delta(Format format) {
     const bool packs = format != Format::f16;
     CacheModel model(make_options(format), *select_kernels(), 3);
     size_t row_bytes = 0;
-    for (const LayerShape& layer : model.cache.options().layers) row_bytes += layer.kv_heads * (layer.head.key_dim + layer.head.value_dim) * sizeof(uint16_t);
+    for (const LayerShape& layer : model.cache.options().layers) row_bytes += layer.kv_heads * (layer.head.key_dim + layer.head.stored_value_dim()) * sizeof(uint16_t);
     model.add(0, 500);
     Stored before(model, 0);
     for (int turn = 0; turn < 10; turn++) {

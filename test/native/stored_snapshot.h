@@ -8,10 +8,10 @@
 
 namespace deltastore {
 
-// Two heads, and one of other sizes; of two tiers.
+// Two heads, one of other sizes, and one whose values are its keys; of two tiers.
 inline CacheOptions make_options(Format format, bool evicts = false) {
     CacheOptions options;
-    options.layers = {{4, 2, {64, 64}}, {2, 1, {80, 72}}};
+    options.layers = {{4, 2, {64, 64}}, {2, 1, {80, 72}}, {1, 1, {64, 64, /*latent*/ true}}};
     options.format = format;
     options.window_format = window_format_of(format);
     options.window = 24;
