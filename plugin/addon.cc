@@ -324,6 +324,16 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value copy_sequence(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        llama_memory_t memory = llama_get_memory(live_context(unwrap(info[0])));
+        const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
+        llama_memory_seq_rm(memory, target, -1, -1);
+        llama_memory_seq_cp(memory, source, target, -1, -1);
+        return info.Env().Undefined();
+    });
+}
+
 Napi::Value clear_sequence(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         llama_memory_seq_rm(llama_get_memory(live_context(unwrap(info[0]))), info[1].As<Napi::Number>().Int32Value(), -1, -1);
@@ -396,6 +406,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("residentBytes", resident_bytes);
     add("stats", stats);
     add("evaluateLogits", evaluate_logits);
+    add("copySequence", copy_sequence);
     add("clearSequence", clear_sequence);
     add("scoreLogits", score_logits);
     add("compareLogits", compare_logits);

@@ -78,7 +78,7 @@ void empty(const std::vector<llama_memory_i*>& parts, llama_seq_id sequence) {
 // before. A cell is its position, u32 sequences, what some models have besides, and i32 each of these sequences: one in a window, none in a recurrent state.
 uint32_t check_cells(const MemoryParts& parts, bool recurrent, const BytesIn& io) {
     const size_t first = recurrent ? sizeof(uint32_t) : 2 * sizeof(uint32_t);  // behind their number, and that of streams
-    const size_t extra = recurrent ? 0 : sizeof(int32_t) + (parts.window->has_cell_ext() ? sizeof(llama_kv_cell_ext) : 0);
+    const size_t extra = recurrent ? 0 : sizeof(int32_t) + (parts.packed()->saves_extensions(*parts.window) ? sizeof(llama_kv_cell_ext) : 0);
     const uint32_t cells = io.ahead(first - sizeof(uint32_t)), most = recurrent ? 1 : parts.window->get_size();
     if (cells > most) damaged("has " + std::to_string(cells) + " cells; there is room for " + std::to_string(most));
     for (uint32_t i = 0; i < cells; i++)

@@ -3,6 +3,9 @@
 // Explicit instantiation may name private members ([temp.spec]/6); the friend function carries the pointer out.
 #pragma once
 
+#include <type_traits>
+#include <utility>
+
 #include "ggml-backend-impl.h"
 #include "ggml-cpu/traits.h"
 #include "llama-batch.h"
@@ -46,5 +49,15 @@ DELTASTORE_EXPOSE(HybridAttention, &llama_memory_hybrid::mem_attn);
 DELTASTORE_EXPOSE(HybridRecurrent, &llama_memory_hybrid::mem_recr);
 #undef DELTASTORE_EXPOSE
 #pragma GCC diagnostic pop
+
+// Whether llama.cpp saves a llama_kv_cell_ext with each cell. Releases before v0.4.0 go by the parts of a position, and have no method that tells.
+template <class KvCache, class = void>
+struct CellExtension {
+    static bool is_saved(const KvCache&, const llama_hparams& hparams) { return hparams.n_pos_per_embd() > 1; }
+};
+template <class KvCache>
+struct CellExtension<KvCache, std::void_t<decltype(std::declval<const KvCache&>().has_cell_ext())>> {
+    static bool is_saved(const KvCache& cache, const llama_hparams&) { return cache.has_cell_ext(); }
+};
 
 }  // namespace deltastore::access

@@ -63,6 +63,10 @@ public:
         const llama_hparams& hparams = context_.get_model().hparams;
         return llama_hparams::is_masked_swa(hparams.n_swa, hparams.swa_type, position, end);
     }
+    // Whether a saved cell of this window has a llama_kv_cell_ext.
+    bool saves_extensions(const llama_kv_cache& window) const {
+        return access::CellExtension<llama_kv_cache>::is_saved(window, context_.get_model().hparams);
+    }
     uint32_t batch_tokens() const { return context_.n_ubatch(); }
 
     // Opens rows for these ubatches. Null if that is refused; take_failure() then says why.

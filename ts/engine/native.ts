@@ -204,6 +204,8 @@ export interface NativeBinding {
      */
     evaluateLogits(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: Uint32Array,
                    firstLogit: number): Promise<Float32Array>;
+    /** Gives the target the source's rows in place of its own. The parts of a `Packed` learn nothing of it. Stock contexts are served, too. */
+    copySequence(context: AddonContextHandle, source: number, target: number): void;
     /** Drops a sequence's rows. */
     clearSequence(context: AddonContextHandle, sequenceId: number): void;
     /** Scores each row of logits by its token. Off the event loop. The array must not change meanwhile. */

@@ -35,7 +35,7 @@ export async function resolveModel(model: ModelFile, sources: readonly ModelSour
         await verifyGguf(given);
         return resolve(given);
     }
-    const folder = resolve(options.cacheFolder ?? (process.env["DELTASTORE_CACHE"] || defaultCacheFolder()));
+    const folder = resolve(options.cacheFolder ?? defaultCacheFolder());
     const target = join(folder, model.fileName);
     const missing = await cacheProblem(target, model, signal);
     if (missing === null) return target;
@@ -66,8 +66,9 @@ export async function resolveModel(model: ModelFile, sources: readonly ModelSour
         answers.map((answer) => `- ${answer}`).join("\n"));
 }
 
-function defaultCacheFolder(): string {
-    return join(homedir(), ".cache", "llama-deltastore");
+/** Where this package keeps what it need not fetch, or do, again. */
+export function defaultCacheFolder(): string {
+    return process.env["DELTASTORE_CACHE"] || join(homedir(), ".cache", "llama-deltastore");
 }
 
 /** Why the cache can't give the model. Null if it can. */
