@@ -380,6 +380,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
         exports.Set(name, Napi::Function::New(env, function, name));
     };
     exports.Set("llamaCppRelease", Napi::String::New(env, DELTASTORE_LLAMA_RELEASE));
+    exports.Set("stateFileVersion", Napi::Number::New(env, LLAMA_STATE_SEQ_VERSION));
     add("kernels", kernels);
     add("install", install);
     add("prepareContext", prepare_context);

@@ -186,7 +186,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten the tokens already, but not the checkpoints
             const sequence = packedOf(this)!.lives.at(sequenceId)?.sequence;
             if (sequence !== undefined) forgetCheckpoints(sequence);
-            const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
+            const isEarlier = await checkStateFile(path, maxTokens, native.stateFileVersion) === "earlier";
             const what = `The state file ${path} can't be loaded: `;
             const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
             await origin.known();

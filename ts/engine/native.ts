@@ -136,6 +136,8 @@ export interface NativeBinding {
     kernels(): {available: string[]; selected: string};
     /** The llama.cpp release that the engine was built against. */
     readonly llamaCppRelease: string;
+    /** llama.cpp's version of sequence state files. */
+    readonly stateFileVersion: number;
     /** Registers the buffer type with the loaded ggml CPU backend. Only the first call of a process does something. */
     install(): {llamaLibrary: string; cpuLibrary: string};
     /** To be called before `init()`: llama.cpp then allocates next to nothing for its own cache. */

@@ -12,5 +12,5 @@ export const servedRuntimes: readonly RuntimeRelease[] = [
     {nodeLlamaCpp: "3.22.1", llamaCpp: "v0.5.0"}
 ];
 
-/** One release of node-llama-cpp for each llama.cpp: the newest. */
-export const buildRuntimes = (): RuntimeRelease[] => [...new Map(servedRuntimes.map((runtime) => [runtime.llamaCpp, runtime])).values()];
+/** One release of node-llama-cpp for each llama.cpp, the newest. What is prebuilt is built with their headers. */
+export const prebuiltRuntimes: readonly RuntimeRelease[] = [...new Map(servedRuntimes.map((runtime) => [runtime.llamaCpp, runtime])).values()];

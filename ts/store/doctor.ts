@@ -9,9 +9,9 @@ import type {DeltaStore} from "./store.js";
 export interface RuntimeReport {
     nodeLlamaCppVersion: string;
     llamaCppRelease: string;
-    /** Whether the platform is served, and these releases are, or are tried. */
+    /** Whether the platform and these releases are served. */
     supported: boolean;
-    /** Whether these releases are among those that this build was tested with. Others have to pass a self-test. */
+    /** Whether these releases are among those that this build was tested with. Others have to pass a self-test to be served. */
     tested: boolean;
     /** Whether the engine loads and can be attached. False if that was not tried, because nothing is supported. */
     engineLoads: boolean;
@@ -29,12 +29,11 @@ export interface RuntimeReport {
 export async function runtimeReport(): Promise<RuntimeReport> {
     const llama = await getLlama({gpu: false});
     try {
-        let supported = false, tested = false;
+        let tested = false;
         let problem: RuntimeReport["problem"] = null;
         let kernels: RuntimeReport["kernels"] = null;
         try {
             ({tested} = await checkRuntime(llama));
-            supported = true;
             if (tested) kernels = (await loadNative()).kernels();  // first, so that they are told where one is chosen that there is not
             (await attach(llama, {onUnsupported: "error"})).dispose();
             kernels ??= (await loadNative()).kernels();
@@ -46,7 +45,7 @@ export async function runtimeReport(): Promise<RuntimeReport> {
         return {
             nodeLlamaCppVersion: await getModuleVersion(),
             llamaCppRelease: llama.llamaCppRelease.release,
-            supported,
+            supported: problem === null || !["RUNTIME_UNSUPPORTED", "PLATFORM_UNSUPPORTED"].includes(problem.code),
             tested,
             engineLoads: problem === null,
             problem,
