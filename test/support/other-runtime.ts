@@ -20,7 +20,7 @@ export async function fetchRuntime(version: string): Promise<{folder: string} | 
 
 /** Builds the plugin for this node-llama-cpp, beside the one that is there for the installed one. The engine is not compiled again. */
 export async function buildPlugin(runtime: string): Promise<void> {
-    await run("npx", ["cmake-js", "compile", "--out", "build/native", "--parallel", "2"],
+    await run("npm", ["run", "build:native"],
         {cwd: root, maxBuffer: 64 << 20, env: {...process.env, DELTASTORE_RUNTIMES: `${installed}:${runtime}`}});
 }
 
