@@ -1,4 +1,4 @@
-// Takes a release of node-llama-cpp from npm, with its binary for Linux, and unpacks it to build/runtimes/<version>/node_modules. Nothing of it is run, and
+// Takes a release of node-llama-cpp from npm, and its binary for Linux, and unpacks both to build/runtimes/<version>/node_modules. Nothing of it is run, and
 // what it needs besides is found in this package's own node_modules. Arguments: versions. Prints their folders.
 import {execFileSync} from "node:child_process";
 import {existsSync, mkdirSync, renameSync, rmSync} from "node:fs";
@@ -7,22 +7,29 @@ import {fileURLToPath} from "node:url";
 
 const runtimes = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), "build", "runtimes");
 
-/** @returns node-llama-cpp's folder */
-export function fetchRuntime(version) {
-    const folder = path.join(runtimes, version, "node_modules"), target = path.join(folder, "node-llama-cpp");
-    if (existsSync(target)) return target;
-    for (const name of ["@node-llama-cpp/linux-x64", "node-llama-cpp"]) {  // the folder that is asked for appears last
-        const unpacked = path.join(folder, `.unpacked-${process.pid}`), place = path.join(folder, name);
-        rmSync(unpacked, {recursive: true, force: true});
+function fetchPackage(folder, name, version) {
+    const place = path.join(folder, name), unpacked = path.join(folder, `.unpacked-${process.pid}`);
+    if (existsSync(place)) return place;
+    try {
         mkdirSync(unpacked, {recursive: true});
         const packed = execFileSync("npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", unpacked, `${name}@${version}`], {cwd: unpacked, encoding: "utf8"}).trim();
         execFileSync("tar", ["xzf", packed], {cwd: unpacked});
-        rmSync(place, {recursive: true, force: true});
         mkdirSync(path.dirname(place), {recursive: true});
-        renameSync(path.join(unpacked, "package"), place);
+        renameSync(path.join(unpacked, "package"), place);  // so that it appears whole
+    } finally {
         rmSync(unpacked, {recursive: true, force: true});
     }
-    return target;
+    return place;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) for (const version of process.argv.slice(2)) console.log(fetchRuntime(version));
+/**
+ * @param binary whether its binary is needed, too; it is large, and headers do without
+ * @returns node-llama-cpp's folder
+ */
+export function fetchRuntime(version, {binary}) {
+    const folder = path.join(runtimes, version, "node_modules");
+    if (binary) fetchPackage(folder, "@node-llama-cpp/linux-x64", version);
+    return fetchPackage(folder, "node-llama-cpp", version);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) for (const version of process.argv.slice(2)) console.log(fetchRuntime(version, {binary: true}));

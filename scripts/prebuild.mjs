@@ -9,7 +9,7 @@ import {fetchRuntime} from "./fetch-runtime.mjs";
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const prebuilds = path.join(root, "prebuilds", `${process.platform}-${process.arch}`);
-const runtimes = prebuiltRuntimes.map(({nodeLlamaCpp, llamaCpp}) => ({release: llamaCpp, folder: fetchRuntime(nodeLlamaCpp)}));
+const runtimes = prebuiltRuntimes.map(({nodeLlamaCpp, llamaCpp}) => ({release: llamaCpp, folder: fetchRuntime(nodeLlamaCpp, {binary: false})}));
 execFileSync("npm", ["run", "build:native"], {
     cwd: root, stdio: "inherit", env: {...process.env, DELTASTORE_RUNTIMES: runtimes.map(({folder}) => folder).join(":")}
 });
