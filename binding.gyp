@@ -8,7 +8,7 @@
         {
           "action_name": "cmake_js",
           "inputs": ["CMakeLists.txt"],
-          "outputs": ["build/native/Release/deltastore.node"],
+          "outputs": ["build/native/Release/deltastore_loader.node"],
           "action": ["npx", "cmake-js", "compile", "--out", "build/native"]
         }
       ]

@@ -12,7 +12,7 @@ const avx512 = /^libggml-cpu-(skylakex|cannonlake|cascadelake|cooperlake|icelake
 // In the package, so that files can be linked instead of copied.
 const copy = mkdtempSync(path.join(root, "build/avx2-"));
 process.once("exit", () => rmSync(copy, {recursive: true}));
-execFileSync("cp", ["-al", "--parents", "package.json", "config-schema", "node_modules", "dist", "build/js", "build/native", copy], {cwd: root});
+execFileSync("cp", ["-al", "--parents", "package.json", "config-schema", "scripts", "node_modules", "dist", "build/js", "build/native", copy], {cwd: root});
 const binaries = path.join(copy, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64");
 const hidden = readdirSync(binaries).filter((name) => avx512.test(name));
 if (hidden.length === 0) throw new Error(`${binaries} has no library for AVX-512; does node-llama-cpp name them otherwise now?`);

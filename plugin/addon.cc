@@ -326,6 +326,16 @@ Napi::Value evaluate_logits(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value copy_sequence(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        llama_memory_t memory = llama_get_memory(live_context(unwrap(info[0])));
+        const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
+        llama_memory_seq_rm(memory, target, -1, -1);
+        llama_memory_seq_cp(memory, source, target, -1, -1);
+        return info.Env().Undefined();
+    });
+}
+
 Napi::Value clear(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         llama_context* context = live_context(unwrap(info[0]));
@@ -375,6 +385,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
         exports.Set(name, Napi::Function::New(env, function, name));
     };
     exports.Set("llamaCppRelease", Napi::String::New(env, DELTASTORE_LLAMA_RELEASE));
+    exports.Set("stateFileVersion", Napi::Number::New(env, LLAMA_STATE_SEQ_VERSION));
     add("kernels", kernels);
     add("install", install);
     add("prepareContext", prepare_context);
@@ -404,6 +415,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("stats", stats);
     add("evaluateLogits", evaluate_logits);
     add("clearSequence", clear);
+    add("copySequence", copy_sequence);
     add("scoreLogits", score_logits);
     add("compareLogits", compare_logits);
     add("convertWeightsToF16", convert_weights);

@@ -10,7 +10,7 @@ export interface BenchModel {
     readonly shape: ModelShape;
     readonly threads: number;
     /** What stock's F16 cache takes for so many tokens of each sequence, in a context with room for `contextTokens` each. */
-    stockBytes(sequences: number, tokens: number, contextTokens: number): number;
+    stockBytes(sequences: number, tokens: number): number;
 }
 
 /** Whether all layers attend to all tokens. Windows and recurrent states can't go back to an earlier token. */

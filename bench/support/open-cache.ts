@@ -57,7 +57,7 @@ export class OpenCache {
         const {bitsPerValue} = this.cache, {model, sequences} = this;
         if (bitsPerValue === undefined) return model.store.stats(this.context).residentBytes;
         const states = sequences * model.shape.stateBytes;
-        return states + (model.stockBytes(sequences, count, this.contextSize) - states) * bitsPerValue / 16;
+        return states + (model.stockBytes(sequences, count) - states) * bitsPerValue / 16;
     }
 
     async dispose(): Promise<void> {

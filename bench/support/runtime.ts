@@ -20,8 +20,8 @@ export class Runtime implements BenchModel {
         return new Runtime(llama, store, await llama.loadModel({modelPath: path, gpuLayers: 0}), threads, shape, native);
     }
 
-    stockBytes(sequences: number, tokens: number, contextTokens: number): number {
-        return this.native.forecast(this.shape, null, {sequences, tokens, contextTokens, batchSize}).stockBytes;
+    stockBytes(sequences: number, tokens: number): number {
+        return this.native.forecast(this.shape, null, {sequences, tokens, batchSize}).stockBytes;
     }
 
     /** @param contextSize tokens of each sequence */

@@ -10,7 +10,8 @@ t.test("doctor ends with 0 on a machine that is served", async (t) => {
     const {code, stdout} = await deltastore(["doctor"]);
     t.equal(code, 0);
     t.match(stdout, /^supported +yes$/m);
-    t.match(stdout, /^engine +\/[^;]*$/m);
+    t.match(stdout, /^served +3\.20\.0 \(llama\.cpp b10361\), .*3\.22\.1 \(llama\.cpp v0\.5\.0\); newer releases have to pass a self-test$/m);
+    t.match(stdout, /^engine +\/\S*\/v0\.5\.0$/m, "the binary for this llama.cpp");
     t.match(stdout, /^kernels +.*\(in use\)/m);
     t.notMatch(stdout, /^problem/m);
 });

@@ -134,7 +134,7 @@ t.test("other runtimes are refused before anything is touched", async (t) => {
     await checkRuntime(llama);
     const fake = {llamaCppRelease: {release: "b9999", repo: "ggml-org/llama.cpp"}} as unknown as Llama;
     t.match(await rejection(checkRuntime(fake)), {
-        code: "RUNTIME_UNSUPPORTED", message: /with llama\.cpp b9999; supported: node-llama-cpp 3\.22\.1 with llama\.cpp v0\.5\.0/
+        code: "RUNTIME_UNSUPPORTED", message: /^node-llama-cpp 3\.22\.1 with llama\.cpp b9999 is served only with the llama\.cpp v0\.5\.0 that it comes with/
     });
 
     const bindings = {AddonContext: class {}};

@@ -3,6 +3,7 @@ import type {LlamaContextOptions, LlamaModel} from "node-llama-cpp";
 import t from "tap";
 import {codeOf, generate, nativeBinding, openLlama, randomTokens, rejection} from "../support/engine.js";
 import {allFinite, divergences, greedy, logitsOf, sameLogits} from "../support/logits.js";
+import {isAtLeast} from "../support/runtime.js";
 import {tinyModelPath, tinyModels, type TinyModel} from "../support/tiny-models.js";
 
 t.setTimeout(300_000);
@@ -35,7 +36,7 @@ function createContext(model: LlamaModel, kvCache: string, options: LlamaContext
     return model.createContext({contextSize: 512, batchSize: 256, flashAttention: true, threads: 1, kvCache, ...options});
 }
 
-for (const tiny of tinyModels.filter(({supported}) => supported)) {
+for (const tiny of tinyModels.filter(({supported, since = []}) => supported && isAtLeast(...since))) {
     t.test(`${tiny.name}: ${tiny.why}`, async (t) => {
         const model = await load(tiny);
         t.teardown(() => model.dispose());

@@ -8,10 +8,12 @@ import {pathToFileURL} from "node:url";
 import {Worker} from "node:worker_threads";
 import t, {type Test} from "tap";
 import {codeOf} from "../support/engine.js";
+import {installed, releaseOf} from "../support/other-runtime.js";
 import {dist, root} from "../support/paths.js";
 
 t.setTimeout(180_000);
 
+const release = await releaseOf(installed);
 const {buildOnce} = await import(dist("engine/build-once.js")) as typeof import("../../dist/engine/build-once.js");
 const fixture = join(root, "test/fixtures/build-once.mjs");
 
@@ -75,7 +77,8 @@ function copyOfPackage(t: Test, folder: string) {
     const engine = join(copy, folder);
     cpSync(join(root, "dist"), join(copy, "dist"), {recursive: true});
     cpSync(join(root, "package.json"), join(copy, "package.json"));
-    cpSync(join(root, "build/native/Release"), engine, {recursive: true});
+    cpSync(join(root, "scripts"), join(copy, "scripts"), {recursive: true});
+    cpSync(join(root, "build/native/Release", release), engine, {recursive: true});
     const script = `
         const {loadNative, loadedLibraries} = await import(${JSON.stringify(pathToFileURL(join(copy, "dist/engine/load.js")).href)});
         loadedLibraries();
@@ -91,8 +94,8 @@ function copyOfPackage(t: Test, folder: string) {
     };
 }
 
-for (const [folder, advice] of [["build/native/Release", /built here is damaged.*needs cmake, git, c\+\+/], [
-    `prebuilds/${process.platform}-${process.arch}`, /prebuilt engine is damaged.*Install llama-deltastore again/
+for (const [folder, advice] of [[`build/native/Release/${release}`, /built here is damaged.*needs cmake, git, c\+\+/], [
+    `prebuilds/${process.platform}-${process.arch}/${release}`, /prebuilt engine is damaged.*Install llama-deltastore again/
 ]] as const) {
     t.test(`damaged files in ${folder} are an error, not the process's end`, async (t) => {
         for (const name of ["deltastore.node", "deltastore_loader.node"]) {

@@ -8,6 +8,7 @@ import {Gaussian} from "../support/gaussian.js";
 import {divergence, nextLogits, sameLogits} from "../support/logits.js";
 import {checksum} from "../support/checksum.js";
 import {dist} from "../support/paths.js";
+import {isAtLeast} from "../support/runtime.js";
 import {loadTiny} from "../support/tiny-engine.js";
 
 // Models with sliding windows or recurrent layers: their memory has two parts, and all that is done to a sequence is done to both.
@@ -193,7 +194,8 @@ t.test("a fork goes back to its source's checkpoints", async (t) => {
         await store.fork(source, target);
         const before = target.tokenMeter.usedInputTokens;
         await target.eraseContextTokenRanges([{start: 205, end: 800}]);
-        t.equal(target.tokenMeter.usedInputTokens - before, 5, "only what comes after the checkpoint is evaluated");
+        // Before, node-llama-cpp's checkpoints belong to one sequence.
+        t.equal(target.tokenMeter.usedInputTokens - before, isAtLeast(3, 22) ? 5 : 205, "only what comes after the checkpoint is evaluated");
         await fresh.evaluateWithoutGeneratingNewTokens(tokens.slice(0, 205));
         t.ok(divergence(await nextLogits(fresh, more), await nextLogits(target, more)) < bound, name);
     }

@@ -1,7 +1,10 @@
 import {createHash} from "node:crypto";
+import {join} from "node:path";
+import {pathToFileURL} from "node:url";
 import type {LlamaContext, LlamaContextSequence, Token} from "node-llama-cpp";
 import type {Test} from "tap";
 import {handleOf, moreTokens} from "./engine.js";
+import {root} from "./paths.js";
 import type {NativeBinding} from "../../dist/engine/native.js";
 
 export interface Evaluation {
@@ -32,12 +35,10 @@ export async function logitsOf(native: NativeBinding, context: LlamaContext, tok
     return rows;
 }
 
-/** Logits of the token after these, which the sequence then holds. */
-export async function nextLogits(sequence: LlamaContextSequence, tokens: readonly Token[]): Promise<Float32Array> {
-    const results = await sequence.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, {generateNext: {logits: true}}]]);
-    const logits = results.at(-1)!.next.logits!;
-    return Float32Array.from({length: logits.size}, (_, token) => logits.get(token as Token)!);
-}
+/** See the fixture: processes of tests have it, too. */
+export const {nextLogits} = await import(pathToFileURL(join(root, "test/fixtures/next-logits.mjs")).href) as {
+    nextLogits(sequence: LlamaContextSequence, tokens: readonly Token[]): Promise<Float32Array>;
+};
 
 /** The logits after each of several batches: so many tokens that pages fill and rows are packed and evicted. */
 export async function goOn(sequence: LlamaContextSequence, seed: number, sizes: readonly number[] = [1, 30, 70, 100]): Promise<Float32Array[]> {

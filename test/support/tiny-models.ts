@@ -15,6 +15,8 @@ export interface TinyModel {
     architecture: string;
     /** What only this model has. */
     why: string;
+    /** The node-llama-cpp from which on llama.cpp reads this form of it. */
+    since?: readonly number[];
     /** Whether the packed cache must serve it; the others must be refused, or left to the stock cache. */
     supported: boolean;
     write(path: string): Promise<void>;
@@ -31,9 +33,9 @@ export const tinyModels: readonly TinyModel[] = [
     supported("bloom-alibi", "bloom", "ALiBi slopes instead of rotation, values strided in one QKV matrix", {
         embed: 256, kvHeads: 4
     }, bloom),
-    supported("dflash-sinks", "dflash", "attention sink logits; of all architectures that have them, the one whose cache is plain", {
+    {...supported("dflash-sinks", "dflash", "attention sink logits; of all architectures that have them, the one whose cache is plain", {
         heads: 8
-    }, dflash),
+    }, dflash), since: [3, 21]},
     supported("minicpm3-key-128-value-64", "minicpm3", "keys longer than values, the last dimensions of a key rotated", {
         embed: 256, kvHeads: 4, keyLength: 128, valueLength: 64, rotated: 64
     }, minicpm3),

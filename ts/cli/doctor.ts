@@ -80,10 +80,11 @@ async function examineModel(path: string, tier: Tier, engineLoads: boolean): Pro
 
 function printReport(runtime: RuntimeReport, policy: PolicyReport | null, model: ModelAnswer | null): void {
     const {problem, binary, kernels, libraries} = runtime;
-    const tested = runtime.supportedVersions.map(({nodeLlamaCpp, llamaCpp}) => `${nodeLlamaCpp} (llama.cpp ${llamaCpp})`);
+    const served = runtime.supportedVersions.map(({nodeLlamaCpp, llamaCpp}) => `${nodeLlamaCpp} (llama.cpp ${llamaCpp})`);
     printItem("node-llama-cpp", runtime.nodeLlamaCppVersion);
     printItem("llama.cpp", runtime.llamaCppRelease);
-    printItem("supported", runtime.supported ? "yes" : `no; this build was tested with ${tested.join(", ")}`);
+    printItem("supported", !runtime.supported ? "no" : runtime.tested ? "yes" : "yes; it is newer than what this build was tested with, and passed the self-test");
+    printItem("served", `${served.join(", ")}; newer releases have to pass a self-test`);
     printItem("engine", `${binary ?? "neither prebuilt nor built"}${runtime.engineLoads ? "" : "; not usable"}`);
     printItem("kernels", kernels === null ? "unknown, the engine isn't loaded"
         : kernels.available.map((name) => name === kernels.selected ? `${name} (in use)` : name).join(", "));

@@ -7,6 +7,7 @@ import {currentCreation, type Creation} from "./creation.js";
 import {forgetCheckpoints} from "../runtime/sequences.js";
 import {adopt, cellsOf, newPacked} from "./pack.js";
 import {packedOf, setPacked, type Packed} from "./packed.js";
+import {restoringFor} from "./restoring.js";
 import type {PrefixSharing} from "./prefix-sharing.js";
 
 /** The class that takes the place of node-llama-cpp's native context. A context that is created with a tier gets a packed cache; others stay as they are. */
@@ -133,9 +134,10 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         // node-llama-cpp goes back to positions before a checkpoint's last, too. The checkpoint may lack their windows.
-        override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId: number): Promise<boolean> {
-            this.#changing(sequenceId, lastPosition + 1);
-            return await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId) && (!this.#packed || native.canGoOn(this, sequenceId, lastPosition + 1));
+        override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId = restoringFor.getStore()): Promise<boolean> {
+            if (sequenceId !== undefined) this.#changing(sequenceId, lastPosition + 1);
+            if (!await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId)) return false;
+            return !this.#packed || (sequenceId !== undefined && native.canGoOn(this, sequenceId, lastPosition + 1));
         }
 
         override shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void {
@@ -185,7 +187,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             this.disposeSequence(sequenceId);  // node-llama-cpp has forgotten the tokens already, but not the checkpoints
             const sequence = packedOf(this)!.lives.at(sequenceId)?.sequence;
             if (sequence !== undefined) forgetCheckpoints(sequence);
-            const isEarlier = await checkStateFile(path, maxTokens) === "earlier";
+            const isEarlier = await checkStateFile(path, maxTokens, native.stateFileVersion) === "earlier";
             const what = `The state file ${path} can't be loaded: `;
             const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
             await origin.known();

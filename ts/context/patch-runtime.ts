@@ -11,6 +11,7 @@ import {forkSequence} from "./fork.js";
 import {packedOf} from "./packed.js";
 import {replacementsOf} from "./replacements.js";
 import {lifeOf, type SequenceLife} from "./sequence-life.js";
+import {restoringFor} from "./restoring.js";
 import {sleeps, wake} from "./wake.js";
 
 /** node-llama-cpp hands a sequence's requests to the context by the sequence's number. This goes along, and says whose a request is. */
@@ -41,7 +42,7 @@ export function patchRuntime(): void {
 
     const sequences = LlamaContextSequence.prototype as unknown as SequenceInternals;
     const copyState = sequences._copyStateFromOtherSequence;
-    sequences._copyStateFromOtherSequence = async function (other, upToTokenIndex) {
+    if (copyState !== undefined) sequences._copyStateFromOtherSequence = async function (other, upToTokenIndex) {
         const source = other as LlamaContextSequence, target = this as unknown as LlamaContextSequence;
         if (lifeOf(target) === undefined) return await copyState.call(this, other, upToTokenIndex);
         if (source !== target) await forkSequence(source, target, () => Math.min(upToTokenIndex, source.nextTokenIndex));
@@ -65,15 +66,16 @@ export function patchRuntime(): void {
     };
 
     // Erases in this very call where it can: callers of node-llama-cpp see the new length at once.
-    const erase = sequences._eraseContextTokenRanges;
+    const eraseRanges = sequences._eraseContextTokenRanges;
+    const erase = (sequence: SequenceInternals, ...of: Parameters<typeof eraseRanges>) => restoringFor.run(sequence._sequenceId, () => eraseRanges.apply(sequence, of));
     sequences._eraseContextTokenRanges = function (ranges, options = {}) {
         const sequence = this as unknown as LlamaContextSequence, life = lifeOf(sequence);
-        if (life === undefined) return erase.call(this, ranges, options);
+        if (life === undefined) return erase(this, ranges, options);
         const wasOpen = life.isOpen;
         // When the first token goes, node-llama-cpp empties the sequence and evaluates the rest. Then nothing needs to come back.
         const drops = (ranges as {start: number; end: number}[] | undefined)?.some(({start, end}) => start !== end && Math.min(start, end) <= 0);
-        const erasing = drops === true || !sleeps(sequence) ? erase.call(this, ranges, options)
-            : wake(sequence, (options as {skipLock?: boolean}).skipLock).then(() => erase.call(this, ranges, options));
+        const erasing = drops === true || !sleeps(sequence) ? erase(this, ranges, options)
+            : wake(sequence, (options as {skipLock?: boolean}).skipLock).then(() => erase(this, ranges, options));
         return erasing.catch((error: unknown) => {
             // A disposal that was asked for later was done first. Nothing is left to erase.
             if (!(wasOpen && !life.isOpen && error instanceof DisposedError)) throw error;

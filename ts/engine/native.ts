@@ -203,6 +203,8 @@ export interface NativeBinding {
     kernels(): {available: string[]; selected: string};
     /** The llama.cpp release that the engine was built against. */
     readonly llamaCppRelease: string;
+    /** llama.cpp's version of sequence state files. */
+    readonly stateFileVersion: number;
     /** Registers the buffer type with the loaded ggml CPU backend. Only the first call of a process does something. */
     install(): {llamaLibrary: string; cpuLibrary: string};
     /** To be called before `init()`: llama.cpp then allocates next to nothing for its own cache. */
@@ -275,6 +277,8 @@ export interface NativeBinding {
      */
     evaluateLogits(context: AddonContextHandle, sequenceId: number, firstPosition: number, tokens: Uint32Array,
                    firstLogit: number): Promise<Float32Array>;
+    /** Gives the target the source's rows in place of its own. The parts of a `Packed` learn nothing of it. Stock contexts are served, too. */
+    copySequence(context: AddonContextHandle, source: number, target: number): void;
     /** Drops a sequence's rows. */
     clearSequence(context: AddonContextHandle, sequenceId: number): void;
     /** Scores each row of logits by its token. Off the event loop. The array must not change meanwhile. */

@@ -10,7 +10,7 @@ import {DeltaStoreError} from "../errors.js";
  */
 const llamaMagic = Buffer.from("qsgg", "latin1");  // "ggsq", little-endian
 const memoryMagic = 0x53545344;  // "DSTS", see cpp/snapshot/state.cpp
-const version = 6;  // of the memory's bytes
+const version = 6;  // of the memory's bytes; llama.cpp's own is another
 const sealMagic = 0x45545344;  // "DSTE"
 const headerBytes = 12;
 const hashBytes = 12;
@@ -95,10 +95,11 @@ function whatSystemSaid(error: unknown): string {
 
 /**
  * Checks a state file's form, seal and length.
- * @returns whether it is of an earlier version
- * @throws DeltaStoreError STATE_NOT_FOUND, STATE_FOREIGN, STATE_DAMAGED, STATE_TOO_LARGE
+ * @param llamaVersion of the files that this llama.cpp reads
+ * @returns whether it is of an earlier version of this package
+ * @throws DeltaStoreError STATE_NOT_FOUND, STATE_FOREIGN, STATE_DAMAGED, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE
  */
-export async function checkStateFile(path: string, maxTokens: number): Promise<"earlier" | "current"> {
+export async function checkStateFile(path: string, maxTokens: number, llamaVersion: number): Promise<"earlier" | "current"> {
     return await withFile(path, async (file, size) => {
         const damaged = (what: string) => new DeltaStoreError("STATE_DAMAGED", `The state file ${path} is ${what}`);
         const header = await readExactly(file, 0, Math.min(size, headerBytes)), magic = header.subarray(0, llamaMagic.length);
@@ -114,6 +115,9 @@ export async function checkStateFile(path: string, maxTokens: number): Promise<"
         }
         if (end > size - sealBytes) throw damaged("changed: it has no room for the tokens that its header counts");
         if (!hashOf(await readExactly(file, 0, end)).equals(seal.subarray(4))) throw damaged("changed: its tokens are not those that were saved");
+        if (header.readUInt32LE(4) !== llamaVersion)
+            throw new DeltaStoreError("STATE_FORMAT_MISMATCH", `The state file ${path} was saved with a llama.cpp whose state files have version ` +
+                `${header.readUInt32LE(4)}; this one reads version ${llamaVersion}`);
         const tokens = header.readUInt32LE(8);
         if (tokens > maxTokens)
             throw new DeltaStoreError("STATE_TOO_LARGE", `The state file ${path} holds ${tokens} tokens; this sequence has room for ${maxTokens}`);

@@ -89,7 +89,7 @@ export class EvalContext {
 
     async copy(source: number, target: number): Promise<void> {
         await this.#alone(async () => {
-            await this.#handle.copySequenceStateFromOtherSequence(target, source);
+            this.native.copySequence(this.#handle, source, target);
             const failure = this.native.takeFailure(this.#handle);
             if (failure !== null) throw new DeltaStoreError(failure.code as ErrorCode, failure.message);
         });

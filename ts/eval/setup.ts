@@ -1,7 +1,8 @@
 import {createHash} from "node:crypto";
 import {readFileSync, statSync} from "node:fs";
 import path from "node:path";
-import {binaryFolder, engineFile} from "../engine/files.js";
+import {engineFile} from "../engine/files.js";
+import {engineFolder} from "../engine/load.js";
 import type {NativeBinding} from "../engine/native.js";
 import type {JournalSetup} from "./journal.js";
 
@@ -10,7 +11,7 @@ export function evalSetup(native: NativeBinding, modelPath: string, text: string
     return {
         model: `${path.basename(modelPath)}, ${statSync(modelPath).size} bytes`,
         text: sha256(text),
-        engine: sha256(readFileSync(path.join(binaryFolder()!, engineFile))),
+        engine: sha256(readFileSync(path.join(engineFolder()!, engineFile))),
         kernel: native.kernels().selected
     };
 }

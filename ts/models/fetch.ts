@@ -51,7 +51,7 @@ function unknownName(given: string): DeltaStoreError {
 
 async function fetchModel(model: ModelFile, sources: readonly ModelSource[], options: ResolveModelOptions): Promise<string> {
     const {onFetch, onProgress, signal} = options;
-    const folder = resolve(options.cacheFolder ?? (process.env["DELTASTORE_CACHE"] || defaultCacheFolder()));
+    const folder = resolve(options.cacheFolder ?? defaultCacheFolder());
     const target = join(folder, model.fileName);
     const missing = await cacheProblem(target, model, signal);
     if (missing === null) return target;
@@ -83,8 +83,9 @@ async function fetchModel(model: ModelFile, sources: readonly ModelSource[], opt
         answers.map((answer) => `- ${answer}`).join("\n"));
 }
 
-function defaultCacheFolder(): string {
-    return join(homedir(), ".cache", "llama-deltastore");
+/** Where this package keeps what it need not fetch, or do, again. */
+export function defaultCacheFolder(): string {
+    return process.env["DELTASTORE_CACHE"] || join(homedir(), ".cache", "llama-deltastore");
 }
 
 /** Why the cache can't give the model. Null if it can. */

@@ -21,10 +21,11 @@ export interface AddonContext {
     getSequenceKvCacheMaxPosition(sequenceId: number): number;
     saveSequenceStateToFile(path: string, sequenceId: number, tokens: Uint32Array): Promise<number>;
     loadSequenceStateFromFile(path: string, sequenceId: number, maxTokens: number): Promise<Uint32Array>;
-    /** Copies rows only. The parts of a `Packed` learn nothing of it. */
-    copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
-    /** Whether the sequence then holds the tokens up to `lastPosition`. */
-    restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId: number): Promise<boolean>;
+    /**
+     * Whether the sequence then holds the tokens up to `lastPosition`.
+     * @param sequenceId since 3.22; before, a checkpoint knows its sequence, and doesn't tell
+     */
+    restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId?: number): Promise<boolean>;
     shiftSequenceTokenCells(sequenceId: number, start: number, end: number, delta: number): void;
     setLoras(loras: AddonLora[], scales: number[]): void;
 }

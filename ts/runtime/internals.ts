@@ -1,5 +1,5 @@
 /**
- * The private members of node-llama-cpp 3.22.1 that this package relies on. Only `runtime/` reads and sets them, and
+ * The private members of node-llama-cpp that this package relies on. `required.ts` looks for each by its name when a store is attached. Only `runtime/` reads and sets them, and
  * `context/patch-runtime.ts` replaces methods among them. Everybody else asks the functions of `runtime/`.
  */
 import type {ChatHistoryItem, GgmlType, Llama, LlamaChatSession, LlamaContext, LlamaContextSequence, LlamaDecisionContext, LlamaModel} from "node-llama-cpp";
@@ -55,7 +55,8 @@ export interface SequenceInternals {
     /** Evaluations of the sequence lock it. */
     _lock: object;
     _eraseContextTokenRanges(ranges: unknown[], options?: object): Promise<void>;
-    _copyStateFromOtherSequence(other: unknown, upToTokenIndex: number): Promise<boolean>;
+    /** Since 3.22. */
+    _copyStateFromOtherSequence?(other: unknown, upToTokenIndex: number): Promise<boolean>;
     _decodeTokens(tokens: unknown, logits: unknown, priority: unknown, meter: unknown, contextShift: object, map: unknown,
                   afterBatchAction?: AfterBatchAction): Promise<unknown[]>;
 }
@@ -63,7 +64,8 @@ export interface SequenceInternals {
 /** States of windows and recurrent layers that a sequence can go back to. */
 export interface SequenceCheckpoints {
     clearAllCheckpoints(): void;
-    cloneCheckpointsStateFrom(other: SequenceCheckpoints): void;
+    /** Since 3.22. */
+    cloneCheckpointsStateFrom?(other: SequenceCheckpoints): void;
     pruneFromEndToIndex(index: number): void;
 }
 

@@ -1,6 +1,8 @@
 import {Llama, type GgmlType} from "node-llama-cpp";
 import type {AddonContextClass} from "./addon.js";
+import {DeltaStoreError} from "../errors.js";
 import {llamaInternals, type LlamaFactory} from "./internals.js";
+import {whatToInstall} from "./release.js";
 
 /** The class of the native contexts that this Llama instance makes. */
 export const contextClassOf = (llama: Llama): AddonContextClass => llamaInternals(llama)._bindings.AddonContext;
@@ -14,7 +16,8 @@ export const ggmlTypeOf = (llama: Llama, type: unknown): GgmlType | undefined =>
 
 /** Has `work` done with each Llama instance that is made from now on, before anybody else gets it. */
 export function afterCreation(work: (llama: Llama) => Promise<void>): void {
-    const factory = Llama as unknown as LlamaFactory, create = factory._create;
+    const factory = Llama as unknown as LlamaFactory, create = factory._create as LlamaFactory["_create"] | undefined;
+    if (create === undefined) throw new DeltaStoreError("RUNTIME_UNSUPPORTED", `node-llama-cpp lacks what llama-deltastore/register relies on: Llama._create. ${whatToInstall()}`);
     factory._create = async function (...options) {
         const llama = await create.apply(this, options);
         await work(llama);

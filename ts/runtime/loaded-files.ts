@@ -61,8 +61,9 @@ Llama.prototype.loadModel = async function (options) {
     return model;
 };
 
-const modelPrototype = LlamaModel.prototype as unknown as ModelInternals, loadLora = modelPrototype._getOrLoadLora;
-modelPrototype._getOrLoadLora = async function (filePath) {
+// A release without the method is refused when a store is attached, see required.ts.
+const modelPrototype = LlamaModel.prototype as unknown as ModelInternals, loadLora = modelPrototype._getOrLoadLora as ModelInternals["_getOrLoadLora"] | undefined;
+if (loadLora !== undefined) modelPrototype._getOrLoadLora = async function (filePath) {
     const file = await load(path.resolve(filePath)).catch(() => null), lora = await loadLora.call(this, filePath);
     if (file !== null && !adapters.has(lora)) remember(adapters, lora, Promise.resolve(file));  // else it was loaded before
     return lora;

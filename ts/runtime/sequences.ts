@@ -28,9 +28,14 @@ export function pruneCheckpoints(sequence: LlamaContextSequence, length: number)
     sequenceInternals(sequence)._checkpoints.pruneFromEndToIndex(length - 1);
 }
 
-/** The target can go back to the source's states of its first `length` tokens. */
+/**
+ * The target can go back to the source's states of its first `length` tokens. Before node-llama-cpp 3.22 a state belongs to one sequence: then it can
+ * go back to none.
+ */
 export function copyCheckpoints(source: LlamaContextSequence, target: LlamaContextSequence, length: number): void {
-    sequenceInternals(target)._checkpoints.cloneCheckpointsStateFrom(sequenceInternals(source)._checkpoints);
+    const checkpoints = sequenceInternals(target)._checkpoints;
+    if (checkpoints.cloneCheckpointsStateFrom === undefined) return forgetCheckpoints(target);
+    checkpoints.cloneCheckpointsStateFrom(sequenceInternals(source)._checkpoints);
     pruneCheckpoints(target, length);
 }
 

@@ -4,9 +4,9 @@ import {fileURLToPath} from "node:url";
 import {inspect} from "node:util";
 import {Llama, type LlamaContext, type LlamaContextOptions, type LlamaContextSequence, type LlamaDecisionContext, type LlamaDecisionContextOptions} from "node-llama-cpp";
 import "./create-context.js";
-import {binaryFolder, packageRoot} from "../engine/files.js";
+import {packageRoot} from "../engine/files.js";
 import {DeltaStoreError, isUnsupported, toDeltaStoreError} from "../errors.js";
-import {loadNative} from "../engine/load.js";
+import {engineFolder, loadNative} from "../engine/load.js";
 import type {NativeBinding} from "../engine/native.js";
 import {invalid, isRecord} from "../options.js";
 import {loadPolicy} from "../policy/load.js";
@@ -14,6 +14,8 @@ import {didYouMean, quoteList} from "../nearest.js";
 import type {PolicyFile} from "../policy/policy-file.js";
 import {builtInTiers} from "../policy/tiers.js";
 import {checkRuntime} from "../runtime/release.js";
+import {requireInternals} from "../runtime/required.js";
+import {tryRuntime} from "./self-test.js";
 import {DeltaStore, storeOf} from "./store.js";
 
 declare module "node-llama-cpp" {
@@ -77,11 +79,13 @@ export async function attach(llama: Llama, options: AttachOptions = {}): Promise
     let native: NativeBinding | null = null;
     try {
         if (!(llama instanceof Llama)) throw otherCopy();
-        await checkRuntime(llama);
-        native = await loadNative();
-        if (native.llamaCppRelease !== llama.llamaCppRelease.release)
+        const runtime = await checkRuntime(llama);
+        requireInternals(llama, runtime);
+        if (!runtime.tested) await tryRuntime(llama, runtime);
+        native = await loadNative(runtime.llamaCpp);
+        if (native.llamaCppRelease !== runtime.llamaCpp)
             throw new DeltaStoreError("BINARY_MISSING", `The engine was built for llama.cpp ${native.llamaCppRelease}; this is ` +
-                `${llama.llamaCppRelease.release}. Delete ${binaryFolder()} to have it built again`);
+                `${runtime.llamaCpp}. Delete ${engineFolder()} to have it built again`);
         native.install();
     } catch (error) {
         const typed = toDeltaStoreError(error);

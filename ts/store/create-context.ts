@@ -50,9 +50,9 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
     return context;
 };
 
-// node-llama-cpp chooses the options of a decision context's LlamaContext. `kvCache` is added to them.
-const createDecisionContext = LlamaModel.prototype.createDecisionContext;
-LlamaModel.prototype.createDecisionContext = async function (this: LlamaModel, options = {}) {
+// node-llama-cpp chooses the options of a decision context's LlamaContext. `kvCache` is added to them. It has such contexts since 3.22.
+const createDecisionContext = LlamaModel.prototype.createDecisionContext as LlamaModel["createDecisionContext"] | undefined;
+if (createDecisionContext !== undefined) LlamaModel.prototype.createDecisionContext = async function (this: LlamaModel, options = {}) {
     refuseMisspellings("createDecisionContext", options, ["kvCache"]);
     const {kvCache} = options as ContextOptions;
     const asking = Object.create(this, {

@@ -1,22 +1,24 @@
 import {getLlama, getModuleVersion, type LlamaModel} from "node-llama-cpp";
 import {attach} from "./attach.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
-import {binaryFolder} from "../engine/files.js";
-import {loadedLibraries, loadNative} from "../engine/load.js";
-import {checkRuntime, supportedRuntimes} from "../runtime/release.js";
+import {engineFolder, loadedLibraries, loadNative} from "../engine/load.js";
+import {checkRuntime} from "../runtime/release.js";
+import {servedRuntimes, type RuntimeRelease} from "../runtime/served.js";
 import type {DeltaStore} from "./store.js";
 
 export interface RuntimeReport {
     nodeLlamaCppVersion: string;
     llamaCppRelease: string;
-    /** Whether the platform and these releases are among those that this build was tested with. */
+    /** Whether the platform and these releases are served. */
     supported: boolean;
+    /** Whether these releases are among those that this build was tested with. Others have to pass a self-test to be served. */
+    tested: boolean;
     /** Whether the engine loads and can be attached. False if that was not tried, because nothing is supported. */
     engineLoads: boolean;
     /** Why `supported` or `engineLoads` is false. */
     problem: {code: ErrorCode; message: string} | null;
-    supportedVersions: readonly {nodeLlamaCpp: string; llamaCpp: string}[];
-    /** Folder of the engine's binary. */
+    supportedVersions: readonly RuntimeRelease[];
+    /** Folder of the engine's binary for this llama.cpp. */
     binary: string | null;
     /** The kernels that this processor runs, best first, and the one in use. That one is "" if DELTASTORE_KERNEL names none of them. */
     kernels: {available: string[]; selected: string} | null;
@@ -27,14 +29,14 @@ export interface RuntimeReport {
 export async function runtimeReport(): Promise<RuntimeReport> {
     const llama = await getLlama({gpu: false});
     try {
-        let supported = false;
+        let tested = false;
         let problem: RuntimeReport["problem"] = null;
         let kernels: RuntimeReport["kernels"] = null;
         try {
-            await checkRuntime(llama);
-            supported = true;
-            kernels = (await loadNative()).kernels();
-            (await attach(llama)).dispose();
+            ({tested} = await checkRuntime(llama));
+            if (tested) kernels = (await loadNative()).kernels();  // first, so that they are told where one is chosen that there is not
+            (await attach(llama, {onUnsupported: "error"})).dispose();
+            kernels ??= (await loadNative()).kernels();
         } catch (error) {
             const typed = toDeltaStoreError(error);
             if (!(typed instanceof DeltaStoreError)) throw error;
@@ -43,11 +45,12 @@ export async function runtimeReport(): Promise<RuntimeReport> {
         return {
             nodeLlamaCppVersion: await getModuleVersion(),
             llamaCppRelease: llama.llamaCppRelease.release,
-            supported,
+            supported: problem === null || !["RUNTIME_UNSUPPORTED", "PLATFORM_UNSUPPORTED"].includes(problem.code),
+            tested,
             engineLoads: problem === null,
             problem,
-            supportedVersions: supportedRuntimes,
-            binary: binaryFolder(),
+            supportedVersions: servedRuntimes,
+            binary: engineFolder(llama.llamaCppRelease.release),
             kernels,
             libraries: loadedLibraries()
         };
