@@ -1,0 +1,74 @@
+#include "run.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "lanes.h"
+
+namespace cuda_mock {
+
+namespace {
+
+/** Kernels of ggml are compiled to take subnormal numbers for 0. */
+struct FlushSubnormals {
+    unsigned before = _mm_getcsr();
+    FlushSubnormals() { _mm_setcsr(before | 0x8040); }
+    ~FlushSubnormals() { _mm_setcsr(before); }
+};
+
+// What `bar.red` says to all threads of a block.
+void join_predicates(std::vector<Warp>& warps) {
+    const bool all = warps.front().next().variant == 1;
+    bool result = all;
+    for (Warp& warp : warps) {
+        if (warp.state != Warp::State::AtBarrier) continue;
+        const uint32_t* predicate = slots<uint32_t>(warp, warp.next().from[1]);
+        for_lanes(warp.live, [&](int lane) { result = all ? result && predicate[lane] != 0 : result || predicate[lane] != 0; });
+    }
+    for (Warp& warp : warps)
+        if (warp.state == Warp::State::AtBarrier)
+            for_lanes(warp.live, [&](int lane) { write_any(warp, warp.next().to[0], lane, result); });
+}
+
+void run_block(std::vector<Warp>& warps) {
+    for (;;) {
+        bool ended = true;
+        const Warp* waiting = nullptr;
+        for (Warp& warp : warps) {
+            if (warp.state == Warp::State::Running) warp.run();
+            if (warp.state == Warp::State::AtBarrier) waiting = &warp;
+            ended = ended && warp.state == Warp::State::Ended;
+        }
+        if (ended) return;
+        if (waiting->next().variant != 0) join_predicates(warps);
+        for (Warp& warp : warps)
+            if (warp.state == Warp::State::AtBarrier) warp.pass_barrier();
+    }
+}
+
+}  // namespace
+
+void run(const Launch& launch) {
+    const Program& program = launch.program;
+    const uint32_t threads = launch.block.x * launch.block.y * launch.block.z, count = (threads + kLanes - 1) / kLanes;
+    if (threads == 0 || threads > program.most_threads) throw KernelFault(program.name + ": a block of " + std::to_string(threads) + " threads");
+    FlushSubnormals flush;
+    const size_t stride = (program.register_bytes + 63) / 64 * 64;
+    const std::unique_ptr<uint8_t, decltype(&std::free)> files(static_cast<uint8_t*>(std::aligned_alloc(64, std::max(stride * count, size_t(64)))), std::free);
+    std::fill_n(files.get(), stride * count, 0xFF);
+    std::vector<Warp> warps(count);
+    Block block{launch, {}};
+    Size3 at;
+    for (at.z = 0; at.z < launch.grid.z; at.z++)
+        for (at.y = 0; at.y < launch.grid.y; at.y++)
+            for (at.x = 0; at.x < launch.grid.x; at.x++) {
+                block.shared.assign(program.shared_bytes + launch.shared_bytes, 0xFF);
+                for (uint32_t i = 0; i < count; i++) warps[i].start(block, i, threads, at, files.get() + stride * i);
+                run_block(warps);
+            }
+}
+
+}  // namespace cuda_mock
