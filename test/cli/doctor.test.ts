@@ -1,3 +1,5 @@
+import {writeFileSync} from "node:fs";
+import {join} from "node:path";
 import t from "tap";
 import {deltastore} from "../support/command.js";
 import {tinyPath} from "../support/tiny-engine.js";
@@ -51,4 +53,21 @@ t.test("doctor tells whether a model is served, and why not", async (t) => {
     const missing = await deltastore(["doctor", "--model", "/no/such.gguf"]);
     t.equal(missing.code, 1);
     t.match(missing.stdout, /not supported \(MODEL_NOT_FOUND\)/);
+});
+
+t.test("doctor tells what layers on a GPU mean where there is one", async (t) => {
+    // node-llama-cpp looks for files of these names.
+    const names = ["libnvidia-ml.so.1", "libcuda.so.1", "libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13"];
+    const folder = t.testdir(Object.fromEntries(names.map((name) => [name, ""])));
+    const found = {LD_LIBRARY_PATH: folder}, hints = {host: "in the machine's memory", stock: "get the stock cache", error: "are refused"};
+    t.match((await deltastore(["doctor"], found)).stdout, /^gpu +.*cuda.*\n +.*in the machine's memory/m);
+    for (const [gpuLayers, hint] of Object.entries(hints)) {
+        const policy = join(folder, `${gpuLayers}.json`);
+        writeFileSync(policy, JSON.stringify({default: "high", gpuLayers}));
+        const {code, stdout} = await deltastore(["doctor"], {...found, DELTASTORE_POLICY: policy});
+        t.equal(code, 0);
+        t.match(stdout, new RegExp(`^gpu +.*cuda.*\\n +with layers on it, .*${hint}`, "m"));
+    }
+    const {runtime} = JSON.parse((await deltastore(["doctor", "--json"], found)).stdout) as {runtime: {gpus: string[]}};
+    t.ok(runtime.gpus.includes("cuda"));
 });

@@ -1,18 +1,14 @@
 import {join} from "node:path";
 import t from "tap";
-import {buildCudaMock, cudaMock, readMockReport, whyNoCuda} from "../support/cuda-mock.js";
+import {cudaMock, readMockReport, whyNoCuda} from "../support/cuda-mock.js";
 import {checkGpuLayers, generateOnGpu} from "../support/gpu-layers.js";
 
 // node-llama-cpp's CUDA binaries on a device without a GPU (test/cuda-mock), which runs the kernels that are in them.
 
 t.setTimeout(900_000);
 
-t.before(() => {
-    if (whyNoCuda(13) === false || whyNoCuda(12) === false) buildCudaMock();
-});
-
 t.test("with layers on a GPU, a packed cache in the machine's memory gives stock's tokens: CUDA 13", {skip: whyNoCuda(13)}, async (t) => {
-    await checkGpuLayers(t, "cuda", cudaMock(13), [
+    await checkGpuLayers(t, "cuda", await cudaMock(13), [
         {model: "llama-rope-factors", gpuLayers: "max"},
         {model: "llama-rope-factors", gpuLayers: 2},
         {model: "gemma3", gpuLayers: "max"},
@@ -20,15 +16,15 @@ t.test("with layers on a GPU, a packed cache in the machine's memory gives stock
     ]);
 });
 
-t.test("the same with the library for CUDA 12", {skip: whyNoCuda(12)}, async (t) => {
-    await checkGpuLayers(t, "cuda", cudaMock(12), [{model: "llama-rope-factors", gpuLayers: "max"}]);
+t.test("the same with the library for CUDA 12, on an older device whose blocks and warps run in reverse", {skip: whyNoCuda(12)}, async (t) => {
+    await checkGpuLayers(t, "cuda", {...await cudaMock(12), CUDA_MOCK_CAPABILITY: "75", CUDA_MOCK_ORDER: "reverse"}, [{model: "llama-rope-factors", gpuLayers: "max"}]);
 });
 
 t.test("the device computes all but the attention over packed rows", {skip: whyNoCuda(13)}, async (t) => {
     const folder = t.testdir(), run = {model: "llama-head-128", gpuLayers: "max"} as const;
     const reportOf = async (cache: string) => {
         const path = join(folder, `${cache}.json`);
-        const tokens = await generateOnGpu(t, "cuda", {...cudaMock(13), CUDA_MOCK_REPORT: path}, cache, run);
+        const tokens = await generateOnGpu(t, "cuda", {...await cudaMock(13), CUDA_MOCK_REPORT: path}, cache, run);
         const report = readMockReport(path);
         const ran = (pattern: RegExp) => Object.entries(report.kernels).reduce((sum, [name, times]) => pattern.test(name) ? sum + times : sum, 0);
         return {tokens, report, attention: ran(/flash_attn/), rows: ran(/k_set_rows/), products: ran(/mul_mat/), around: {norms: ran(/rms_norm/), rotations: ran(/rope_/)}};

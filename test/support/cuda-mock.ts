@@ -1,7 +1,9 @@
-import {spawnSync} from "node:child_process";
-import {existsSync, readFileSync} from "node:fs";
+import {execFile} from "node:child_process";
+import {createHash} from "node:crypto";
+import {existsSync, readdirSync, readFileSync} from "node:fs";
 import {join} from "node:path";
-import {root} from "./paths.js";
+import {promisify} from "node:util";
+import {dist, root} from "./paths.js";
 
 /** What a process did on the mock device: written where CUDA_MOCK_REPORT says. */
 export interface MockReport {
@@ -17,7 +19,7 @@ export interface MockReport {
     kernels: Record<string, number>;
 }
 
-const folder = join(root, "build/cuda-mock");
+const {buildOnce} = await import(dist("engine/build-once.js")) as typeof import("../../dist/engine/build-once.js");
 
 /** The library of ggml that asks for this toolkit. */
 const libraries = {
@@ -33,16 +35,32 @@ export function whyNoCuda(toolkit: Toolkit): string | false {
     return existsSync(library) ? false : `there is no ${library}`;
 }
 
-/** Builds the mock (test/cuda-mock), once. */
-export function buildCudaMock(): void {
-    for (const args of [["-S", join(root, "test/cuda-mock"), "-B", folder], ["--build", folder, "--parallel", "2"]]) {
-        const {status, stdout, stderr, error} = spawnSync("cmake", args, {encoding: "utf8"});
-        if (error !== undefined || status !== 0) throw new Error(`The CUDA mock can't be built: ${error?.message ?? stdout + stderr}`);
-    }
+const source = join(root, "test/cuda-mock");
+
+/** The mock's sources tell where it is built, so a folder is never of older ones. */
+function sourceVersion(): string {
+    const hash = createHash("sha256");
+    for (const file of readdirSync(source, {recursive: true, encoding: "utf8"}).sort())
+        if (/(\.cpp|\.h|CMakeLists\.txt)$/.test(file)) hash.update(file).update(readFileSync(join(source, file)));
+    return hash.digest("hex").slice(0, 12);
+}
+
+/** Builds the mock of test/cuda-mock, once. Resolves to its folder. */
+export async function buildCudaMock(): Promise<string> {
+    const folder = join(root, "build/cuda-mock", sourceVersion()), test = join(folder, "mock_test");
+    const cmake = (...args: string[]) => promisify(execFile)("cmake", args, {maxBuffer: 1 << 26});
+    await buildOnce(folder, () => existsSync(test), async (work) => {
+        const made = join(work, "made");
+        await cmake("-S", source, "-B", made);
+        await cmake("--build", made, "--parallel", "2");
+        return made;
+    });
+    return folder;
 }
 
 /** The environment in which this toolkit's libraries are the mock's. */
-export function cudaMock(toolkit: Toolkit): Record<string, string> {
+export async function cudaMock(toolkit: Toolkit): Promise<Record<string, string>> {
+    const folder = await buildCudaMock();
     return {LD_LIBRARY_PATH: [join(folder, "lib"), join(folder, `cuda-${toolkit}`)].join(":")};
 }
 

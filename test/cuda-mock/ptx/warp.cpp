@@ -88,7 +88,12 @@ void Warp::run() {
         const auto free = std::find_if(groups_.begin(), groups_.end(), [](const Group& group) { return !group.blocked; });
         if (free == groups_.end()) throw KernelFault("threads of a warp wait for each other: " + block->launch.program.texts[next().text]);
         const size_t index = size_t(free - groups_.begin());
-        if (!step(index, index + 1 < groups_.size() ? groups_[index + 1].at : ~0u)) return;
+        try {
+            if (!step(index, index + 1 < groups_.size() ? groups_[index + 1].at : ~0u)) return;
+        } catch (const KernelFault& fault) {
+            const Program& program = block->launch.program;
+            throw KernelFault(std::string(fault.what()) + ": `" + program.texts[program.code[groups_[index].at].text] + "` of " + program.name);
+        }
     }
 }
 
