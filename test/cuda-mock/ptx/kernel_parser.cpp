@@ -112,6 +112,7 @@ void KernelParser::add_instruction(std::string_view text) {
     }
     const std::string_view name = take_word(text);
     const Opcode opcode(name);
+    program_.flushes_subnormals = program_.flushes_subnormals || opcode.has("ftz");
     if (opcode.name == "bra") {
         in.kind = Kind::Branch;
         jumps_.emplace_back(uint32_t(program_.code.size()), std::string(text));

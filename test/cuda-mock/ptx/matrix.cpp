@@ -89,6 +89,13 @@ template <int M, int K, class A, class B, class Sum, class Result> void multiply
     }
 }
 
+template <class A, class B> Handler bytes_multiplication(const Opcode& opcode) {
+    if (opcode.has("m16n8k32")) return multiply<16, 32, A, B, int32_t, int32_t>;
+    if (opcode.has("m16n8k16")) return multiply<16, 16, A, B, int32_t, int32_t>;
+    if (opcode.has("m8n8k16")) return multiply<8, 16, A, B, int32_t, int32_t>;
+    return nullptr;
+}
+
 Handler multiplication(const Opcode& opcode) {
     const Type d = opcode.type(3), a = opcode.type(2), b = opcode.type(1);
     const auto shape = [&](const char* name) { return opcode.has(name); };
@@ -108,12 +115,10 @@ Handler multiplication(const Opcode& opcode) {
         if (shape("m16n8k8")) return multiply<16, 8, Tf32, Tf32, float, float>;
         if (shape("m16n8k4")) return multiply<16, 4, Tf32, Tf32, float, float>;
     }
-    if (a == Type::S8 && b == Type::S8) {
-        if (shape("m16n8k32")) return multiply<16, 32, int8_t, int8_t, int32_t, int32_t>;
-        if (shape("m16n8k16")) return multiply<16, 16, int8_t, int8_t, int32_t, int32_t>;
-        if (shape("m8n8k16")) return multiply<8, 16, int8_t, int8_t, int32_t, int32_t>;
-    }
-    return nullptr;
+    const bool bytes_a = a == Type::S8 || a == Type::U8, bytes_b = b == Type::S8 || b == Type::U8;
+    if (!bytes_a || !bytes_b || opcode.has("satfinite")) return nullptr;
+    if (a == Type::S8) return b == Type::S8 ? bytes_multiplication<int8_t, int8_t>(opcode) : bytes_multiplication<int8_t, uint8_t>(opcode);
+    return b == Type::S8 ? bytes_multiplication<uint8_t, int8_t>(opcode) : bytes_multiplication<uint8_t, uint8_t>(opcode);
 }
 
 }  // namespace

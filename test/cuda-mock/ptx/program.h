@@ -60,6 +60,7 @@ struct Program {
     std::vector<Parameter> parameters;
     uint32_t parameter_bytes = 0, shared_bytes = 0, local_bytes = 0;
     uint32_t most_threads = 1024;
+    bool flushes_subnormals = false;  // one of its instructions does: then all of them
     std::vector<Instruction> code;
     std::vector<std::string> texts;
     uint32_t register_bytes = 0;

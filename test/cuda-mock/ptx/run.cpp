@@ -13,10 +13,10 @@ namespace cuda_mock {
 
 namespace {
 
-/** Kernels of ggml are compiled to take subnormal numbers for 0. */
+/** Code that is compiled for speed takes subnormal numbers for 0. */
 struct FlushSubnormals {
     unsigned before = _mm_getcsr();
-    FlushSubnormals() { _mm_setcsr(before | 0x8040); }
+    explicit FlushSubnormals(bool flushes) { _mm_setcsr(flushes ? before | 0x8040 : before & ~0x8040u); }
     ~FlushSubnormals() { _mm_setcsr(before); }
 };
 
@@ -59,7 +59,7 @@ void run(const Launch& launch) {
     const Program& program = launch.program;
     const uint32_t threads = launch.block.x * launch.block.y * launch.block.z, count = (threads + kLanes - 1) / kLanes;
     if (threads == 0 || threads > program.most_threads) throw KernelFault(program.name + ": a block of " + std::to_string(threads) + " threads");
-    FlushSubnormals flush;
+    const FlushSubnormals flush(program.flushes_subnormals);
     const size_t stride = (program.register_bytes + 63) / 64 * 64;
     const std::unique_ptr<uint8_t, decltype(&std::free)> files(static_cast<uint8_t*>(std::aligned_alloc(64, std::max(stride * count, size_t(64)))), std::free);
     std::fill_n(files.get(), stride * count, uint8_t(0xFF));

@@ -130,4 +130,21 @@ ret;
 }
 )";
 
+// Multiplies a number by a power of two; FTZ stands for `.ftz` or nothing.
+constexpr const char* kScale = R"(
+.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry scale(.param .u64 at)
+{
+.reg .f32 %f<3>;
+.reg .b64 %rd<2>;
+ld.param.u64 %rd1, [at];
+ld.global.f32 %f1, [%rd1];
+mulFTZ.f32 %f2, %f1, 0f3F000000;
+st.global.f32 [%rd1], %f2;
+ret;
+}
+)";
+
 }  // namespace cuda_mock_test

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "kernels.h"
@@ -114,6 +115,17 @@ void matrices_are_multiplied() {
         }
 }
 
+void subnormal_numbers_are_0_where_code_says_so() {
+    const float smallest = 1.17549435e-38f;  // that isn't subnormal
+    for (const char* modifier : {"", ".ftz"}) {
+        std::string ptx = kScale;
+        ptx.replace(ptx.find("FTZ"), 3, modifier);
+        float* number = on_device(1, &smallest);
+        CHECK(launch(kernel_of(ptx.c_str(), "scale"), 1, nullptr, number) == 0);
+        CHECK(read(number, 1)[0] == (*modifier == 0 ? smallest / 2 : 0));
+    }
+}
+
 void fresh_memory_is_no_number() {
     for (float value : read(on_device<float>(100), 100)) CHECK(std::isnan(value));
 }
@@ -196,6 +208,7 @@ int main() {
     lanes_that_went_apart_meet();
     a_missing_barrier_shows();
     matrices_are_multiplied();
+    subnormal_numbers_are_0_where_code_says_so();
     fresh_memory_is_no_number();
     work_waits_until_somebody_waits_for_it();
     a_graph_runs_when_it_is_launched();
