@@ -5,7 +5,16 @@
 namespace cuda_mock {
 
 /** Numbers that CUDA's runtime and driver have in common. */
-enum Error { Success = 0, InvalidValue = 1, OutOfMemory = 2, NoDevice = 100, IllegalAddress = 700, LaunchFailure = 719, CaptureUnsupported = 900, Unsupported = 801, NotFound = 500 };
+enum Error {
+    Success = 0,
+    InvalidValue = 1,
+    OutOfMemory = 2,
+    NoDevice = 100,
+    NotFound = 500,
+    LaunchFailure = 719,
+    Unsupported = 801,
+    CaptureUnsupported = 900
+};
 
 const char* error_text(int error);
 

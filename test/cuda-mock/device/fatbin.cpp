@@ -32,7 +32,8 @@ constexpr uint64_t kLz4 = 0x2000, kZstd = 0x8000;
 
 size_t lz4_length(const uint8_t*& at, const uint8_t* end, size_t length) {
     if (length != 15) return length;
-    for (uint8_t byte = 255; byte == 255 && at < end;) length += byte = *at++;
+    for (uint8_t byte = 255; byte == 255 && at < end;)
+        length += byte = *at++;
     return length;
 }
 
@@ -52,7 +53,8 @@ std::string from_lz4(const uint8_t* at, size_t bytes, size_t plain_bytes) {
         at += 2;
         const size_t length = lz4_length(at, end, token & 15) + 4;
         if (back == 0 || back > out.size()) throw std::runtime_error("PTX is damaged");
-        for (size_t i = 0; i < length; i++) out.push_back(out[out.size() - back]);
+        for (size_t i = 0; i < length; i++)
+            out.push_back(out[out.size() - back]);
     }
     return out;
 }

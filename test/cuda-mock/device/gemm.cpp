@@ -25,9 +25,12 @@ static float read(const uint8_t* data, Number type, size_t index) {
 }
 
 static void write(uint8_t* data, Number type, size_t index, float value) {
-    if (type == Number::F32) reinterpret_cast<float*>(data)[index] = value;
-    else if (type == Number::F16) reinterpret_cast<Half*>(data)[index] = Half(value);
-    else reinterpret_cast<Bfloat*>(data)[index] = Bfloat(value);
+    if (type == Number::F32)
+        reinterpret_cast<float*>(data)[index] = value;
+    else if (type == Number::F16)
+        reinterpret_cast<Half*>(data)[index] = Half(value);
+    else
+        reinterpret_cast<Bfloat*>(data)[index] = Bfloat(value);
 }
 
 // As floats, each row (of A) or column (of B) in one piece.
@@ -36,7 +39,8 @@ static std::vector<float> gathered(const Matrix& matrix, size_t lines, size_t le
     std::vector<float> result(lines * length);
     for (size_t line = 0; line < lines; line++)
         for (size_t i = 0; i < length; i++)
-            result[line * length + i] = read(data, matrix.type, lines_are_columns ? line * size_t(matrix.leading) + i : i * size_t(matrix.leading) + line);
+            result[line * length + i] =
+                read(data, matrix.type, lines_are_columns ? line * size_t(matrix.leading) + i : i * size_t(matrix.leading) + line);
     return result;
 }
 
@@ -46,7 +50,8 @@ void multiply(int m, int n, int k, float alpha, Matrix a, Matrix b, float beta, 
     for (int column = 0; column < n; column++)
         for (int row = 0; row < m; row++) {
             float sum = 0;
-            for (int i = 0; i < k; i++) sum += rows[size_t(row) * size_t(k) + size_t(i)] * columns[size_t(column) * size_t(k) + size_t(i)];
+            for (int i = 0; i < k; i++)
+                sum += rows[size_t(row) * size_t(k) + size_t(i)] * columns[size_t(column) * size_t(k) + size_t(i)];
             const size_t index = size_t(column) * size_t(c.leading) + size_t(row);
             write(to, c.type, index, alpha * sum + (beta == 0 ? 0 : beta * read(to, c.type, index)));
         }

@@ -26,9 +26,7 @@ struct Kernel {
     const Program& program() const { return library->module().program(name); }
 };
 
-/** The parameters' values as a launch copies them, from a pointer to each. */
-std::shared_ptr<const std::string> copied_parameters(const Kernel& kernel, void** values);
-/** Enqueues a launch. */
+/** Enqueues a launch. `values` are pointers to the parameters, which are copied. */
 void launch(const Kernel& kernel, Size3 grid, Size3 block, size_t shared_bytes, void** values, void* stream);
 
 /** Kernels that the host's code knows by an address of its own. */

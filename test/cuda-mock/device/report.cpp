@@ -24,7 +24,8 @@ __attribute__((destructor)) void write_report() {
     std::FILE* file = path == nullptr ? nullptr : std::fopen(path, "w");
     if (file == nullptr) return;
     std::fprintf(file, "{");
-    for (int i = 0; i < int(Count::COUNT); i++) std::fprintf(file, "\"%s\": %ld, ", names[i], counts().numbers[i]);
+    for (int i = 0; i < int(Count::COUNT); i++)
+        std::fprintf(file, "\"%s\": %ld, ", names[i], counts().numbers[i]);
     std::fprintf(file, "\"kernels\": {");
     const char* separator = "";
     for (const auto& [name, times] : counts().kernels) {

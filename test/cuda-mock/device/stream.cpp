@@ -65,7 +65,8 @@ void destroy_stream(void* handle) {
 
 void run_all_streams() {
     const auto all = streams();
-    for (const std::shared_ptr<Stream>& stream : all) stream->run_all();
+    for (const std::shared_ptr<Stream>& stream : all)
+        stream->run_all();
 }
 
 }  // namespace cuda_mock

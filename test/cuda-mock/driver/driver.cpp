@@ -91,8 +91,8 @@ int cuLibraryGetKernel(void** kernel, void* library, const char* name) {
         return Success;
     });
 }
-int cuLaunchKernel(void* kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
-                   void* stream, void** values, void** extra) {
+int cuLaunchKernel(void* kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
+                   unsigned shared_bytes, void* stream, void** values, void** extra) {
     if (extra != nullptr) return InvalidValue;
     return guarded([&] {
         launch(*static_cast<Kernel*>(kernel), {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, values, stream);

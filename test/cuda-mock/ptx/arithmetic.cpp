@@ -1,11 +1,10 @@
-#include <algorithm>
 #include <cfenv>
-#include <limits>
 #include <type_traits>
 
 #include "handlers.h"
 #include "lanes.h"
 #include "numbers.h"
+#include "operations.h"
 
 // add, sub, mul, mad, fma, div, rem, min, max, neg, abs, and the approximated functions, which are computed by the C library.
 
@@ -17,47 +16,12 @@ template <class F> Handler map_float1(F) {
     return [](Warp& warp, const Instruction& in, uint32_t lanes) { map1<float>(warp, in, lanes, F{}); };
 }
 
-// Lambdas can't be made from their type in C++17, so operations are types.
-struct Add { template <class T> T operator()(T a, T b) const { return T(a + b); } };
-struct Sub { template <class T> T operator()(T a, T b) const { return T(a - b); } };
-struct Mul { template <class T> T operator()(T a, T b) const { return T(a * b); } };
-struct Div {
-    template <class T> T operator()(T a, T b) const {
-        if constexpr (std::is_integral_v<T>) return b == 0 ? T(-1) : T(a / b);
-        else return a / b;
-    }
-};
-struct Rem { template <class T> T operator()(T a, T b) const { return b == 0 ? a : T(a % b); } };
-struct Min {
-    template <class T> T operator()(T a, T b) const {
-        if constexpr (std::is_floating_point_v<T>) return std::fmin(a, b);
-        else return std::min(a, b);
-    }
-};
-struct Max {
-    template <class T> T operator()(T a, T b) const {
-        if constexpr (std::is_floating_point_v<T>) return std::fmax(a, b);
-        else return std::max(a, b);
-    }
-};
-struct CopySign { float operator()(float a, float b) const { return std::copysign(b, a); } };
-struct Neg { template <class T> T operator()(T a) const { return T(-a); } };
-struct Abs { template <class T> T operator()(T a) const { return a < 0 ? T(-a) : a; } };
-struct AbsFloat { float operator()(float a) const { return std::fabs(a); } };
-struct Rcp { float operator()(float a) const { return 1 / a; } };
-struct Rsqrt { float operator()(float a) const { return 1 / std::sqrt(a); } };
-struct Sqrt { float operator()(float a) const { return std::sqrt(a); } };
-struct Exp2 { float operator()(float a) const { return std::exp2(a); } };
-struct Log2 { float operator()(float a) const { return std::log2(a); } };
-struct Sin { float operator()(float a) const { return std::sin(a); } };
-struct Cos { float operator()(float a) const { return std::cos(a); } };
-struct Tanh { float operator()(float a) const { return std::tanh(a); } };
-
 template <class T, class F> T through_float(F f, T a, T b) { return T(f(float(a), float(b))); }
 
 template <class T, class F> Handler map_pairs(F) {
     return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-        map2<Pair<T>>(warp, in, lanes, [](Pair<T> a, Pair<T> b) { return Pair<T>{through_float(F{}, a.low, b.low), through_float(F{}, a.high, b.high)}; });
+        map2<Pair<T>>(warp, in, lanes,
+                      [](Pair<T> a, Pair<T> b) { return Pair<T>{through_float(F{}, a.low, b.low), through_float(F{}, a.high, b.high)}; });
     };
 }
 
@@ -106,8 +70,8 @@ template <class F> Handler wrapping2(Type type, F) {
 }
 
 template <class T> using Wide = std::conditional_t<sizeof(T) == 2, std::conditional_t<std::is_signed_v<T>, int32_t, uint32_t>,
-    std::conditional_t<sizeof(T) == 4, std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>,
-                       std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>>>;
+                                                   std::conditional_t<sizeof(T) == 4, std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>,
+                                                                      std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>>>;
 
 template <class T> T high_product(T a, T b) { return T((Wide<T>(a) * Wide<T>(b)) >> (8 * sizeof(T))); }
 
@@ -117,43 +81,56 @@ Handler product(const Opcode& opcode) {
         using T = decltype(tag);
         using U = std::make_unsigned_t<T>;
         if constexpr (sizeof(T) <= 4) {
-            if (wide && adds) return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-                map3<T, Wide<T>>(warp, in, lanes, [](T a, T b, Wide<T> c) { return Wide<T>(uint64_t(Wide<T>(a) * Wide<T>(b)) + uint64_t(c)); });
-            };
-            if (wide) return [](Warp& warp, const Instruction& in, uint32_t lanes) { map2<T>(warp, in, lanes, [](T a, T b) { return Wide<T>(Wide<T>(a) * Wide<T>(b)); }); };
+            if (wide && adds)
+                return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                    map3<T, Wide<T>>(warp, in, lanes, [](T a, T b, Wide<T> c) { return Wide<T>(uint64_t(Wide<T>(a) * Wide<T>(b)) + uint64_t(c)); });
+                };
+            if (wide)
+                return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                    map2<T>(warp, in, lanes, [](T a, T b) { return Wide<T>(Wide<T>(a) * Wide<T>(b)); });
+                };
         }
-        if (high && adds) return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-            map3<T, T>(warp, in, lanes, [](T a, T b, T c) { return T(U(high_product(a, b)) + U(c)); });
-        };
-        if (high) return [](Warp& warp, const Instruction& in, uint32_t lanes) { map2<T>(warp, in, lanes, [](T a, T b) { return high_product(a, b); }); };
-        if (adds) return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-            map3<U, U>(warp, in, lanes, [](U a, U b, U c) { return U(uint64_t(a) * b + c); });
-        };
+        if (high && adds)
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                map3<T, T>(warp, in, lanes, [](T a, T b, T c) { return T(U(high_product(a, b)) + U(c)); });
+            };
+        if (high)
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) { map2<T>(warp, in, lanes, [](T a, T b) { return high_product(a, b); }); };
+        if (adds)
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                map3<U, U>(warp, in, lanes, [](U a, U b, U c) { return U(uint64_t(a) * b + c); });
+            };
         return [](Warp& warp, const Instruction& in, uint32_t lanes) { map2<U>(warp, in, lanes, [](U a, U b) { return U(uint64_t(a) * b); }); };
     });
 }
 
 Handler fused(const Opcode& opcode) {
     switch (opcode.type()) {
-        case Type::F32: return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-            map3<float, float>(warp, in, lanes, [](float a, float b, float c) { return std::fma(a, b, c); });
-        };
-        case Type::F64: return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-            map3<double, double>(warp, in, lanes, [](double a, double b, double c) { return std::fma(a, b, c); });
-        };
-        case Type::F16: return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-            map3<Half, Half>(warp, in, lanes, [](Half a, Half b, Half c) { return Half(double(a) * double(b) + double(c)); });
-        };
-        case Type::F16x2: return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-            map3<Pair<Half>, Pair<Half>>(warp, in, lanes, [](Pair<Half> a, Pair<Half> b, Pair<Half> c) {
-                return Pair<Half>{Half(double(a.low) * double(b.low) + double(c.low)), Half(double(a.high) * double(b.high) + double(c.high))};
-            });
-        };
-        case Type::BF16x2: return [](Warp& warp, const Instruction& in, uint32_t lanes) {
-            map3<Pair<Bfloat>, Pair<Bfloat>>(warp, in, lanes, [](Pair<Bfloat> a, Pair<Bfloat> b, Pair<Bfloat> c) {
-                return Pair<Bfloat>{Bfloat(float(double(a.low) * double(b.low) + double(c.low))), Bfloat(float(double(a.high) * double(b.high) + double(c.high)))};
-            });
-        };
+        case Type::F32:
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                map3<float, float>(warp, in, lanes, [](float a, float b, float c) { return std::fma(a, b, c); });
+            };
+        case Type::F64:
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                map3<double, double>(warp, in, lanes, [](double a, double b, double c) { return std::fma(a, b, c); });
+            };
+        case Type::F16:
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                map3<Half, Half>(warp, in, lanes, [](Half a, Half b, Half c) { return Half(double(a) * double(b) + double(c)); });
+            };
+        case Type::F16x2:
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                map3<Pair<Half>, Pair<Half>>(warp, in, lanes, [](Pair<Half> a, Pair<Half> b, Pair<Half> c) {
+                    return Pair<Half>{Half(double(a.low) * double(b.low) + double(c.low)), Half(double(a.high) * double(b.high) + double(c.high))};
+                });
+            };
+        case Type::BF16x2:
+            return [](Warp& warp, const Instruction& in, uint32_t lanes) {
+                map3<Pair<Bfloat>, Pair<Bfloat>>(warp, in, lanes, [](Pair<Bfloat> a, Pair<Bfloat> b, Pair<Bfloat> c) {
+                    return Pair<Bfloat>{Bfloat(float(double(a.low) * double(b.low) + double(c.low))),
+                                        Bfloat(float(double(a.high) * double(b.high) + double(c.high)))};
+                });
+            };
         default: return nullptr;
     }
 }
@@ -196,10 +173,12 @@ Handler arithmetic_handler(const Opcode& opcode, Instruction&) {
     if (name == "rem") return integer2(type, Rem{});
     if (name == "min") return floating ? floating2(opcode, Min{}) : integer2(type, Min{});
     if (name == "max") return floating ? floating2(opcode, Max{}) : integer2(type, Max{});
-    if (name == "copysign" && type == Type::F32) return [](Warp& warp, const Instruction& in, uint32_t lanes) { map2<float>(warp, in, lanes, CopySign{}); };
+    if (name == "copysign" && type == Type::F32)
+        return [](Warp& warp, const Instruction& in, uint32_t lanes) { map2<float>(warp, in, lanes, CopySign{}); };
     if (name == "neg" && !floating) return signed1(type, Neg{});
     if (name == "abs" && !floating) return signed1(type, Abs{});
-    if (name == "rcp" && type == Type::F64) return [](Warp& warp, const Instruction& in, uint32_t lanes) { map1<double>(warp, in, lanes, [](double a) { return 1 / a; }); };
+    if (name == "rcp" && type == Type::F64)
+        return [](Warp& warp, const Instruction& in, uint32_t lanes) { map1<double>(warp, in, lanes, [](double a) { return 1 / a; }); };
     return function1(name, type);
 }
 

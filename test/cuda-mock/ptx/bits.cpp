@@ -9,9 +9,15 @@ namespace cuda_mock {
 
 namespace {
 
-struct And { template <class T> T operator()(T a, T b) const { return a & b; } };
-struct Or { template <class T> T operator()(T a, T b) const { return a | b; } };
-struct Xor { template <class T> T operator()(T a, T b) const { return a ^ b; } };
+struct And {
+    template <class T> T operator()(T a, T b) const { return a & b; }
+};
+struct Or {
+    template <class T> T operator()(T a, T b) const { return a | b; }
+};
+struct Xor {
+    template <class T> T operator()(T a, T b) const { return a ^ b; }
+};
 
 template <class F> Handler logic(Type type, F) {
     return by_integer(type, [](auto tag) -> Handler {
@@ -30,9 +36,12 @@ template <bool left> Handler shift(Type type) {
             const auto* by = slots<uint32_t>(warp, in.from[1]);
             for_lanes(lanes, [&](int lane) {
                 const T from = from_slot<T>(value[lane]);
-                if (left) to[lane] = to_slot<T>(by[lane] >= most ? T(0) : T(std::make_unsigned_t<T>(from) << by[lane]));
-                else if (by[lane] >= most) to[lane] = to_slot<T>(from < 0 ? T(-1) : T(0));
-                else to[lane] = to_slot<T>(T(from >> by[lane]));
+                if (left)
+                    to[lane] = to_slot<T>(by[lane] >= most ? T(0) : T(std::make_unsigned_t<T>(from) << by[lane]));
+                else if (by[lane] >= most)
+                    to[lane] = to_slot<T>(from < 0 ? T(-1) : T(0));
+                else
+                    to[lane] = to_slot<T>(T(from >> by[lane]));
             });
         };
     });
@@ -52,7 +61,8 @@ uint32_t permuted(uint32_t a, uint32_t b, uint32_t selector) {
 
 template <class A, class B> int32_t dot(uint32_t a, uint32_t b, uint32_t c) {
     uint32_t sum = c;
-    for (int i = 0; i < 4; i++) sum += uint32_t(int32_t(A(a >> (8 * i))) * int32_t(B(b >> (8 * i))));
+    for (int i = 0; i < 4; i++)
+        sum += uint32_t(int32_t(A(a >> (8 * i))) * int32_t(B(b >> (8 * i))));
     return int32_t(sum);
 }
 
@@ -104,9 +114,15 @@ template <class T> void insert_fields(Warp& warp, const Instruction& in, uint32_
 template <class T, class F> Handler count(F) {
     return [](Warp& warp, const Instruction& in, uint32_t lanes) { map1<T>(warp, in, lanes, [](T a) { return uint32_t(F{}(a)); }); };
 }
-struct Ones { uint64_t operator()(uint64_t a) const { return __builtin_popcountll(a); } };
-struct Zeros32 { uint32_t operator()(uint32_t a) const { return a == 0 ? 32 : __builtin_clz(a); } };
-struct Zeros64 { uint32_t operator()(uint64_t a) const { return a == 0 ? 64 : __builtin_clzll(a); } };
+struct Ones {
+    uint64_t operator()(uint64_t a) const { return __builtin_popcountll(a); }
+};
+struct Zeros32 {
+    uint32_t operator()(uint32_t a) const { return a == 0 ? 32 : __builtin_clz(a); }
+};
+struct Zeros64 {
+    uint32_t operator()(uint64_t a) const { return a == 0 ? 64 : __builtin_clzll(a); }
+};
 
 template <bool left, bool clamps> uint32_t funnel(uint32_t low, uint32_t high, uint32_t by) {
     const uint32_t shift = clamps ? std::min(by, 32u) : by & 31;
@@ -117,7 +133,8 @@ template <bool left, bool clamps> uint32_t funnel(uint32_t low, uint32_t high, u
 void logic3(Warp& warp, const Instruction& in, uint32_t lanes) {
     auto* to = slots<uint32_t>(warp, in.to[0]);
     const uint32_t* from[4];
-    for (int i = 0; i < 4; i++) from[i] = slots<uint32_t>(warp, in.from[i]);
+    for (int i = 0; i < 4; i++)
+        from[i] = slots<uint32_t>(warp, in.from[i]);
     for_lanes(lanes, [&](int lane) {
         const uint32_t a = from[0][lane], b = from[1][lane], c = from[2][lane], table = from[3][lane];
         uint32_t result = 0;
@@ -129,7 +146,8 @@ void logic3(Warp& warp, const Instruction& in, uint32_t lanes) {
 
 uint32_t reversed(uint32_t value) {
     uint32_t result = 0;
-    for (int i = 0; i < 32; i++) result |= (value >> i & 1) << (31 - i);
+    for (int i = 0; i < 32; i++)
+        result |= (value >> i & 1) << (31 - i);
     return result;
 }
 
@@ -163,7 +181,8 @@ Handler bits_handler(const Opcode& opcode, Instruction&) {
     if (name == "and") return logic(type, And{});
     if (name == "or") return logic(type, Or{});
     if (name == "xor") return logic(type, Xor{});
-    if (name == "not" && type == Type::Pred) return [](Warp& w, const Instruction& in, uint32_t lanes) { map1<uint32_t>(w, in, lanes, [](uint32_t a) { return a ^ 1; }); };
+    if (name == "not" && type == Type::Pred)
+        return [](Warp& w, const Instruction& in, uint32_t lanes) { map1<uint32_t>(w, in, lanes, [](uint32_t a) { return a ^ 1; }); };
     if (name == "not")
         return by_integer(type, [](auto tag) -> Handler {
             using T = decltype(tag);

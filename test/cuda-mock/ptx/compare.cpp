@@ -69,9 +69,9 @@ Handler compare_handler(const Opcode& opcode, Instruction& in) {
     const Type type = opcode.type();
     if (opcode.name == "selp") return size_of(type) == 8 ? select<uint64_t> : select<uint32_t>;
     if (opcode.name != "setp") return nullptr;
-    static const std::map<std::string, uint8_t> comparisons{
-        {"eq", Eq}, {"ne", Ne}, {"lt", Lt}, {"le", Le}, {"gt", Gt}, {"ge", Ge}, {"lo", Lt}, {"ls", Le}, {"hi", Gt}, {"hs", Ge},
-        {"equ", Equ}, {"neu", Neu}, {"ltu", Ltu}, {"leu", Leu}, {"gtu", Gtu}, {"geu", Geu}, {"num", Num}, {"nan", Nan}};
+    static const std::map<std::string, uint8_t> comparisons{{"eq", Eq},   {"ne", Ne},   {"lt", Lt},   {"le", Le},   {"gt", Gt},   {"ge", Ge},
+                                                            {"lo", Lt},   {"ls", Le},   {"hi", Gt},   {"hs", Ge},   {"equ", Equ}, {"neu", Neu},
+                                                            {"ltu", Ltu}, {"leu", Leu}, {"gtu", Gtu}, {"geu", Geu}, {"num", Num}, {"nan", Nan}};
     const auto found = comparisons.find(opcode.modifiers.at(0));
     if (found == comparisons.end()) return nullptr;
     in.variant = uint8_t(found->second | (opcode.has("and") ? WithAnd : opcode.has("or") ? WithOr : opcode.has("xor") ? WithXor : Alone));

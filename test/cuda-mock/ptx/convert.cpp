@@ -17,8 +17,10 @@ enum Rounding : uint8_t { Nearest, ToZero, Down, Up, Saturates = 8 };
 bool is_floating(Type type) { return type >= Type::F16; }
 
 template <class T> T value_of(uint64_t raw) {
-    if constexpr (sizeof(T) == 8) return from_slot<T>(raw);
-    else return from_slot<T>(uint32_t(raw));
+    if constexpr (sizeof(T) == 8)
+        return from_slot<T>(raw);
+    else
+        return from_slot<T>(uint32_t(raw));
 }
 
 double rounded(uint8_t how, double value) {
@@ -47,8 +49,10 @@ template <class From, class To> void floating_to_integer(Warp& warp, const Instr
 template <class From, class To> void integer_to_floating(Warp& warp, const Instruction& in, uint32_t lanes) {
     for_lanes(lanes, [&](int lane) {
         const From value = value_of<From>(read_any(warp, in.from[0], lane));
-        if constexpr (sizeof(To) == 2) write_any(warp, in.to[0], lane, to_slot<To>(To(float(value))));
-        else write_any(warp, in.to[0], lane, to_slot<To>(To(value)));
+        if constexpr (sizeof(To) == 2)
+            write_any(warp, in.to[0], lane, to_slot<To>(To(float(value))));
+        else
+            write_any(warp, in.to[0], lane, to_slot<To>(To(value)));
     });
 }
 
@@ -69,9 +73,12 @@ template <class From, class To, bool to_integers> void floating_to_floating(Warp
     for_lanes(lanes, [&](int lane) {
         const From from = value_of<From>(read_any(warp, in.from[0], lane));
         To to;
-        if constexpr (to_integers) to = To(float(rounded(in.variant, double(from))));
-        else if constexpr (sizeof(From) == 8 && sizeof(To) == 2) to = To(float(from));
-        else to = To(from);
+        if constexpr (to_integers)
+            to = To(float(rounded(in.variant, double(from))));
+        else if constexpr (sizeof(From) == 8 && sizeof(To) == 2)
+            to = To(float(from));
+        else
+            to = To(from);
         if (in.variant & Saturates) to = To(std::isnan(float(to)) ? 0.0f : std::clamp(float(to), 0.0f, 1.0f));
         write_any(warp, in.to[0], lane, to_slot<To>(to));
     });
@@ -106,7 +113,11 @@ Handler conversion(const Opcode& opcode, Instruction& in) {
     const Type to = opcode.type(1), from = opcode.type(0);
     if (opcode.has("relu") || opcode.has("satfinite")) return nullptr;
     const bool to_integers = opcode.has("rni") || opcode.has("rzi") || opcode.has("rmi") || opcode.has("rpi");
-    in.variant = uint8_t((opcode.has("rzi") ? ToZero : opcode.has("rmi") ? Down : opcode.has("rpi") ? Up : Nearest) | (opcode.has("sat") ? Saturates : 0));
+    in.variant = uint8_t((opcode.has("rzi")   ? ToZero
+                          : opcode.has("rmi") ? Down
+                          : opcode.has("rpi") ? Up
+                                              : Nearest) |
+                         (opcode.has("sat") ? Saturates : 0));
     if (to == Type::F16x2 && from == Type::F32 && opcode.has("rn")) return pack_pair<Half>;
     if (to == Type::BF16x2 && from == Type::F32 && opcode.has("rn")) return pack_pair<Bfloat>;
     if (to == Type::TF32) return to_tf32;
@@ -120,10 +131,15 @@ Handler conversion(const Opcode& opcode, Instruction& in) {
             });
         });
     if (is_floating(from))
-        return by_floating(from, [&](auto a) -> Handler { return by_any_integer(to, [](auto b) -> Handler { return floating_to_integer<decltype(a), decltype(b)>; }); });
+        return by_floating(from, [&](auto a) -> Handler {
+            return by_any_integer(to, [](auto b) -> Handler { return floating_to_integer<decltype(a), decltype(b)>; });
+        });
     if (is_floating(to))
-        return by_any_integer(from, [&](auto a) -> Handler { return by_floating(to, [](auto b) -> Handler { return integer_to_floating<decltype(a), decltype(b)>; }); });
-    return by_any_integer(from, [&](auto a) -> Handler { return by_any_integer(to, [](auto b) -> Handler { return integer_to_integer<decltype(a), decltype(b)>; }); });
+        return by_any_integer(from, [&](auto a) -> Handler {
+            return by_floating(to, [](auto b) -> Handler { return integer_to_floating<decltype(a), decltype(b)>; });
+        });
+    return by_any_integer(
+        from, [&](auto a) -> Handler { return by_any_integer(to, [](auto b) -> Handler { return integer_to_integer<decltype(a), decltype(b)>; }); });
 }
 
 void copy(Warp& warp, const Instruction& in, uint32_t lanes) {
@@ -135,7 +151,8 @@ void pack(Warp& warp, const Instruction& in, uint32_t lanes) {
     const uint64_t mask = (uint64_t(1) << in.variant) - 1;
     for_lanes(lanes, [&](int lane) {
         uint64_t whole = 0;
-        for (int i = 0; i < in.from_count; i++) whole |= (read_any(warp, in.from[i], lane) & mask) << (i * in.variant);
+        for (int i = 0; i < in.from_count; i++)
+            whole |= (read_any(warp, in.from[i], lane) & mask) << (i * in.variant);
         write_any(warp, in.to[0], lane, whole);
     });
 }
@@ -144,7 +161,8 @@ void unpack(Warp& warp, const Instruction& in, uint32_t lanes) {
     const uint64_t mask = (uint64_t(1) << in.variant) - 1;
     for_lanes(lanes, [&](int lane) {
         const uint64_t whole = read_any(warp, in.from[0], lane);
-        for (int i = 0; i < in.to_count; i++) write_any(warp, in.to[i], lane, whole >> (i * in.variant) & mask);
+        for (int i = 0; i < in.to_count; i++)
+            write_any(warp, in.to[i], lane, whole >> (i * in.variant) & mask);
     });
 }
 

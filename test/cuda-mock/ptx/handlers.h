@@ -23,9 +23,13 @@ template <class F> Handler by_integer(Type type, F&& choose) {
         case Type::S16: return choose(int16_t{});
         case Type::S32: return choose(int32_t{});
         case Type::S64: return choose(int64_t{});
-        case Type::B16: case Type::U16: return choose(uint16_t{});
-        case Type::Pred: case Type::B32: case Type::U32: return choose(uint32_t{});
-        case Type::B64: case Type::U64: return choose(uint64_t{});
+        case Type::B16:
+        case Type::U16: return choose(uint16_t{});
+        case Type::Pred:
+        case Type::B32:
+        case Type::U32: return choose(uint32_t{});
+        case Type::B64:
+        case Type::U64: return choose(uint64_t{});
         default: return nullptr;
     }
 }

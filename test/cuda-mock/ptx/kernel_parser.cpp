@@ -9,8 +9,6 @@
 
 namespace cuda_mock {
 
-static uint32_t aligned(uint32_t offset, uint32_t align) { return align <= 1 ? offset : (offset + align - 1) / align * align; }
-
 KernelParser::KernelParser(Module& module, const std::string& name) : module_(module), scopes_(1) { program_.name = name; }
 
 Program KernelParser::parse(std::string_view head, std::string_view body) {
@@ -124,7 +122,8 @@ void KernelParser::add_instruction(std::string_view text) {
         program_.code.push_back(in);
         return;
     }
-    if ((opcode.name == "st" || opcode.name == "ld") && opcode.has("param") && (text.find("[param") != std::string_view::npos || text.find("[retval") != std::string_view::npos))
+    if ((opcode.name == "st" || opcode.name == "ld") && opcode.has("param") &&
+        (text.find("[param") != std::string_view::npos || text.find("[retval") != std::string_view::npos))
         return;  // of such a call
     add_operands(text, in, opcode);
     for (const auto& find : {arithmetic_handler, bits_handler, compare_handler, convert_handler, memory_handler, warp_handler, matrix_handler})
@@ -149,8 +148,10 @@ void KernelParser::add_operands(const std::string_view& text, Instruction& in, c
     for (std::string_view list : split(text, ',')) {
         const bool result = index == 0 && has_result(opcode);
         std::vector<std::string_view> items{list};
-        if (list[0] == '{') items = split(list.substr(1, list.size() - 2), ',');
-        else if (result && list.find('|') != std::string_view::npos) items = split(list, '|');
+        if (list[0] == '{')
+            items = split(list.substr(1, list.size() - 2), ',');
+        else if (result && list.find('|') != std::string_view::npos)
+            items = split(list, '|');
         for (std::string_view item : items) {
             if (item[0] == '[') {
                 address_operand(trimmed(item.substr(1, item.size() - 2)), in, in.from_count == 0 ? in.address : in.second_address);
@@ -163,9 +164,12 @@ void KernelParser::add_operands(const std::string_view& text, Instruction& in, c
                 uint64_t value = 0;
                 if (parse_number(item, value)) found = constant(value != 0, false);
             }
-            if ((result ? in.to_count : in.from_count) >= (result ? std::size(in.to) : std::size(in.from))) return;  // of an instruction that has no handler
-            if (result) in.to[in.to_count++] = found;
-            else in.from[in.from_count++] = found;
+            if ((result ? in.to_count : in.from_count) >= (result ? std::size(in.to) : std::size(in.from)))
+                return;  // of an instruction that has no handler
+            if (result)
+                in.to[in.to_count++] = found;
+            else
+                in.from[in.from_count++] = found;
         }
         index++;
     }
@@ -181,102 +185,6 @@ void KernelParser::address_operand(std::string_view text, Instruction& in, int64
         text = trimmed(text.substr(0, sign));
     }
     in.from[in.from_count++] = operand(text, true);
-}
-
-Operand KernelParser::operand(std::string_view text, bool wide) {
-    Operand found;
-    uint64_t value = 0;
-    if (text == "_") return found;
-    if (text[0] == '!') {
-        Instruction negation;
-        negation.text = uint32_t(program_.texts.size()) - 1;
-        negation.run = bits_handler(Opcode("not.pred"), negation);
-        negation.to[negation.to_count++] = {new_register(false), false};
-        negation.from[negation.from_count++] = operand(text.substr(1), false);
-        program_.code.push_back(negation);
-        return negation.to[0];
-    }
-    if (find_register(text, found)) return found;
-    if (text[0] == '%') return special(text, wide);
-    if (parse_number(text, value)) return constant(value, wide);
-    const size_t plus = text.find('+');
-    uint64_t added = 0;
-    if (plus != std::string_view::npos && !parse_number(trimmed(text.substr(plus + 1)), added)) throw KernelFault("an operand isn't understood: " + std::string(text));
-    if (!find_symbol(trimmed(text.substr(0, plus)), value)) throw KernelFault("no name " + std::string(text));
-    return constant(value + added, wide);
-}
-
-bool KernelParser::find_register(std::string_view name, Operand& found) {
-    const size_t digits = name.find_last_not_of("0123456789") + 1;
-    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); scope++) {
-        const auto exact = scope->find(name);
-        if (exact != scope->end() && exact->second.first_offset >= 0) {
-            found = {exact->second.first_offset, exact->second.wide};
-            return true;
-        }
-        const auto range = digits < name.size() ? scope->find(name.substr(0, digits)) : scope->end();
-        if (range == scope->end() || range->second.first_offset >= 0) continue;
-        uint64_t number = 0;
-        for (char digit : name.substr(digits)) number = number * 10 + uint64_t(digit - '0');
-        const auto [at, added] = range->second.offsets.try_emplace(number, 0);
-        if (added) at->second = new_register(range->second.wide);
-        found = {at->second, range->second.wide};
-        return true;
-    }
-    return false;
-}
-
-bool KernelParser::find_symbol(std::string_view name, uint64_t& value) {
-    const auto own = symbols_.find(name);
-    if (own != symbols_.end()) {
-        value = own->second;
-        return true;
-    }
-    Variable* variable = module_.variable(name);
-    if (variable == nullptr) return false;
-    if (!variable->shared) value = module_.address_of(*variable);
-    else if (variable->external) {  // all of them are where the launch's shared memory begins
-        program_.shared_bytes = aligned(program_.shared_bytes, std::max(variable->align, dynamic_shared_align_));
-        dynamic_shared_align_ = std::max(variable->align, dynamic_shared_align_);
-        value = program_.shared_bytes;
-    } else {
-        program_.shared_bytes = aligned(program_.shared_bytes, variable->align);
-        value = symbols_[std::string(name)] = program_.shared_bytes;
-        program_.shared_bytes += variable->bytes;
-    }
-    return true;
-}
-
-int KernelParser::new_register(bool wide) {
-    const int offset = int(program_.register_bytes);
-    program_.register_bytes += wide ? 8 * kLanes : 4 * kLanes;
-    return offset;
-}
-
-Operand KernelParser::constant(uint64_t value, bool wide) {
-    const auto [found, added] = constants_.try_emplace({value, wide});
-    if (added) {
-        found->second = {new_register(wide), wide};
-        program_.constants.push_back({found->second.offset, wide, value});
-    }
-    return found->second;
-}
-
-Operand KernelParser::special(std::string_view name, bool wide) {
-    static const std::map<std::string_view, Special> names{
-        {"%tid.x", Special::TidX}, {"%tid.y", Special::TidY}, {"%tid.z", Special::TidZ}, {"%ntid.x", Special::NtidX}, {"%ntid.y", Special::NtidY},
-        {"%ntid.z", Special::NtidZ}, {"%ctaid.x", Special::CtaidX}, {"%ctaid.y", Special::CtaidY}, {"%ctaid.z", Special::CtaidZ},
-        {"%nctaid.x", Special::NctaidX}, {"%nctaid.y", Special::NctaidY}, {"%nctaid.z", Special::NctaidZ}, {"%laneid", Special::Lane},
-        {"%lanemask_le", Special::LanesLe}, {"%lanemask_lt", Special::LanesLt}, {"%lanemask_ge", Special::LanesGe}, {"%lanemask_gt", Special::LanesGt},
-        {"%warpid", Special::Warp}, {"%envreg1", Special::Zero}, {"%envreg2", Special::Zero}, {"%clock64", Special::Zero}, {"%clock", Special::Zero}};
-    const auto known = names.find(name);
-    if (known == names.end()) throw KernelFault("no special register " + std::string(name));
-    const auto [found, added] = specials_.try_emplace({known->second, wide});
-    if (added) {
-        found->second = {new_register(wide), wide};
-        program_.specials.push_back({found->second.offset, wide, known->second});
-    }
-    return found->second;
 }
 
 }  // namespace cuda_mock

@@ -14,9 +14,11 @@ template <class T> using Slot = std::conditional_t<sizeof(T) == 8, uint64_t, uin
 
 template <class F> inline void for_lanes(uint32_t lanes, F&& act) {
     if (lanes == ~0u)
-        for (int lane = 0; lane < kLanes; lane++) act(lane);
+        for (int lane = 0; lane < kLanes; lane++)
+            act(lane);
     else
-        for (; lanes != 0; lanes &= lanes - 1) act(__builtin_ctz(lanes));
+        for (; lanes != 0; lanes &= lanes - 1)
+            act(__builtin_ctz(lanes));
 }
 
 template <class T> inline T from_slot(Slot<T> slot) {
@@ -41,8 +43,10 @@ inline uint64_t read_any(Warp& warp, const Operand& operand, int lane) {
 
 inline void write_any(Warp& warp, const Operand& operand, int lane, uint64_t value) {
     if (operand.offset < 0) return;
-    if (operand.wide) slots<uint64_t>(warp, operand)[lane] = value;
-    else slots<uint32_t>(warp, operand)[lane] = uint32_t(value);
+    if (operand.wide)
+        slots<uint64_t>(warp, operand)[lane] = value;
+    else
+        slots<uint32_t>(warp, operand)[lane] = uint32_t(value);
 }
 
 template <class T, class F> inline void map1(Warp& warp, const Instruction& in, uint32_t lanes, F&& f) {

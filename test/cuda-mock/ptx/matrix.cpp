@@ -81,11 +81,13 @@ template <int M, int K, class A, class B, class Sum, class Result> void multiply
                 const uint32_t added = uint32_t(read_any(warp, in.from[first_added + index], lane));
                 const Sum *x = a[8 * rows + lane / 4], *y = b[2 * (lane % 4) + e];
                 Sum sum = Sum(from_slot<Result>(halves ? added >> (16 * e) : added));
-                for (int k = 0; k < K; k++) sum += x[k] * y[k];
+                for (int k = 0; k < K; k++)
+                    sum += x[k] * y[k];
                 const uint32_t bits = to_slot<Result>(Result(sum));
                 results[index] |= halves ? bits << (16 * e) : bits;
             }
-        for (int i = 0; i < result_registers; i++) write_any(warp, in.to[i], lane, results[i]);
+        for (int i = 0; i < result_registers; i++)
+            write_any(warp, in.to[i], lane, results[i]);
     }
 }
 
@@ -125,7 +127,8 @@ Handler multiplication(const Opcode& opcode) {
 
 Handler matrix_handler(const Opcode& opcode, Instruction& in) {
     Handler found = nullptr;
-    if (opcode.name == "ldmatrix" && opcode.has("m8n8") && opcode.has("b16")) found = opcode.has("trans") ? load_matrices<true> : load_matrices<false>;
+    if (opcode.name == "ldmatrix" && opcode.has("m8n8") && opcode.has("b16"))
+        found = opcode.has("trans") ? load_matrices<true> : load_matrices<false>;
     if (opcode.name == "movmatrix") found = transpose_matrix;
     if (opcode.name == "mma" && opcode.has("row") && opcode.has("col")) found = multiplication(opcode);
     if (found != nullptr) in.kind = Kind::WarpSync;

@@ -31,7 +31,9 @@ uint8_t* bytes_at(Warp& warp, Space space, uint64_t address, int lane, uint32_t 
     return found;
 }
 
-uint64_t address_of(Warp& warp, const Instruction& in, int lane, int operand) { return read_any(warp, in.from[operand], lane) + uint64_t(in.address); }
+uint64_t address_of(Warp& warp, const Instruction& in, int lane, int operand) {
+    return read_any(warp, in.from[operand], lane) + uint64_t(in.address);
+}
 
 namespace {
 
@@ -44,7 +46,8 @@ template <class T> uint64_t widened(const uint8_t* from) {
 template <class T> void load(Warp& warp, const Instruction& in, uint32_t lanes) {
     for_lanes(lanes, [&](int lane) {
         const uint8_t* bytes = bytes_at(warp, in.space, address_of(warp, in, lane), lane, uint32_t(sizeof(T) * in.to_count));
-        for (int i = 0; i < in.to_count; i++) write_any(warp, in.to[i], lane, widened<T>(bytes + i * sizeof(T)));
+        for (int i = 0; i < in.to_count; i++)
+            write_any(warp, in.to[i], lane, widened<T>(bytes + i * sizeof(T)));
     });
 }
 
@@ -75,8 +78,10 @@ template <class T> T changed(uint8_t how, T old, T a, T b) {
         case Max: return std::max(old, a);
         default: break;
     }
-    if constexpr (std::is_integral_v<T>) return how == And ? old & a : how == Or ? old | a : old ^ a;
-    else return a;
+    if constexpr (std::is_integral_v<T>)
+        return how == And ? old & a : how == Or ? old | a : old ^ a;
+    else
+        return a;
 }
 
 template <class T> void change(Warp& warp, const Instruction& in, uint32_t lanes) {
@@ -124,8 +129,11 @@ Handler memory_handler(const Opcode& opcode, Instruction& in) {
         return opcode.has("shared") ? copy_to_shared : nothing;
     }
     if (name == "membar" || name == "fence" || name == "nanosleep" || name == "griddepcontrol" || name == "prefetch") return nothing;
-    in.space = opcode.has("global") || opcode.has("const") ? Space::Global : opcode.has("shared") ? Space::Shared : opcode.has("local") ? Space::Local
-        : opcode.has("param") ? Space::Param : Space::Generic;
+    in.space = opcode.has("global") || opcode.has("const") ? Space::Global
+               : opcode.has("shared")                      ? Space::Shared
+               : opcode.has("local")                       ? Space::Local
+               : opcode.has("param")                       ? Space::Param
+                                                           : Space::Generic;
     if (name == "atom" || name == "red") return atomic(opcode, in);
     if (name != "ld" && name != "st") return nullptr;
     const bool loads = name == "ld", sign = opcode.type() >= Type::S8 && opcode.type() <= Type::S64;

@@ -1,5 +1,6 @@
 #include "module.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -20,6 +21,7 @@ void Module::scan() {
         if (begin == std::string_view::npos) return;
         rest.remove_prefix(begin);
         const auto starts = [&](std::string_view with) { return rest.substr(0, with.size()) == with; };
+        if (starts(".target sm_")) capability_ = std::atoi(rest.data() + 11);
         if (starts("//") || starts(".version") || starts(".target") || starts(".address_size")) {
             rest.remove_prefix(std::min(rest.find('\n'), rest.size()));
             continue;
@@ -61,7 +63,8 @@ uint64_t Module::address_of(Variable& variable) {
     uint32_t at = 0;
     for (std::string_view item : split(list, ',')) {
         uint64_t number = 0;
-        if (!parse_number(item, number) || at + variable.element_bytes > variable.bytes) throw KernelFault("a variable's value isn't understood: " + std::string(item));
+        if (!parse_number(item, number) || at + variable.element_bytes > variable.bytes)
+            throw KernelFault("a variable's value isn't understood: " + std::string(item));
         std::memcpy(value.data() + at, &number, variable.element_bytes);
         at += variable.element_bytes;
     }

@@ -32,7 +32,27 @@ enum class Space : uint8_t { Generic, Global, Shared, Local, Param };
 /** What an instruction does to the lanes' order; the others are `Plain`. */
 enum class Kind : uint8_t { Plain, Branch, Exit, WarpSync, Barrier };
 
-enum class Special : uint8_t { TidX, TidY, TidZ, NtidX, NtidY, NtidZ, CtaidX, CtaidY, CtaidZ, NctaidX, NctaidY, NctaidZ, Lane, LanesLe, LanesLt, LanesGe, LanesGt, Warp, Zero };
+enum class Special : uint8_t {
+    TidX,
+    TidY,
+    TidZ,
+    NtidX,
+    NtidY,
+    NtidZ,
+    CtaidX,
+    CtaidY,
+    CtaidZ,
+    NctaidX,
+    NctaidY,
+    NctaidZ,
+    Lane,
+    LanesLe,
+    LanesLt,
+    LanesGe,
+    LanesGt,
+    Warp,
+    Zero
+};
 
 struct Instruction {
     Handler run = nullptr;
@@ -40,14 +60,14 @@ struct Instruction {
     Space space = Space::Generic;
     uint8_t variant = 0;  // for the handler
     bool guard_negated = false;
-    int guard = -1;       // offset of the predicate
+    int guard = -1;  // offset of the predicate
     Operand to[8], from[12];
     uint8_t to_count = 0, from_count = 0;
     int64_t address = 0;         // added to from[0] where that is an address
     int64_t second_address = 0;  // likewise to from[1]
     uint32_t target = 0;
-    Operand members;      // of a WarpSync: the lanes that take part; none: all
-    uint32_t text = 0;    // index in Program::texts
+    Operand members;    // of a WarpSync: the lanes that take part; none: all
+    uint32_t text = 0;  // index in Program::texts
 };
 
 struct Parameter {
@@ -64,9 +84,17 @@ struct Program {
     std::vector<Instruction> code;
     std::vector<std::string> texts;
     uint32_t register_bytes = 0;
-    struct Constant { int offset; bool wide; uint64_t value; };
+    struct Constant {
+        int offset;
+        bool wide;
+        uint64_t value;
+    };
     std::vector<Constant> constants;
-    struct SpecialRegister { int offset; bool wide; Special special; };
+    struct SpecialRegister {
+        int offset;
+        bool wide;
+        Special special;
+    };
     std::vector<SpecialRegister> specials;
 };
 

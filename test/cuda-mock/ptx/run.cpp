@@ -30,8 +30,7 @@ void join_predicates(std::vector<Warp>& warps) {
         for_lanes(warp.live, [&](int lane) { result = all ? result && predicate[lane] != 0 : result || predicate[lane] != 0; });
     }
     for (Warp& warp : warps)
-        if (warp.state == Warp::State::AtBarrier)
-            for_lanes(warp.live, [&](int lane) { write_any(warp, warp.next().to[0], lane, result); });
+        if (warp.state == Warp::State::AtBarrier) for_lanes(warp.live, [&](int lane) { write_any(warp, warp.next().to[0], lane, result); });
 }
 
 void run_block(std::vector<Warp>& warps, bool reverse) {
@@ -61,7 +60,8 @@ void run(const Launch& launch) {
     if (threads == 0 || threads > program.most_threads) throw KernelFault(program.name + ": a block of " + std::to_string(threads) + " threads");
     const FlushSubnormals flush(program.flushes_subnormals);
     const size_t stride = (program.register_bytes + 63) / 64 * 64;
-    const std::unique_ptr<uint8_t, decltype(&std::free)> files(static_cast<uint8_t*>(std::aligned_alloc(64, std::max(stride * count, size_t(64)))), std::free);
+    const std::unique_ptr<uint8_t, decltype(&std::free)> files(static_cast<uint8_t*>(std::aligned_alloc(64, std::max(stride * count, size_t(64)))),
+                                                               std::free);
     std::fill_n(files.get(), stride * count, uint8_t(0xFF));
     std::vector<Warp> warps(count);
     Block block{launch, {}};
@@ -70,7 +70,8 @@ void run(const Launch& launch) {
         const uint64_t index = reverse ? blocks - 1 - i : i, rows = index / launch.grid.x;
         const Size3 at{uint32_t(index % launch.grid.x), uint32_t(rows % launch.grid.y), uint32_t(rows / launch.grid.y)};
         block.shared.assign(program.shared_bytes + launch.shared_bytes, 0xFF);
-        for (uint32_t warp = 0; warp < count; warp++) warps[warp].start(block, warp, threads, at, files.get() + stride * warp);
+        for (uint32_t warp = 0; warp < count; warp++)
+            warps[warp].start(block, warp, threads, at, files.get() + stride * warp);
         run_block(warps, reverse);
     }
 }

@@ -24,8 +24,10 @@ std::vector<std::string_view> split(std::string_view text, char at) {
         if (i == text.size() || (depth == 0 && text[i] == at)) {
             parts.push_back(trimmed(text.substr(begin, i - begin)));
             begin = i + 1;
-        } else if (text[i] == '(' || text[i] == '[' || text[i] == '{') depth++;
-        else if (text[i] == ')' || text[i] == ']' || text[i] == '}') depth--;
+        } else if (text[i] == '(' || text[i] == '[' || text[i] == '{')
+            depth++;
+        else if (text[i] == ')' || text[i] == ']' || text[i] == '}')
+            depth--;
     }
     if (parts.back().empty()) parts.pop_back();
     return parts;
@@ -48,8 +50,10 @@ bool parse_number(std::string_view text, uint64_t& value) {
         const char kind = text[1];
         if (kind == 'x' || kind == 'X' || kind == 'f' || kind == 'F' || kind == 'd' || kind == 'D') base = 16;
         if (kind == 'b' || kind == 'B') base = 2;
-        if (base != 10) text.remove_prefix(2);
-        else base = 8;
+        if (base != 10)
+            text.remove_prefix(2);
+        else
+            base = 8;
     }
     if (text.back() == 'U') text.remove_suffix(1);
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
@@ -77,8 +81,10 @@ Declaration parse_declaration(std::string_view text) {
             result.name = word.substr(0, bracket);
             if (bracket != std::string_view::npos) {
                 uint64_t count = 0;
-                if (parse_number(word.substr(bracket + 1, word.find(']') - bracket - 1), count)) result.count = uint32_t(count);
-                else result.open_ended = true;
+                if (parse_number(word.substr(bracket + 1, word.find(']') - bracket - 1), count))
+                    result.count = uint32_t(count);
+                else
+                    result.open_ended = true;
             }
             break;
         }
@@ -89,10 +95,7 @@ Declaration parse_declaration(std::string_view text) {
             continue;
         }
         const Type type = type_named(word.substr(1));
-        if (type != Type::None) {
-            result.element_bytes = uint32_t(size_of(type));
-            result.predicate = type == Type::Pred;
-        }
+        if (type != Type::None) result.element_bytes = uint32_t(size_of(type));
     }
     if (result.align == 0) result.align = result.element_bytes;
     return result;

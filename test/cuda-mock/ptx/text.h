@@ -16,10 +16,13 @@ bool parse_number(std::string_view text, uint64_t& value);
 /** Place of the bracket that closes the one at `open`. */
 size_t closing(std::string_view text, size_t open);
 
+/** The next offset that is a multiple of this. */
+inline uint32_t aligned(uint32_t offset, uint32_t align) { return align <= 1 ? offset : (offset + align - 1) / align * align; }
+
 /** `.align 4 .b8 name[16]`, of a variable, a parameter or a register. */
 struct Declaration {
     uint32_t align = 0, element_bytes = 0, count = 1;
-    bool predicate = false, open_ended = false;  // name[]
+    bool open_ended = false;  // name[]
     std::string_view name;
     uint32_t bytes() const { return element_bytes * count; }
 };

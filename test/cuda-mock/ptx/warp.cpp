@@ -38,7 +38,8 @@ void Warp::start(Block& its_block, uint32_t warp_index, uint32_t threads, Size3 
     registers = register_file;
     const Program& program = block->launch.program;
     for (const Program::Constant& constant : program.constants)
-        for (int lane = 0; lane < kLanes; lane++) write_any(*this, {constant.offset, constant.wide}, lane, constant.value);
+        for (int lane = 0; lane < kLanes; lane++)
+            write_any(*this, {constant.offset, constant.wide}, lane, constant.value);
     for (const Program::SpecialRegister& special : program.specials)
         for (int lane = 0; lane < kLanes; lane++)
             write_any(*this, {special.offset, special.wide}, lane,
@@ -61,7 +62,8 @@ uint32_t Warp::guarded(const Instruction& in, uint32_t lanes) const {
     if (in.guard < 0) return lanes;
     const auto* predicate = reinterpret_cast<const uint32_t*>(registers + in.guard);
     uint32_t bits = 0;
-    for (int lane = 0; lane < kLanes; lane++) bits |= (predicate[lane] & 1) << lane;
+    for (int lane = 0; lane < kLanes; lane++)
+        bits |= (predicate[lane] & 1) << lane;
     return lanes & (in.guard_negated ? ~bits : bits);
 }
 
@@ -73,7 +75,8 @@ void Warp::sort_groups() {
         if (!merged.empty() && merged.back().at == group.at) {
             merged.back().lanes |= group.lanes;
             merged.back().blocked = false;
-        } else merged.push_back(group);
+        } else
+            merged.push_back(group);
     }
     groups_.swap(merged);
 }
@@ -111,8 +114,10 @@ bool Warp::step(size_t index, uint32_t stop) {
         }
         if (in.kind == Kind::Branch) {
             const uint32_t taken = guarded(in, group.lanes), rest = group.lanes & ~taken;
-            if (rest == 0) group.at = in.target;
-            else group.at++;
+            if (rest == 0)
+                group.at = in.target;
+            else
+                group.at++;
             if (taken != 0 && rest != 0) {
                 group.lanes = rest;
                 groups_.push_back({in.target, taken, false});
@@ -126,7 +131,8 @@ bool Warp::step(size_t index, uint32_t stop) {
             live &= ~lanes;
             group.lanes &= ~lanes;
             group.at++;
-            for (Group& other : groups_) other.blocked = false;
+            for (Group& other : groups_)
+                other.blocked = false;
             return true;
         }
         uint32_t needed = live;

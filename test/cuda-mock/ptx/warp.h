@@ -15,7 +15,7 @@ struct Size3 {
 struct Launch {
     const Program& program;
     Size3 grid, block;
-    uint32_t shared_bytes = 0;              // beside those that the program declares
+    uint32_t shared_bytes = 0;  // beside those that the program declares
     const uint8_t* parameters = nullptr;
 };
 

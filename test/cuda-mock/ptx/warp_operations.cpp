@@ -34,7 +34,10 @@ void vote(Warp& warp, const Instruction& in, uint32_t lanes) {
     const uint32_t* predicate = slots<uint32_t>(warp, in.from[0]);
     uint32_t ballot = 0;
     for_lanes(lanes, [&](int lane) { ballot |= uint32_t(predicate[lane] != 0) << lane; });
-    const uint32_t result = in.variant == All ? ballot == lanes : in.variant == Any ? ballot != 0 : in.variant == Uniform ? ballot == 0 || ballot == lanes : ballot;
+    const uint32_t result = in.variant == All       ? ballot == lanes
+                            : in.variant == Any     ? ballot != 0
+                            : in.variant == Uniform ? ballot == 0 || ballot == lanes
+                                                    : ballot;
     for_lanes(lanes, [&](int lane) { write_any(warp, in.to[0], lane, result); });
 }
 
@@ -51,9 +54,14 @@ template <class T, class F> void reduce(Warp& warp, const Instruction& in, uint3
 
 Handler reduction(const Opcode& opcode) {
     const bool sign = opcode.type() == Type::S32;
-    if (opcode.has("add")) return [](Warp& w, const Instruction& in, uint32_t lanes) { reduce<uint32_t>(w, in, lanes, [](uint32_t a, uint32_t b) { return a + b; }); };
-    if (opcode.has("max") && sign) return [](Warp& w, const Instruction& in, uint32_t lanes) { reduce<int32_t>(w, in, lanes, [](int32_t a, int32_t b) { return a > b ? a : b; }); };
-    if (opcode.has("min") && sign) return [](Warp& w, const Instruction& in, uint32_t lanes) { reduce<int32_t>(w, in, lanes, [](int32_t a, int32_t b) { return a < b ? a : b; }); };
+    if (opcode.has("add"))
+        return [](Warp& w, const Instruction& in, uint32_t lanes) { reduce<uint32_t>(w, in, lanes, [](uint32_t a, uint32_t b) { return a + b; }); };
+    if (opcode.has("max") && sign)
+        return
+            [](Warp& w, const Instruction& in, uint32_t lanes) { reduce<int32_t>(w, in, lanes, [](int32_t a, int32_t b) { return a > b ? a : b; }); };
+    if (opcode.has("min") && sign)
+        return
+            [](Warp& w, const Instruction& in, uint32_t lanes) { reduce<int32_t>(w, in, lanes, [](int32_t a, int32_t b) { return a < b ? a : b; }); };
     return nullptr;
 }
 

@@ -41,7 +41,9 @@ int launch_function(const void* function, const LaunchConfiguration& how, void**
 
 extern "C" {
 
-void** __cudaRegisterFatBinary(void* wrapper) { return reinterpret_cast<void**>(new std::shared_ptr<Library>(new Library(static_cast<Wrapper*>(wrapper)->data))); }
+void** __cudaRegisterFatBinary(void* wrapper) {
+    return reinterpret_cast<void**>(new std::shared_ptr<Library>(new Library(static_cast<Wrapper*>(wrapper)->data)));
+}
 void __cudaRegisterFatBinaryEnd(void**) {}
 void __cudaUnregisterFatBinary(void**) {}
 void __cudaRegisterFunction(void** library, const char* function, char*, const char* name, int, void*, void*, void*, void*, int*) {
@@ -77,8 +79,11 @@ int cudaLaunchCooperativeKernel(const void*, Size3, Size3, void**, size_t, void*
 
 int cudaFuncGetAttributes(void* out, const void* function) {
     return guarded([=] {
-        const Program& program = kernel_of(function).program();
-        FunctionAttributes attributes{program.shared_bytes, 0, program.local_bytes, int(program.most_threads), 32, properties().capability, properties().capability};
+        const Kernel& kernel = kernel_of(function);
+        const Program& program = kernel.program();
+        FunctionAttributes attributes{program.shared_bytes,      0,  program.local_bytes,
+                                      int(program.most_threads), 32, kernel.library->module().capability(),
+                                      properties().capability};
         std::memset(out, 0, kFunctionAttributesBytes);
         std::memcpy(out, &attributes, sizeof attributes);
         return Success;

@@ -96,7 +96,8 @@ int cudaGraphLaunch(void* executable, void* stream) {
     return guarded([=] {
         count(Count::GraphLaunch);
         stream_of(stream)->enqueue([graph = *static_cast<GraphHandle*>(executable)] {
-            for (const Work& work : *graph) work();
+            for (const Work& work : *graph)
+                work();
         });
         return Success;
     });

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "kernels.h"
 
 // The mock by its own interfaces, as a program that is linked with CUDA's libraries sees them.
@@ -19,7 +20,8 @@ using namespace cuda_mock_test;
 extern "C" {
 int cuLibraryLoadData(void** library, const void* image, int*, void**, unsigned, int*, void**, unsigned);
 int cuLibraryGetKernel(void** kernel, void* library, const char* name);
-int cuLaunchKernel(void* kernel, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared, void* stream, void** values, void** extra);
+int cuLaunchKernel(void* kernel, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared, void* stream, void** values,
+                   void** extra);
 int cudaMalloc(void** pointer, size_t bytes);
 int cudaFree(void* pointer);
 int cudaMallocHost(void** pointer, size_t bytes);
@@ -36,13 +38,6 @@ int cudaStreamEndCapture(void* stream, void** graph);
 int cudaGraphInstantiate(void** executable, void* graph, unsigned long long flags);
 int cudaGraphLaunch(void* executable, void* stream);
 }
-
-static int g_failures = 0;
-#define CHECK(condition) \
-    if (!(condition)) { \
-        std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-        g_failures++; \
-    }
 
 namespace {
 
@@ -77,7 +72,8 @@ template <class... Values> int launch(void* kernel, unsigned threads, void* stre
 void lanes_that_went_apart_meet() {
     uint32_t* out = on_device<uint32_t>(32);
     CHECK(launch(kernel_of(kDivergence, "count_down"), 32, nullptr, out) == 0);
-    for (uint32_t sum : read(out, 32)) CHECK(sum == 31 * 32 / 2);
+    for (uint32_t sum : read(out, 32))
+        CHECK(sum == 31 * 32 / 2);
 }
 
 bool mirrors(uint32_t waits) {
@@ -85,7 +81,8 @@ bool mirrors(uint32_t waits) {
     CHECK(launch(kernel_of(kBarrier, "mirrored"), 64, nullptr, out, waits) == 0);
     const std::vector<uint32_t> values = read(out, 64);
     bool all = true;
-    for (uint32_t i = 0; i < 64; i++) all = all && values[i] == 63 - i;
+    for (uint32_t i = 0; i < 64; i++)
+        all = all && values[i] == 63 - i;
     return all;
 }
 
@@ -101,16 +98,19 @@ void a_missing_barrier_shows() {
 void matrices_are_multiplied() {
     _Float16 a[16][16], b[8][16];
     for (int i = 0; i < 16; i++)
-        for (int k = 0; k < 16; k++) a[i][k] = _Float16(float((i * 7 + k * 3) % 11 - 5) / 4);
+        for (int k = 0; k < 16; k++)
+            a[i][k] = _Float16(float((i * 7 + k * 3) % 11 - 5) / 4);
     for (int j = 0; j < 8; j++)
-        for (int k = 0; k < 16; k++) b[j][k] = _Float16(float((j * 5 + k) % 13 - 6) / 8);
+        for (int k = 0; k < 16; k++)
+            b[j][k] = _Float16(float((j * 5 + k) % 13 - 6) / 8);
     float* d = on_device<float>(16 * 8);
     CHECK(launch(kernel_of(kProduct, "product"), 32, nullptr, on_device(256, &a[0][0]), on_device(128, &b[0][0]), d) == 0);
     const std::vector<float> values = read(d, 16 * 8);
     for (int i = 0; i < 16; i++)
         for (int j = 0; j < 8; j++) {
             float sum = 0;
-            for (int k = 0; k < 16; k++) sum += float(a[i][k]) * float(b[j][k]);
+            for (int k = 0; k < 16; k++)
+                sum += float(a[i][k]) * float(b[j][k]);
             CHECK(values[size_t(i * 8 + j)] == sum);
         }
 }
@@ -127,7 +127,8 @@ void subnormal_numbers_are_0_where_code_says_so() {
 }
 
 void fresh_memory_is_no_number() {
-    for (float value : read(on_device<float>(100), 100)) CHECK(std::isnan(value));
+    for (float value : read(on_device<float>(100), 100))
+        CHECK(std::isnan(value));
 }
 
 void work_waits_until_somebody_waits_for_it() {
@@ -164,7 +165,8 @@ void a_graph_runs_when_it_is_launched() {
     CHECK(cudaStreamEndCapture(stream, &graph) == 0);
     CHECK(cudaGraphInstantiate(&executable, graph, 0) == 0);
     CHECK(read(number, 1)[0] == 0);
-    for (int i = 0; i < 2; i++) CHECK(cudaGraphLaunch(executable, stream) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(cudaGraphLaunch(executable, stream) == 0);
     CHECK(read(number, 1)[0] == 62);
 }
 
@@ -204,15 +206,16 @@ void kernels_can_not_touch_what_is_not_theirs() {
 
 }  // namespace
 
-int main() {
-    lanes_that_went_apart_meet();
-    a_missing_barrier_shows();
-    matrices_are_multiplied();
-    subnormal_numbers_are_0_where_code_says_so();
-    fresh_memory_is_no_number();
-    work_waits_until_somebody_waits_for_it();
-    a_graph_runs_when_it_is_launched();
-    host_code_can_not_read_device_memory();
-    kernels_can_not_touch_what_is_not_theirs();
-    return g_failures == 0 ? 0 : 1;
+int main(int argc, char** argv) {
+    check::begin(argc, argv);
+    check::run("lanes that went apart meet", lanes_that_went_apart_meet);
+    check::run("a missing barrier shows", a_missing_barrier_shows);
+    check::run("matrices are multiplied", matrices_are_multiplied);
+    check::run("subnormal numbers are 0 where code says so", subnormal_numbers_are_0_where_code_says_so);
+    check::run("fresh memory is no number", fresh_memory_is_no_number);
+    check::run("work waits until somebody waits for it", work_waits_until_somebody_waits_for_it);
+    check::run("a graph runs when it is launched", a_graph_runs_when_it_is_launched);
+    check::run("host code can't read device memory", host_code_can_not_read_device_memory);
+    check::run("kernels can't touch what is not theirs", kernels_can_not_touch_what_is_not_theirs);
+    return check::finish();
 }
