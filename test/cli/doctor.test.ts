@@ -1,4 +1,5 @@
-import {readFileSync} from "node:fs";
+import {readFileSync, writeFileSync} from "node:fs";
+import {join} from "node:path";
 import t from "tap";
 import {deltastore} from "../support/command.js";
 import {serveFile} from "../support/file-server.js";
@@ -85,4 +86,21 @@ t.test("doctor reads the header of a model on a web server, and ends with a reas
         t.equal(wrong.code, 1);
         t.match(wrong.stdout, new RegExp(`^model +${path}\n +not served \\(${code}\\): `, "m"));
     }
+});
+
+t.test("doctor tells what layers on a GPU mean where there is one", async (t) => {
+    // node-llama-cpp looks for files of these names.
+    const names = ["libnvidia-ml.so.1", "libcuda.so.1", "libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13"];
+    const folder = t.testdir(Object.fromEntries(names.map((name) => [name, ""])));
+    const found = {LD_LIBRARY_PATH: folder}, hints = {host: "in the machine's memory", stock: "get the stock cache", error: "are refused"};
+    t.match((await deltastore(["doctor"], found)).stdout, /^gpu +.*cuda.*\n +.*in the machine's memory/m);
+    for (const [gpuLayers, hint] of Object.entries(hints)) {
+        const policy = join(folder, `${gpuLayers}.json`);
+        writeFileSync(policy, JSON.stringify({default: "high", gpuLayers}));
+        const {code, stdout} = await deltastore(["doctor"], {...found, DELTASTORE_POLICY: policy});
+        t.equal(code, 0);
+        t.match(stdout, new RegExp(`^gpu +.*cuda.*\\n +with layers on it, .*${hint}`, "m"));
+    }
+    const {runtime} = JSON.parse((await deltastore(["doctor", "--json"], found)).stdout) as {runtime: {gpus: string[]}};
+    t.ok(runtime.gpus.includes("cuda"));
 });

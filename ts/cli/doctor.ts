@@ -4,7 +4,7 @@ import {DeltaStoreError} from "../errors.js";
 import {verifyGguf} from "../models/gguf.js";
 import {isUrl, withRemoteHeader} from "../models/remote-header.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
-import {builtInTiers, defaultTierName, resolveTier, type Tier} from "../policy/tiers.js";
+import {builtInTiers, defaultTierName, resolveTier, type Policy, type Tier} from "../policy/tiers.js";
 import type {ModelReport, SequenceBytes} from "../store/model-report.js";
 import {exitCodes, formatTable, printJson, printLine} from "./output.js";
 
@@ -26,6 +26,7 @@ interface ModelAnswer extends Partial<Omit<ModelReport, "supported" | "reason" |
 interface PolicyReport {
     source: string;
     defaultTier: string | null;
+    gpuLayers: Policy["gpuLayers"] | null;
     problem: {code: string; message: string} | null;
 }
 
@@ -58,12 +59,21 @@ function defaultTierOf(source: string | undefined): Tier {
 function examinePolicy(source: string | undefined): PolicyReport | null {
     if (source === undefined) return null;
     try {
-        return {source, defaultTier: loadPolicy(source).defaultTier, problem: null};
+        const {defaultTier, gpuLayers} = loadPolicy(source);
+        return {source, defaultTier, gpuLayers, problem: null};
     } catch (error) {
         if (!(error instanceof DeltaStoreError)) throw error;
-        return {source, defaultTier: null, problem: {code: error.code, message: error.message}};
+        return {source, defaultTier: null, gpuLayers: null, problem: {code: error.code, message: error.message}};
     }
 }
+
+/** What layers on a GPU mean for the cache, by the policy's `gpuLayers`. */
+const gpuHints: Record<Policy["gpuLayers"], string> = {
+    host: "with layers on it, the cache stays in the machine's memory, and the processor computes the attention. Each token's queries, keys, values and\n" +
+        "results cross between the two in every such layer. The policy's `gpuLayers: \"stock\"` leaves such contexts the stock cache, on the GPU",
+    stock: "with layers on it, contexts get the stock cache (the policy's `gpuLayers`)",
+    error: "with layers on it, contexts are refused (the policy's `gpuLayers`)"
+};
 
 /** A failure with a code is part of the report, and does not end the command. */
 async function examineModel(path: string, tier: Tier, engineLoads: boolean): Promise<ModelAnswer> {
@@ -90,6 +100,7 @@ function printReport(runtime: RuntimeReport, policy: PolicyReport | null, model:
         : kernels.available.map((name) => name === kernels.selected ? `${name} (in use)` : name).join(", "));
     if (problem !== null) printItem("problem", `${problem.code}: ${problem.message}`);
     printItem("libraries", libraries.length === 0 ? "none loaded" : libraries.join("\n"));
+    if (runtime.gpus.length > 0) printItem("gpu", `${runtime.gpus.join(", ")}\n${gpuHints[policy?.gpuLayers ?? "host"]}`);
     if (policy !== null) {
         printItem("policy", policy.source);
         printItem("", policy.problem === null ? `valid; the default tier is ${policy.defaultTier}`

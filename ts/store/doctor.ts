@@ -1,4 +1,4 @@
-import {getLlama, getModuleVersion, type LlamaModel} from "node-llama-cpp";
+import {getLlama, getLlamaGpuTypes, getModuleVersion, type LlamaModel} from "node-llama-cpp";
 import {attach} from "./attach.js";
 import {DeltaStoreError, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import {engineFolder, loadedLibraries, loadNative} from "../engine/load.js";
@@ -23,6 +23,8 @@ export interface RuntimeReport {
     /** The kernels that this processor runs, best first, and the one in use. That one is "" if DELTASTORE_KERNEL names none of them. */
     kernels: {available: string[]; selected: string} | null;
     libraries: string[];
+    /** Kinds of GPU whose libraries node-llama-cpp finds here, such as "cuda". */
+    gpus: string[];
 }
 
 /** What is installed and loaded here. Loads llama.cpp and the engine. */
@@ -52,7 +54,8 @@ export async function runtimeReport(): Promise<RuntimeReport> {
             supportedVersions: servedRuntimes,
             binary: engineFolder(llama.llamaCppRelease.release),
             kernels,
-            libraries: loadedLibraries()
+            libraries: loadedLibraries(),
+            gpus: (await getLlamaGpuTypes("supported")).filter((type) => type !== false)
         };
     } finally {
         await llama.dispose();
