@@ -22,7 +22,7 @@ t.test("policy check prints what a valid file means", async (t) => {
     t.match(text.stdout, 'rule: sequences named "batch-*" of 4096 tokens or more have ultra');
     t.match(text.stdout, "pressure: above 90% of it what was idle for 1 s has a window of 16, then becomes compact, then becomes ultra");
     t.match(text.stdout, "pool limit: 1.00 GiB");
-    t.match(text.stdout, "sharing: automatic, prefixes kept in 32.00 MiB, and states, 32 tokens apart or more, in 256.00 MiB, within a context");
+    t.match(text.stdout, "sharing: automatic, prefixes kept in 32.00 MiB, and states, 32 tokens apart or more, in 256.0 MiB, within a context");
     t.equal(text.stderr, "");
 
     const json = await deltastore(["policy", "check", file("good.json"), "--json"]);

@@ -42,9 +42,9 @@ for (const name of names) {
         const {context, events, stock, sharing} = await open(t, name);
         const places = [172, 236, 268];  // 32 tokens before the end of `first`, and twice as far each time; 44 is too short
         for (const [group, part] of [20, 63, 90, ...places.flatMap((place) => [place - 1, place, place + 1]), 280, 299].entries()) {
-            const sequence = context.getSequence({sharingGroup: String(group)});
+            const sequence = context.getSequence({sharingGroup: String(group)}), lives = group % 2 === 1;
             await nextLogits(sequence, first);
-            await sequence.dispose();
+            if (!lives) await sequence.dispose();
             await settled();
             events.length = 0;
             const text = [...first.slice(0, part), ...moreTokens(7, 1000 + part).map((token, index) => index === 0 && token === first[part] ? moreTokens(1, 1)[0]! : token)];
@@ -52,8 +52,11 @@ for (const name of names) {
             const difference = divergence(await stock(text), found);
             t.ok(difference < bound, `parts at ${part}: ${difference}`);
             const attached = events.flatMap((event) => event.type === "attach" ? [event.tokens] : []);
-            t.strictSame(attached, places.filter((place) => place <= part).slice(-1), `parts at ${part}`);
+            const place = places.filter((place) => place <= part).slice(-1);
+            if (name === "gemma3" && lives) t.ok(attached.length === 0 ? place.length === 0 : attached[0]! >= (place[0] ?? 0) && attached[0]! <= part, "windows go back some way");
+            else t.strictSame(attached, place, `parts at ${part}, ${lives ? "live" : "kept"}`);
             await second.dispose();
+            if (lives) await sequence.dispose();
             await settled();
         }
         t.ok(sharing().attached >= 10);
