@@ -105,7 +105,7 @@ export interface NativeLoad {
     readonly tokens: number;
     /** Tokens that each has room for; `tokens` if absent. llama.cpp allocates windows for all of them at once. */
     readonly contextTokens?: number;
-    /** Most tokens that are evaluated in one go. */
+    /** Most tokens that are evaluated in one go, as llama.cpp was told. */
     readonly batchSize: number;
 }
 

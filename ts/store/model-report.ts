@@ -6,6 +6,9 @@ import {builtInTiers, type Tier} from "../policy/tiers.js";
 import {limitsOf, memoryKindOf, type MemoryKind} from "./memory-kinds.js";
 import {outlineModel} from "./outline.js";
 
+/** node-llama-cpp's. */
+const defaultBatchSize = 512;
+
 /** Tokens of one sequence whose memory is told. */
 export const reportedTokens = [8192, 32_768, 131_072] as const;
 export const reportedTiers = ["high", "conservative", "recommended"] as const;
@@ -59,10 +62,13 @@ export async function reportModel(path: string, tier: Tier): Promise<ModelReport
     };
 }
 
+/** Tokens that llama.cpp is asked to evaluate in one go: node-llama-cpp asks for one more where there are windows. */
+export const batchOf = ({windows}: ModelShape, batchSize = defaultBatchSize): number => windows.length > 0 ? batchSize + 1 : batchSize;
+
 /** What one sequence takes with stock's F16 cache and with tiers, by the engine's own layouts. */
 export function sequenceBytes(native: NativeBinding, shape: ModelShape, tiers: readonly ReportedTier[] = reportedTiers): SequenceBytes[] {
     return reportedTokens.map((tokens) => {
-        const forecast = (tier: Tier | null) => native.forecast(shape, tier === null ? null : nativeTier(tier), {sequences: 1, tokens, batchSize: 512});
+        const forecast = (tier: Tier | null) => native.forecast(shape, tier === null ? null : nativeTier(tier), {sequences: 1, tokens, batchSize: batchOf(shape)});
         const {stockBytes, bytesBeside} = forecast(null);
         return {tokens, stockBytes, bytesBeside, tiers: Object.fromEntries(tiers.map((name) => [name, forecast(builtInTiers.get(name)!).residentBytes!]))};
     });
