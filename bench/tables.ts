@@ -41,7 +41,8 @@ const tables: Record<string, string> = {
     ...firstTokenTables(results<FirstTokenReport>("first-token")), ...sharingTables(results<SharingPoint[]>("sharing")),
     ...turnsTables(results<TurnsReport>("turns")), load: loadTable(results<LoadReport>("chat-server-load")), wins: winsTable(results<ModelWins[]>("wins")),
     "gemma-quality": gemmaQuality("quality"), "gemma-retrieval": gemmaQuality("retrieval"), "gemma-generation": gemmaQuality("generation"),
-    "gemma-papers": ofGemma<SweepReport>("sweep-papers", "bench:gemma-sweep", sweepTable),
+    "gemma-papers": ofGemma<SweepReport>("sweep-papers", "bench:gemma-sweep", (report) =>
+        `${sweepTable(report)}\n\n![Memory against divergence of Gemma 3 270M](../bench/results/sweep-papers-gemma-3-270m.svg)`),
     "gemma-speed": ofGemma<SpeedReport>("speed", "bench:gemma-speed", (report) => {
         const figures = new SpeedFigures(report);
         return `${figures.tables.speed()}\n\n${figures.setting}`;

@@ -12,6 +12,6 @@ export function winsTable(wins: readonly ModelWins[]): string {
     return table(["model", "tokens", "stock F16", "recurrent states", ...names],
         wins.flatMap(({model, sequences}) => sequences.map(({tokens, stockBytes, bytesBeside, tiers}, index) => [
             index === 0 ? model : "", count(tokens), mib(stockBytes), bytesBeside === 0 ? "" : mib(bytesBeside),
-            ...names.map((name) => `${mib(tiers[name])}, ${(stockBytes / tiers[name]).toFixed(2)}x`)
+            ...names.map((name) => `${mib(tiers[name]!)}, ${(stockBytes / tiers[name]!).toFixed(2)}x`)
         ])));
 }

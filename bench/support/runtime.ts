@@ -6,6 +6,8 @@ import {batchSize, type BenchModel} from "./bench-model.js";
 import {OpenCache} from "./open-cache.js";
 import {dist} from "./package.js";
 
+const {batchOf} = await dist("store/model-report.js");
+
 /** A model in a process where contexts may have our caches, on a fixed number of threads. */
 export class Runtime implements BenchModel {
     private constructor(readonly llama: Llama, readonly store: DeltaStore, readonly model: LlamaModel, readonly threads: number,
@@ -21,7 +23,7 @@ export class Runtime implements BenchModel {
     }
 
     stockBytes(sequences: number, tokens: number): number {
-        return this.native.forecast(this.shape, null, {sequences, tokens, batchSize}).stockBytes;
+        return this.native.forecast(this.shape, null, {sequences, tokens, batchSize: batchOf(this.shape, batchSize)}).stockBytes;
     }
 
     /** @param contextSize tokens of each sequence */

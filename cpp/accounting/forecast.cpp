@@ -70,6 +70,8 @@ struct SizePages {
 // Pages by their size, and the lists of references to them.
 class Holding {
 public:
+    explicit Holding(size_t sequences) : sequences_(sequences) {}
+
     // `touched`: rows that were in such pages at a time. A slab keeps its freed pages as long as others are in use.
     void add_rows(const PageLayout& layout, size_t rows, size_t touched) {
         const auto pages = [&](size_t count) { return (count + layout.rows - 1) / layout.rows; };
@@ -90,8 +92,6 @@ public:
         for (const SizePages& size : sizes_) bytes += PagePool::bytes_of(size.page_bytes, size.used, size.touched);
         return bytes;
     }
-
-    explicit Holding(size_t sequences) : sequences_(sequences) {}
 
 private:
     const size_t sequences_;

@@ -133,7 +133,7 @@ function formatSequenceBytes(all: readonly SequenceBytes[]): string {
     return formatTable([
         ["tokens", ...all.map(({tokens}) => `${tokens.toLocaleString("en")}        `)],
         line("stock F16", ({stockBytes}) => stockBytes),
-        ...Object.keys(all[0]!.tiers).map((name) => line(name, ({tiers}) => tiers[name as keyof typeof tiers]))
+        ...Object.keys(all[0]!.tiers).map((name) => line(name, ({tiers}) => tiers[name as keyof typeof tiers]!))
     ]) + (all[0]!.bytesBeside > 0 ? `\nof each, ${all.map(({bytesBeside}) => mib(bytesBeside)).join(", ")} are recurrent states` : "") +
         "\nThe figures are computed. In brackets: less memory than stock F16 by.";
 }

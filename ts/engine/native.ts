@@ -107,7 +107,7 @@ export interface ModelOutline {
 export interface NativeLoad {
     readonly sequences: number;
     readonly tokens: number;
-    /** Most tokens that are evaluated in one go. */
+    /** Most tokens that are evaluated in one go, as llama.cpp was told. */
     readonly batchSize: number;
 }
 

@@ -6,9 +6,13 @@ import {builtInTiers, type Tier} from "../policy/tiers.js";
 import {limitsOf, memoryKindOf, type MemoryKind} from "./memory-kinds.js";
 import {outlineModel} from "./outline.js";
 
+/** node-llama-cpp's. */
+const defaultBatchSize = 512;
+
 /** Tokens of one sequence whose memory is told. */
 export const reportedTokens = [8192, 32_768, 131_072] as const;
 export const reportedTiers = ["high", "conservative", "recommended"] as const;
+export type ReportedTier = (typeof reportedTiers)[number];
 
 /** What a model's files say of its memory, without its weights. */
 export interface ModelReport {
@@ -39,7 +43,8 @@ export interface SequenceBytes {
     stockBytes: number;
     /** Recurrent states, which llama.cpp keeps, in each of the others. */
     bytesBeside: number;
-    tiers: Record<(typeof reportedTiers)[number], number>;
+    /** Without those that can't serve the model. */
+    tiers: Partial<Record<ReportedTier, number>>;
 }
 
 /**
@@ -53,22 +58,23 @@ export async function reportModel(path: string, tier: Tier): Promise<ModelReport
         architecture: outline.architecture, memory: memoryKindOf(outline), trainedTokens: outline.trainedTokens, layers: layersOf(outline),
         window: shape.window, supported: refusal === null, code: refusal === null ? null : refusal.code as ErrorCode, reason: refusal?.reason ?? null,
         limits: refusal === null ? limitsOf(outline) : [],
-        memoryBytes: refusal === null ? sequenceBytes(await loadNative(), shape) : []
+        memoryBytes: refusal === null ? sequenceBytes(await loadNative(), shape, reportedTiers.filter((name) => !outline.alibi || !evicts(name))) : []
     };
 }
 
+/** Tokens that llama.cpp is asked to evaluate in one go: node-llama-cpp asks for one more where there are windows. */
+export const batchOf = ({windows}: ModelShape, batchSize = defaultBatchSize): number => windows.length > 0 ? batchSize + 1 : batchSize;
+
 /** What one sequence takes with stock's F16 cache and with tiers, by the engine's own layouts. */
-export function sequenceBytes(native: NativeBinding, shape: ModelShape): SequenceBytes[] {
+export function sequenceBytes(native: NativeBinding, shape: ModelShape, tiers: readonly ReportedTier[] = reportedTiers): SequenceBytes[] {
     return reportedTokens.map((tokens) => {
-        const forecast = (tier: Tier) => native.forecast(shape, nativeTier(tier), {sequences: 1, tokens, batchSize: 512});
-        const entries = reportedTiers.map((name) => [name, forecast(builtInTiers.get(name)!)] as const);
-        const {stockBytes, bytesBeside} = entries[0]![1];
-        return {
-            tokens, stockBytes, bytesBeside,
-            tiers: Object.fromEntries(entries.map(([name, {residentBytes}]) => [name, residentBytes!])) as SequenceBytes["tiers"]
-        };
+        const forecast = (tier: Tier | null) => native.forecast(shape, tier === null ? null : nativeTier(tier), {sequences: 1, tokens, batchSize: batchOf(shape)});
+        const {stockBytes, bytesBeside} = forecast(null);
+        return {tokens, stockBytes, bytesBeside, tiers: Object.fromEntries(tiers.map((name) => [name, forecast(builtInTiers.get(name)!).residentBytes!]))};
     });
 }
+
+const evicts = (name: ReportedTier): boolean => builtInTiers.get(name)!.eviction !== null;
 
 function layersOf({layers, recurrentLayers, shape}: ModelOutline): ModelReport["layers"] {
     const count = (groups: readonly LayerGroup[]) => groups.reduce((sum, group) => sum + group.count, 0);
