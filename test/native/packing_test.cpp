@@ -200,6 +200,25 @@ static void check_refined(const Kernels& kernels, Format format, const HeadShape
     CHECK_EQUAL(refined_rows(page.data(), layout), 0);
 }
 
+// Rows that go from page to page read back the same, and nothing behind a page is written.
+static void check_copies(const Kernels& kernels, Format format, const HeadShape& shape, Random& random) {
+    const PageLayout layout = page_layout(format, shape, kPageRows);
+    constexpr size_t behind = 1 << 16;
+    std::vector<uint8_t> page(layout.bytes, 0), copy(layout.bytes + behind, 0xaa);
+    std::fill_n(copy.begin(), layout.bytes, 0);
+    const std::vector<float> keys = random.gaussians(size_t(kPageRows) * shape.key_dim), values = random.gaussians(size_t(kPageRows) * shape.value_dim);
+    write_keys(kernels, page.data(), layout, format, shape, nullptr, 0, kPageRows, keys.data());
+    write_values(kernels, page.data(), layout, format, shape, 0, kPageRows, values.data());
+    for (int r = 0; r < kPageRows; r++) copy_row(format, shape, page.data(), layout, r, copy.data(), layout, kPageRows - 1 - r);
+    const auto read = [&](const std::vector<uint8_t>& from, int row) {
+        std::vector<float> found(shape.key_dim + shape.value_dim);
+        read_rows(from.data(), layout, format, shape, nullptr, row, 1, found.data(), found.data() + shape.key_dim);
+        return found;
+    };
+    for (int r = 0; r < kPageRows; r++) CHECK(read(page, r) == read(copy, kPageRows - 1 - r));
+    CHECK_EQUAL(size_t(std::count(copy.begin() + layout.bytes, copy.end(), 0xaa)), behind);
+}
+
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     with_each_kernel([](const Kernels& kernels, Random& random) {
@@ -219,6 +238,10 @@ int main(int argc, char** argv) {
                 if (dim >= 64)
                     check::run(name + ": refined rows of " + format_info(format).name + " have the distortion of two codes, head size " + std::to_string(dim),
                                [&] { check_refined(kernels, format, {dim, dim}, random); });
+        for (const HeadShape& shape : {HeadShape{64, 64}, {80, 96}, {72, 8}, {192, 128, /*latent*/ true}})
+            for (int format = 0; format < kFormatCount; format++)
+                check::run(name + ": rows are copied, " + format_info(Format(format)).name + ", head size " + std::to_string(shape.key_dim) +
+                               (shape.latent ? ", latent" : ""), [&] { check_copies(kernels, Format(format), shape, random); });
     });
     return check::finish();
 }
