@@ -147,22 +147,6 @@ t.test("recurrent states, which llama.cpp keeps, are told, and count on both sid
     for (const name of ["llama-head-128", "gemma3"]) t.equal(store.stats(await createContext(await load(t, name))).bytesBeside, 0, name);
 });
 
-t.test("rows behind the windows are given back, and windows are packed, too", async (t) => {
-    const context = await createContext(await load(t, "gemma3"), "high"), sequence = context.getSequence(), tokens = randomTokens(1000, 17);
-    const resident: number[] = [], stock: number[] = [];
-    for (let end = 100; end <= 1000; end += 100) {
-        await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(end - 100, end));
-        const {residentBytes, stockBytes} = store.stats(context);
-        resident.push(residentBytes);
-        stock.push(stockBytes);
-    }
-    const grown = (bytes: number[], from: number, to: number) => bytes[to]! - bytes[from]!;
-    t.ok(grown(stock, 0, 1) > 2 * grown(stock, 8, 9), "windows of stock's are full", {stock});
-    t.ok(grown(resident, 0, 3) > 1.5 * grown(resident, 6, 9), "and ours are", {resident});
-    await sequence.clearHistory();
-    t.ok(store.stats(context).residentBytes < resident[0]!, "nothing is left");
-});
-
 t.test("a window's sequence can be forked where the source has the window's rows; a recurrent one whole", async (t) => {
     const tokens = randomTokens(700, 4), more = moreTokens(5, 5);
     const forkOf = async (name: string, upTo: number) => {

@@ -14,7 +14,7 @@ t.setTimeout(300_000);
 /** Models of each kind of memory that is served, and tokens of a sequence: less than is packed, a batch and a half, several batches. */
 const cases: Record<string, number[]> = {
     "llama-head-128": [40, 700, 2500], "deci-uneven-heads": [700, 2500], gemma3: [40, 2500], "gemma4-shared": [700], lfm2: [40, 2500], qwen35: [700],
-    "llama-head-80": [700], "deepseek2-latent": [700]
+    "phi2-head-80": [700], "deepseek2-latent": [700]
 };
 /** With the windows of the tiny models, one more token would take more cells. */
 const batchSize = 448;
@@ -22,6 +22,8 @@ const tiers = ["exact", "high", "conservative", "recommended"];
 
 /** Of the packed part: which pages lie together in a slab depends on the order in which they were freed. */
 const slack = 0.03;
+/** Of windows: where their rows went, slabs have room until others take it. */
+const openSlabs = 2 * 512 * 1024;
 
 for (const [name, lengths] of Object.entries(cases)) {
     t.test(`what is forecast for ${name} is what a context takes`, async (t) => {
@@ -32,14 +34,14 @@ for (const [name, lengths] of Object.entries(cases)) {
         t.equal(refusal, null);
         for (const tokens of lengths) {
             for (const tier of tiers) {
-                const context = await model.createContext({contextSize: tokens + 64, kvCache: tier, batchSize});
+                const context = await model.createContext({contextSize: tokens + 64, kvCache: tier, batchSize, flashAttention: true});
                 await generate(context.getSequence(), randomTokens(tokens, 1), 1);
                 const {residentBytes, stockBytes, bytesBeside} = store.stats(context);
                 const forecast = native.forecast(shape, nativeTier(builtInTiers.get(tier)!), {sequences: 1, tokens, batchSize: batchOf(shape, batchSize)});
                 t.equal(forecast.stockBytes, stockBytes, `${tier}, ${tokens} tokens: stock's`);
                 t.equal(forecast.bytesBeside, bytesBeside, `${tier}, ${tokens} tokens: beside`);
                 const difference = Math.abs(forecast.residentBytes! - residentBytes);
-                t.ok(difference <= slack * (residentBytes - bytesBeside), `${tier}, ${tokens} tokens: ${residentBytes}, forecast ${forecast.residentBytes}`);
+                t.ok(difference <= slack * (residentBytes - bytesBeside) + (shape.window > 0 ? openSlabs : 0), `${tier}, ${tokens} tokens: ${residentBytes}, forecast ${forecast.residentBytes}`);
                 await context.dispose();
             }
         }
