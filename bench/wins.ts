@@ -19,7 +19,7 @@ interface KnownModel extends Pick<ModelShape, "attention">, Partial<Pick<ModelSh
 }
 
 const models = JSON.parse(readFileSync(path.join(root, "bench/data/model-shapes.json"), "utf8")) as KnownModel[];
-await using _ = await getLlama({gpu: false});  // the addon is linked against its libraries
+await using _ = await getLlama({gpu: false, build: "never"});  // the addon is linked against its libraries
 const native = await (await dist("engine/load.js")).loadNative(), {sequenceBytes} = await dist("store/model-report.js");
 const wins = models.map(({model, attention, windows = [], window = 0, states}): ModelWins => {
     const stateBytes = states === undefined ? 0 : states.layers * states.elements * Float32Array.BYTES_PER_ELEMENT;
