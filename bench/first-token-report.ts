@@ -21,7 +21,7 @@ export function firstTokenTables({tokens, threads, caches, sharing}: FirstTokenR
             const times = users.map((round) => round[user]!);
             return [count(shared), count(own), `${name} user`, `${median(times).toFixed(0)} ms`, spread(users.map((round) => round[0]! / round[user]!))];
         }),
-        [count(shared), "", "store.fork", `${median(forks).toFixed(1)} ms`, ""]
+        ...forks.length > 0 ? [[count(shared), "", "store.fork", `${median(forks).toFixed(1)} ms`, ""]] : []
     ]);
     return {
         firstToken: table([`prompt of ${count(tokens)} tokens`, "first token after", "to stock F16", "to conservative"],

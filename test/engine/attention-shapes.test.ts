@@ -18,8 +18,8 @@ const compared = 100;
  * at most 1.8e-5, 0.087, 0.19 and 0.24; stock with flash attention on and off differs by 1e-5, since stock sums values in F16.
  */
 const bounds = {exact: 5e-5, high: 0.13, conservative: 0.25, compact: 0.32} as const;
-/** In nats, of one row of `exact`. Measured: 1.4e-4; stock with flash attention on and off differs by 2e-4. */
-const exactRowBound = 5e-4;
+/** In nats, of one row of `exact`. Measured: 5.8e-4 (gemma4-shared); stock with flash attention on and off differs by 7.2e-4 there. */
+const exactRowBound = 1e-3;
 const tiers = ["exact", "high", "conservative", "compact"] as const;
 
 const llama = await openLlama();
@@ -40,7 +40,7 @@ for (const tiny of tinyModels.filter(({supported, since = []}) => supported && i
     t.test(`${tiny.name}: ${tiny.why}`, async (t) => {
         const model = await load(tiny);
         t.teardown(() => model.dispose());
-        // llama.cpp's part of a compound memory has flash attention, whose rounding can turn the choice of an expert.
+        // Rounding as flash attention has it: another can turn the choice of an expert (gpt-oss).
         const {isHybrid, swaSize} = model.fileInsights, compound = isHybrid || swaSize !== undefined;
         const stock = await createContext(model, "stock", {flashAttention: compound});
         const expected = await logitsOf(native, stock, prompt, {batches, from: compared});
