@@ -37,6 +37,10 @@ Cache::Cache(CacheOptions options, const Kernels& kernels, std::shared_ptr<Budge
     for (int sequence = 0; sequence < sequences_.sequences(); sequence++) set_tier(sequence, 0);
 }
 
+Cache::~Cache() {
+    clear();  // under the lock: another cache of the budget may be asking what this one takes
+}
+
 void Cache::set_tier(int sequence, int index) {
     std::lock_guard<std::mutex> guard(mutex_);
     assign_tier(sequence, index);
@@ -100,7 +104,7 @@ void Cache::finish() {
     packer_.finish(*plan, reinterpret_cast<float*>(planner_.scratch(0)));
     std::lock_guard<std::mutex> guard(mutex_);
     for (const Written& written : plan->written) {
-        const int32_t kept = options_.sliding_window.first_kept(written.end);
+        const int32_t kept = options_.sliding_window.first_kept(written.end, sequences_.sinks(written.sequence));
         if (kept > 0 && kept > sequences_.first_position(written.sequence)) sequences_.erase(written.sequence, 0, kept);
     }
 }
@@ -108,6 +112,7 @@ void Cache::finish() {
 void Cache::abandon() {
     std::lock_guard<std::mutex> guard(mutex_);
     planner_.abandon();
+    if (budget_->limit_bytes() > 0) accounting_.charge();  // nothing is to come any more
 }
 
 void Cache::write_keys(int layer, const RowsView& rows, int thread, int threads) {
@@ -182,6 +187,11 @@ int32_t Cache::prefix_end(int source, int32_t end) const {
     return sequences_.prefix_end(source, end, tier(source).window, tier(source).sinks);
 }
 
+bool Cache::is_open(int sequence, int32_t end) const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return sequences_.is_open(sequence, end, tier(sequence).packs() ? tier(sequence).window : 0);
+}
+
 int32_t Cache::first_position(int sequence) const {
     std::lock_guard<std::mutex> guard(mutex_);
     return sequences_.first_position(sequence);
@@ -190,6 +200,11 @@ int32_t Cache::first_position(int sequence) const {
 int32_t Cache::last_position(int sequence) const {
     std::lock_guard<std::mutex> guard(mutex_);
     return sequences_.last_position(sequence);
+}
+
+bool Cache::has_all_rows(int sequence) const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return sequences_.has_all_rows(sequence);
 }
 
 bool Cache::has_shift(int sequence) const {
@@ -227,6 +242,11 @@ size_t Cache::charged_bytes() const {
 size_t Cache::kept_bytes() const {
     std::lock_guard<std::mutex> guard(mutex_);
     return deltastore::kept_bytes(sequences_, options_.max_sequences);
+}
+
+size_t Cache::sequence_bytes(int sequence) const {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return size_t(page_bytes_of(sequences_, sequence));
 }
 
 size_t Cache::state_bytes() const {

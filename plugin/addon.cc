@@ -165,8 +165,12 @@ Napi::Value evict(const Napi::CallbackInfo& info) {
 
 Napi::Value prefix_end(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const Cache& cache = live_memory(unwrap(info[0])).cache();
-        return Napi::Number::New(info.Env(), cache.prefix_end(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::Number>().Int32Value()));
+        const MemoryParts parts = live_parts(unwrap(info[0]));
+        const int sequence = info[1].As<Napi::Number>().Int32Value();
+        const int32_t end = parts.packed()->cache().prefix_end(sequence, info[2].As<Napi::Number>().Int32Value());
+        // A sliding window may be hardly longer than what is not packed of it.
+        const bool open = parts.window == nullptr || parts.packed_window()->cache().is_open(sequence, end);
+        return Napi::Number::New(info.Env(), open ? end : 0);
     });
 }
 
@@ -190,7 +194,9 @@ Napi::Value fork(const Napi::CallbackInfo& info) {
 Napi::Value state_bytes(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const MemoryParts parts = live_parts(unwrap(info[0]));
-        return Napi::Number::New(info.Env(), double(parts.needs_states() ? count_beside(parts, info[1].As<Napi::Number>().Int32Value()) : 0));
+        const int sequence = info[1].As<Napi::Number>().Int32Value();
+        const size_t windows = parts.window ? parts.packed_window()->cache().sequence_bytes(sequence) : 0;
+        return Napi::Number::New(info.Env(), double(windows + (parts.recurrent ? count_beside(parts, sequence) : 0)));
     });
 }
 
@@ -204,10 +210,11 @@ Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
 
 Napi::Value kept_bytes(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const Cache& cache = live_memory(unwrap(info[0])).cache();
+        const MemoryParts parts = live_parts(unwrap(info[0]));
+        const Cache& cache = parts.packed()->cache();
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("rows", double(cache.kept_bytes()));
-        result.Set("states", double(cache.state_bytes()));
+        result.Set("states", double(cache.state_bytes() + (parts.window ? parts.packed_window()->cache().kept_bytes() : 0)));
         return result;
     });
 }

@@ -36,6 +36,8 @@ static void require_cpu_layers(const llama_model& model) {
 static CacheOptions window_options(CacheOptions options, const llama_hparams& hparams, bool whole_windows) {
     if (hparams.swa_type != LLAMA_SWA_TYPE_STANDARD && hparams.swa_type != LLAMA_SWA_TYPE_CHUNKED)
         throw CodedError("MODEL_UNSUPPORTED", "its sliding windows reach to later tokens, too");
+    if (hparams.n_swa == 0 || hparams.n_swa > uint32_t(INT32_MAX / 2))
+        throw CodedError("MODEL_UNSUPPORTED", "its sliding windows have " + std::to_string(hparams.n_swa) + " tokens");
     options.sliding_window = {int32_t(hparams.n_swa), hparams.swa_type == LLAMA_SWA_TYPE_CHUNKED, whole_windows};
     options.eviction.reset();
     for (Tier& tier : options.others) tier.eviction.reset();
@@ -51,7 +53,7 @@ void adopt_context(llama_context& context, CacheOptions options, const AdoptOpti
     if (layer_ids.empty()) throw CodedError("MODEL_UNSUPPORTED", "none of its layers attends to all tokens");
     const llama_memory_i::layer_reuse_cb reuse = stock.window ? reuse_of(model) : nullptr;
     options.layers = layer_shapes(model, layer_ids, reuse);
-    if (stock.needs_states()) options.kept_prefixes = how.kept_states;
+    if (!stock.beside().empty()) options.kept_prefixes = how.kept_states;
     if (options.eviction && model.hparams.f_max_alibi_bias > 0)
         throw CodedError("MODEL_UNSUPPORTED", "it has ALiBi, which needs every row's own position, so that rows can't be evicted; choose a tier "
                                               "without `evict`");

@@ -10,7 +10,7 @@ struct AdoptOptions {
     uint32_t batch_tokens;   // of one llama_decode call, at most
     bool whole_windows;      // sliding-window layers keep all rows (llama.cpp's `swa_full`)
     bool allows_gpu_layers;
-    int kept_states;  // most kept prefixes, where each has a state beside its rows
+    int kept_states;  // most kept prefixes, where each has windows or recurrent states
 };
 
 // Throws CodedError: MODEL_UNSUPPORTED, GPU_LAYERS_UNSUPPORTED, FLASH_ATTENTION_REQUIRED or NATIVE_FAILURE. After an error the

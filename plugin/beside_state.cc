@@ -10,7 +10,7 @@
 
 namespace deltastore {
 
-static constexpr uint32_t kBesideVersion = 1;
+static constexpr uint32_t kBesideVersion = 2;  // 1 had windows as llama.cpp writes them
 static constexpr char kMagic[] = "DSBS";
 static constexpr size_t kReadAtOnce = 1 << 20;  // a damaged count must not ask for all memory at once
 
@@ -103,8 +103,9 @@ void read_part(const MemoryParts& parts, llama_memory_i* part, BytesIn& io, llam
     if (sequence < 0) return;
     const llama_pos to = part->seq_pos_max(sequence), end = parts.attention->seq_pos_max(sequence);
     if (to != end) damaged("ends at position " + std::to_string(to) + "; the attention's rows end at " + std::to_string(end));
-    if (const std::string reason = parts.why_not_behind(sequence, end + 1); part == parts.window && !reason.empty())
-        throw CodedError("STATE_DAMAGED", reason);
+    if (part != parts.window) return;
+    if (!parts.packed_window()->cache().has_all_rows(sequence)) damaged("lacks rows of its windows");
+    if (const std::string reason = parts.why_not_behind(sequence, end + 1); !reason.empty()) throw CodedError("STATE_DAMAGED", reason);
 }
 
 }  // namespace

@@ -41,6 +41,8 @@ CacheStats MemoryParts::stats() const {
     stats.resident_bytes += window.resident_bytes;
     stats.peak_resident_bytes += window.peak_resident_bytes;
     stats.pages += window.pages;
+    stats.kept_bytes += window.kept_bytes;
+    stats.state_bytes += window.kept_bytes;
     for (size_t sequence = 0; sequence < window.sequences.size(); sequence++) {
         stats.sequences[sequence].resident_bytes += window.sequences[sequence].resident_bytes;
         stats.sequences[sequence].shared_bytes += window.sequences[sequence].shared_bytes;
@@ -65,9 +67,9 @@ size_t MemoryParts::bytes_beside() const {
 std::string MemoryParts::why_not_behind(llama_seq_id sequence, llama_pos end) const {
     const llama_pos held = attention->seq_pos_max(sequence) + 1;
     if (end <= 0 || held == 0) return "";
-    if (packed()->is_kept(sequence)) {
-        const auto state = needs_states() ? packed()->kept_states().of(sequence) : nullptr;
-        if (!needs_states() || (state != nullptr && state->end == end && held == end)) return "";
+    if (recurrent != nullptr && packed()->is_kept(sequence)) {
+        const auto state = packed()->kept_states().of(sequence);
+        if (state != nullptr && state->end == end && held == end) return "";
         return "A kept prefix of " + std::to_string(held) + " tokens is taken over whole, not at " + std::to_string(end);
     }
     if (recurrent != nullptr && end < held)
@@ -79,17 +81,6 @@ std::string MemoryParts::why_not_behind(llama_seq_id sequence, llama_pos end) co
     if (first >= 0 && first <= sliding.first_seen(end)) return "";
     return "The model has layers with a sliding window of " + std::to_string(sliding.tokens) + " tokens, which hold rows from position " +
            std::to_string(first) + " on only. So the sequence can't go on behind its first " + std::to_string(end) + " tokens";
-}
-
-bool MemoryParts::copy_beside(llama_seq_id source, llama_seq_id target, llama_pos end) const {
-    for (llama_memory_i* part : beside()) {
-        part->seq_rm(target, -1, -1);
-        if (end > 0) part->seq_cp(source, target, 0, end);
-    }
-    if (window == nullptr || window->seq_pos_max(target) == attention->seq_pos_max(target)) return true;
-    attention->seq_rm(target, -1, -1);
-    for (llama_memory_i* part : beside()) part->seq_rm(target, -1, -1);
-    return false;
 }
 
 }  // namespace deltastore

@@ -24,8 +24,6 @@ struct MemoryParts {
     std::vector<PackedMemory*> all_packed() const;
     // The parts beside the attention: none for most models.
     std::vector<llama_memory_i*> beside() const;
-    // Whether a kept prefix has their state at its end as bytes: they have room for the context's own sequences only.
-    bool needs_states() const { return !beside().empty(); }
     // Whether each part's last token of the sequence is the one before `end`.
     bool all_end_at(llama_seq_id sequence, llama_pos end) const;
     // Of all packed parts: positions and what was evicted as the attention has them, bytes and pages together.
@@ -36,8 +34,6 @@ struct MemoryParts {
     // Why a sequence can't go on, or be forked, behind its first `end` tokens; empty if it can. A recurrent state is that of the newest token, and a
     // window part may have dropped rows that the window there needs. A kept prefix has its state at its end.
     std::string why_not_behind(llama_seq_id sequence, llama_pos end) const;
-    // What seq_cp() of the whole memory does for the parts beside the attention. False if there was no memory: then the target is empty in all parts.
-    bool copy_beside(llama_seq_id source, llama_seq_id target, llama_pos end) const;
 };
 
 MemoryParts parts_of(const llama_memory_i* memory);

@@ -115,7 +115,6 @@ ModelOutline outline_model(const std::string& path, const Tier& tier) {
     outline.layers = int(hparams.n_layer_all);
     outline.trained_tokens = int(hparams.n_ctx_train);
     outline.latent = hparams.is_mla();
-    outline.chunked = hparams.swa_type == LLAMA_SWA_TYPE_CHUNKED;
     outline.alibi = hparams.f_max_alibi_bias > 0;
     const ContextPointer context = open_outline(model.get());
     if (context == nullptr) {

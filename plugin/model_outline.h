@@ -14,7 +14,6 @@ struct ModelOutline {
     int recurrent_layers = 0;
     int trained_tokens = 0;  // of a context
     bool latent = false;     // latent vectors in place of keys and values (MLA)
-    bool chunked = false;    // windows that begin anew every so many tokens, instead of sliding
     bool alibi = false;
     bool shifts = false;     // positions can be shifted
     ModelShape shape;        // as far as the memory is of a kind that is known

@@ -69,7 +69,6 @@ Napi::Value outline_to_js(Napi::Env env, const ModelOutline& outline) {
     result.Set("recurrentLayers", outline.recurrent_layers);
     result.Set("trainedTokens", outline.trained_tokens);
     result.Set("latent", outline.latent);
-    result.Set("chunked", outline.chunked);
     result.Set("alibi", outline.alibi);
     result.Set("shifts", outline.shifts);
     result.Set("shape", shape);
@@ -84,7 +83,7 @@ Napi::Value outline_to_js(Napi::Env env, const ModelOutline& outline) {
 
 void require_coded(const std::vector<LayerShape>& layers) {
     for (const LayerShape& layer : layers)
-        if (layer.kv_heads > 0 && (layer.head.key_dim % kDimStep != 0 || layer.head.value_dim % kDimStep != 0))
+        if (layer.kv_heads > 0 && (layer.head.key_dim == 0 || layer.head.value_dim == 0 || layer.head.key_dim % kDimStep != 0 || layer.head.value_dim % kDimStep != 0))
             throw CodedError("MODEL_UNSUPPORTED", "Heads of " + std::to_string(layer.head.key_dim) + " and " + std::to_string(layer.head.value_dim) +
                                                       " elements have no packed layout: both have to be multiples of " + std::to_string(kDimStep));
 }

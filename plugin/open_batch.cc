@@ -20,8 +20,12 @@ bool OpenBatch::start() {
     }
 }
 
+// What could not be packed or dropped for want of memory is, after the next ubatch.
 void OpenBatch::finish() {
-    memory_.cache().finish();
+    try {
+        memory_.cache().finish();
+    } catch (const std::bad_alloc&) {  // it would pass llama.cpp's frames
+    }
     step_++;
 }
 

@@ -135,6 +135,7 @@ void PackedMemory::fail(Failure failure) const {
 }
 
 FailureReport PackedMemory::report(Failure failure) const {
+    if (failure == Failure::none) return {};
     if (failure == Failure::out_of_memory) return {"OUT_OF_MEMORY", "The system gave no memory for pages"};
     const size_t missing = cache_->missing_bytes();
     return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(missing) +

@@ -11,59 +11,46 @@ namespace deltastore {
 
 static FailureReport refused(std::string reason) { return {"OPTION_INVALID", std::move(reason)}; }
 
-// Keeps what the source holds now.
-static FailureReport keep(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end) {
+// What the recurrent layers do when packed rows are forked: a kept prefix has their state as bytes.
+static FailureReport fork_states(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end) {
     PackedMemory& memory = *parts.packed();
-    if (!parts.all_end_at(source, end)) return refused("A prefix is kept where its sequence ends, and that is not at " + std::to_string(end));
-    clear_sequence(parts, target);
-    Failure failure = memory.cache().fork(source, target, 0, end);
     try {
-        if (failure == Failure::none) failure = memory.kept_states().keep(target, {end, bytes_beside(parts, source)});
-    } catch (const std::bad_alloc&) {
-        failure = Failure::out_of_memory;
-    }
-    if (failure == Failure::none) return {};
-    FailureReport report = memory.report(failure);
-    clear_sequence(parts, target);
-    return report;
-}
-
-// The target gets a kept prefix whole.
-static FailureReport take(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end) {
-    PackedMemory& memory = *parts.packed();
-    const auto state = memory.kept_states().of(source);
-    if (state == nullptr) return refused("No such prefix is kept");
-    const Failure failure = memory.cache().fork(source, target, 0, end);
-    if (failure != Failure::none) return memory.report(failure);
-    try {
-        restore_beside(parts, target, state->bytes);
+        if (memory.is_kept(target)) return memory.report(memory.kept_states().keep(target, {end, bytes_beside(parts, source)}));
+        if (memory.is_kept(source)) {
+            restore_beside(parts, target, memory.kept_states().of(source)->bytes);
+        } else {
+            parts.recurrent->seq_rm(target, -1, -1);
+            if (end > 0) parts.recurrent->seq_cp(source, target, 0, end);
+        }
         return {};
     } catch (const CodedError& error) {
-        clear_sequence(parts, target);
         return {error.code(), error.what()};
     } catch (const std::bad_alloc&) {
-        clear_sequence(parts, target);
         return memory.report(Failure::out_of_memory);
+    } catch (const std::exception& error) {  // llama.cpp's own
+        return {"NATIVE_FAILURE", error.what()};
     }
 }
 
 FailureReport fork_prefix(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end) {
-    PackedMemory& memory = *parts.packed();
     if (source == target) return {};
     if (std::string reason = parts.why_not_behind(source, end); !reason.empty()) return refused(std::move(reason));
-    if (parts.needs_states()) {
-        if (memory.is_kept(source)) return take(parts, source, target, end);
-        if (memory.is_kept(target)) return keep(parts, source, target, end);
+    if (parts.recurrent != nullptr && parts.packed()->is_kept(target) && !parts.all_end_at(source, end))
+        return refused("A prefix is kept where its sequence ends, and that is not at " + std::to_string(end));
+    FailureReport report;
+    for (PackedMemory* memory : parts.all_packed()) {
+        report = memory->report(memory->cache().fork(source, target, 0, end));
+        if (!report.code.empty() && memory == parts.packed()) return report;  // nothing has changed yet
+        if (!report.code.empty()) break;
     }
-    const Failure failure = memory.cache().fork(source, target, 0, end);
-    if (failure != Failure::none) return memory.report(failure);
-    return parts.copy_beside(source, target, end) ? FailureReport{} : parts.packed_window()->take_failure();
+    if (report.code.empty() && parts.recurrent != nullptr) report = fork_states(parts, source, target, end);
+    if (!report.code.empty()) clear_sequence(parts, target);
+    return report;
 }
 
 void clear_sequence(const MemoryParts& parts, llama_seq_id sequence) {
-    parts.attention->seq_rm(sequence, -1, -1);
-    if (parts.packed()->is_kept(sequence)) return;
-    for (llama_memory_i* part : parts.beside()) part->seq_rm(sequence, -1, -1);
+    for (PackedMemory* memory : parts.all_packed()) memory->seq_rm(sequence, -1, -1);
+    if (parts.recurrent != nullptr && !parts.packed()->is_kept(sequence)) parts.recurrent->seq_rm(sequence, -1, -1);
 }
 
 }  // namespace deltastore

@@ -1,5 +1,5 @@
-// How one sequence takes the first tokens of another over, in all parts of a memory. Sequences behind the context's own hold kept prefixes: the attention
-// has numbers for them, and what the other parts had at their ends is kept as bytes.
+// How one sequence takes the first tokens of another over, in all parts of a memory. Sequences behind the context's own hold kept prefixes: packed parts
+// have numbers for them, and the state that recurrent layers had at their ends is kept as bytes.
 #pragma once
 
 #include "memory_parts.h"
@@ -8,7 +8,7 @@
 namespace deltastore {
 
 // Replaces the target's rows by the first `end` positions of the source. An empty code says that it is done; else the target is as it was, or it is
-// empty, where the state of a kept prefix could not be read. Between batches.
+// empty, where a part behind the first had no memory. Between batches.
 FailureReport fork_prefix(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end);
 
 void clear_sequence(const MemoryParts& parts, llama_seq_id sequence);

@@ -81,7 +81,10 @@ bool Accounting::admit(const Append& rows) {
     expect(wanted.tokens);
     PagePool& pool = sequences_.pool();
     const size_t needed = pool.needed(demand_of(wanted));
-    if (!pool.has_room(needed + pool.budget().promised_beside(pool))) return false;
+    if (!pool.has_room(needed + pool.budget().promised_beside(pool))) {
+        expect(admitted_.tokens);
+        return false;
+    }
     pool.promise(needed);
     admitted_before_ = std::exchange(admitted_, std::move(wanted));
     return true;

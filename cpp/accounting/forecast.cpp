@@ -30,13 +30,14 @@ struct RowCounts {
 
 RowCounts rows_of(const Tier& tier, size_t tokens, const SlidingWindow& sliding) {
     RowCounts rows;
-    const size_t gone = size_t(sliding.first_kept(int32_t(std::min<size_t>(tokens, INT32_MAX))));
+    const int sinks = tier.packs() ? std::min(std::max(tier.sinks, 0), kPageRows) : 0;
+    const size_t gone = size_t(sliding.first_kept(int32_t(std::min<size_t>(tokens, INT32_MAX)), sinks));
     if (!tier.packs()) {
         rows.packed = tokens;
         rows.kept = tokens - gone;
         return rows;
     }
-    rows.sinks = std::min<size_t>({size_t(std::max(tier.sinks, 0)), kPageRows, tokens});
+    rows.sinks = std::min<size_t>(sinks, tokens);
     const size_t rest = tokens - rows.sinks, window = size_t(tier.window);
     if (tokens >= size_t(kCentreRows) && rest > window) rows.packed = window == 0 ? rest : (rest - window) / kWindowPageRows * kWindowPageRows;
     rows.open = rest - rows.packed;

@@ -4,8 +4,7 @@
 
 namespace deltastore {
 
-// Of a sequence. A page that others hold too counts in parts.
-static double page_bytes_of(const SequenceTable& sequences, int sequence) {
+double page_bytes_of(const SequenceTable& sequences, int sequence) {
     double bytes = 0;
     for (int table = 0; table < sequences.tables(); table++)
         for (const PageRef& reference : sequences.table(sequence, table))

@@ -32,6 +32,8 @@ struct CacheStats {
 
 // What kept prefixes hold, in the sequences from `first_kept` on: their pages, as resident_bytes of a sequence, and their tables. Under the cache's lock.
 size_t kept_bytes(const SequenceTable& sequences, int first_kept);
+// Of a sequence's pages. One that others hold too counts in parts.
+double page_bytes_of(const SequenceTable& sequences, int sequence);
 
 // Under the cache's lock. Sequences from `first_kept` on hold kept prefixes.
 CacheStats count_stats(const Layers& layers, const Tiers& tiers, const SequenceTable& sequences, const Sharing& sharing,

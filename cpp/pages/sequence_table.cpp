@@ -50,15 +50,16 @@ int32_t SequenceTable::last_position(int sequence) const {
 int32_t SequenceTable::prefix_end(int source, int32_t end, int window, int sinks) const {
     if (first_position(source) != 0 || tables() == 0) return 0;
     end = std::min(end, last_position(source) + 1);
-    const int32_t window_begin = end - window;
-    const PageTable& references = sequences_[source][0];
-    const auto kept_packed = [&](const PageRef& reference) {
-        return reference.packed() && reference.end_position() > window_begin && reference.position < end;
-    };
     const Extent& extent = extents_[source];
     const bool thinned = extent.evicted && end < extent.until;  // after rows before `end` had left the window
-    if (!thinned && (window == 0 || std::none_of(references.begin(), references.end(), kept_packed))) return end;
-    return std::max(0, (window_begin - sinks) / kPageRows) * kPageRows + sinks;
+    if (!thinned && is_open(source, end, window)) return end;
+    return std::max(0, (end - window - sinks) / kPageRows) * kPageRows + sinks;
+}
+
+bool SequenceTable::is_open(int sequence, int32_t end, int window) const {
+    const PageTable& references = sequences_[sequence][0];
+    const auto packed = [&](const PageRef& reference) { return reference.packed() && reference.end_position() > end - window && reference.position < end; };
+    return window == 0 || std::none_of(references.begin(), references.end(), packed);
 }
 
 int SequenceTable::tokens(int sequence) const {
@@ -68,6 +69,19 @@ int SequenceTable::tokens(int sequence) const {
     if (!sequences_[sequence].empty())
         for (const PageRef& reference : sequences_[sequence][0]) rows += reference.count;
     return rows;
+}
+
+bool SequenceTable::has_all_rows(int sequence) const {
+    const int32_t first = first_position(sequence), last = last_position(sequence);
+    const auto whole = [&](const PageTable& table) {
+        int32_t next = first;
+        for (const PageRef& reference : table) {
+            if (reference.position != next || reference.gapped()) return false;
+            next = reference.end_position();
+        }
+        return next == last + 1;
+    };
+    return first < 0 || std::all_of(sequences_[sequence].begin(), sequences_[sequence].end(), whole);
 }
 
 void SequenceTable::begin_eviction(int sequence) {

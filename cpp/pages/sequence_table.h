@@ -26,6 +26,7 @@ public:
     void set_rules(int sequence, int sinks, int window);
 
     int sequences() const { return int(sequences_.size()); }
+    int sinks(int sequence) const { return rules_[sequence].sinks; }
     int tables() const { return layers_.tables(); }
     const HeadShape& shape(int table) const { return layers_.shape(table); }
     const PageLayout& layout(int table, Format format, int rows, bool gapped = false) const { return layouts_.of(table, format, rows, gapped); }
@@ -45,6 +46,10 @@ public:
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
     int tokens(int sequence) const;
+    // Whether the newest `window` rows before `end` are not packed.
+    bool is_open(int sequence, int32_t end, int window) const;
+    // Whether every table has a row of each position from the first to the last.
+    bool has_all_rows(int sequence) const;
     const Extent& extent(int sequence) const { return extents_[sequence]; }
     // Rows may go without their positions from now on, until the sequence is emptied.
     void begin_eviction(int sequence);

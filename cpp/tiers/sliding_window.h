@@ -24,14 +24,15 @@ struct SlidingWindow {
         return chunked ? position / tokens * tokens : std::max(0, position - tokens + 1);
     }
 
-    // The first position that a sequence keeps once `end` tokens are computed. By whole pages, which spares taking one apart after every token.
-    int32_t first_kept(int32_t end) const {
-        return sees_all() || keeps_all ? 0 : std::max(0, (first_seen(end) - kWayBack) / kPageRows * kPageRows);
+    // The first position that a sequence keeps once `end` tokens are computed. Rows go by whole pages, which begin behind the `sinks`.
+    int32_t first_kept(int32_t end, int sinks) const {
+        const int32_t behind = first_seen(end) - kWayBack - sinks;
+        return sees_all() || keeps_all || behind < kPageRows ? 0 : behind / kPageRows * kPageRows + sinks;
     }
 
     // The most rows of `tokens` that first_kept() keeps.
     size_t most_kept(size_t tokens) const {
-        return sees_all() || keeps_all ? tokens : std::min<size_t>(tokens, this->tokens + kWayBack + kPageRows);
+        return sees_all() || keeps_all ? tokens : std::min(tokens, size_t(this->tokens) + kWayBack + 2 * kPageRows);
     }
 };
 

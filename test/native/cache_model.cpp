@@ -55,7 +55,7 @@ void CacheModel::write(int index, int threads) {
 
 void CacheModel::finish(int index) {
     cache.finish();
-    for (const Token& token : tokens_[index]) forget(token.sequence, 0, cache.options().sliding_window.first_kept(token.position + 1));
+    for (const Token& token : tokens_[index]) forget(token.sequence, 0, cache.options().sliding_window.first_kept(token.position + 1, cache.table().sinks(token.sequence)));
 }
 
 Failure CacheModel::add(int sequence, int count, int threads) {

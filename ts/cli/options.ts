@@ -3,7 +3,7 @@ import {didYouMean, quoteList} from "../nearest.js";
 
 /** Of `--model`. */
 export const modelHelp = "GGUF file to use instead of fetching SmolLM2 135M (98 MB); or gemma-3-270m, a base model with sliding windows, which is " +
-    "fetched (238 MB) under the Gemma Terms of Use";
+    "fetched (253 MB) under the Gemma Terms of Use";
 
 /** A commander parser for whole numbers from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {

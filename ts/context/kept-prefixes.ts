@@ -70,6 +70,8 @@ export class KeptPrefixes {
         const stateBytes = this.#native.stateBytes(this.#context, sequence);
         this.#stateBytes = Math.max(this.#stateBytes, stateBytes);
         if (stateBytes > this.#stateBudget) return undefined;
+        // A state is that of a sequence's end. What can't be kept must not drop another one.
+        if (this.#stateBudget < Infinity && this.#context.getSequenceKvCacheMaxPosition(sequence) + 1 !== tokens.length) return undefined;
         if (this.#held.size === this.#slots) this.#dropOldest("newer");
         let slot = this.#first;
         while (this.#held.has(slot)) slot++;

@@ -161,11 +161,13 @@ export class PrefixSharing {
             const {taken, cuts, lost} = await life.between(() => Promise.resolve(this.#attach(request)));
             if (lost !== undefined) await this.#evaluateLost(life, request, lost, evaluate);
             const results: T[] = [];
-            let done = taken;
-            for (const cut of cuts) {
+            let done = taken, left = cuts;
+            while (left.length > 0) {
+                const cut = left[0]!;
                 results.push(...await evaluate(partOf(request, done, cut)));
                 await life.between(() => this.#offer(sequenceId, first + cut));
                 done = cut;
+                left = left.slice(1).slice(this.#spacing === null ? 0 : -Math.max(1, this.#kept.mostStates));  // now a state's size is known
             }
             if (done < request.tokens.length) results.push(...await evaluate(partOf(request, done, request.tokens.length)));
             return results;

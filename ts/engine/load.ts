@@ -52,7 +52,7 @@ export function loadedLibraries(): string[] {
  */
 export async function readyEngine(release: string): Promise<string> {
     const folder = binaryFolder(release, installedHeaders());
-    if (folder === null) return await build(release, `There is no prebuilt engine for ${process.platform}-${process.arch} and llama.cpp ${release}`);
+    if (folder === null) return await build(release, `There is no prebuilt engine for ${process.platform}-${process.arch} and this llama.cpp (${release})`);
     const damage = findDamage(folder);
     if (damage === null) return folder;
     if (folder === prebuiltFolder(release))

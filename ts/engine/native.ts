@@ -92,8 +92,6 @@ export interface ModelOutline {
     readonly trainedTokens: number;
     /** Whether it keeps latent vectors in place of keys and values (MLA). */
     readonly latent: boolean;
-    /** Whether windows begin anew every so many tokens, instead of sliding. */
-    readonly chunked: boolean;
     readonly alibi: boolean;
     /** Whether positions can be shifted. */
     readonly shifts: boolean;
@@ -254,7 +252,7 @@ export interface NativeBinding {
      * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY: the sequence is as it was.
      */
     restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<{tokens: number; identities: Uint8Array}>;
-    /** Whether all of the model's layers attend to all tokens. Others have sliding windows or recurrent states, which llama.cpp keeps. */
+    /** Whether all of the model's layers attend to all tokens. Others have sliding windows or recurrent states. */
     onlyAttention(context: AddonContextHandle): boolean;
     /**
      * Whether a sequence has the state of its windows and recurrent layers behind its first `end` tokens. There it can be cut, or forked, and go on. Always

@@ -13,6 +13,10 @@ const firstLook = 1 << 20;
 /** The first part of a model that is split into several files. */
 const splitName = /-00001-of-(\d{5})\.gguf$/;
 
+const mostParts = 1000;
+/** Characters of a file's name that are kept, its end: file systems have a limit. */
+const mostNameLength = 200;
+
 export const isUrl = (path: string): boolean => /^https?:\/\//i.test(path);
 
 /**
@@ -26,7 +30,7 @@ export async function withRemoteHeader<Result>(url: string, use: (path: string) 
     try {
         const paths: string[] = [];
         for (const part of parts) {
-            const path = join(folder, basename(part.pathname) || "model.gguf");
+            const path = join(folder, basename(part.pathname).slice(-mostNameLength) || "model.gguf");
             await fetchHeader(part, path);
             paths.push(path);
         }
@@ -40,6 +44,7 @@ function partsOf(given: string): URL[] {
     if (!URL.canParse(given)) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} is no URL`);
     const url = new URL(given);
     const count = Number(splitName.exec(url.pathname)?.[1] ?? 1);
+    if (count < 1 || count > mostParts) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} has ${count} parts by its name; 1 to ${mostParts} are read`);
     return Array.from({length: count}, (_, index) => {
         const part = new URL(url);
         part.pathname = url.pathname.replace(splitName, (_, last: string) => `-${String(index + 1).padStart(5, "0")}-of-${last}.gguf`);

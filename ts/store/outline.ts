@@ -22,9 +22,9 @@ export async function outlineModel(path: string, tier: Tier): Promise<ModelOutli
     if (answer?.error !== undefined) throw new DeltaStoreError(answer.error.code, answer.error.message);
     if (failure?.signal) {
         throw new DeltaStoreError("MODEL_UNSUPPORTED", failure.killed ? `llama.cpp did not come to an end with its header in ${limit / 1000} seconds`
-            : `llama.cpp ends its process (${failure.signal}) on its header: ${lastLine(stderr)}`);
+            : `llama.cpp ends its process (${failure.signal}) on its header: ${causeIn(stderr)}`);
     }
-    throw new DeltaStoreError("NATIVE_FAILURE", `The process that reads the header gave no answer: ${lastLine(stderr)}`);
+    throw new DeltaStoreError("NATIVE_FAILURE", `The process that reads the header gave no answer: ${causeIn(stderr)}`);
 }
 
 interface Ended {
@@ -47,4 +47,8 @@ function answerOf(stdout: string): {outline?: ModelOutline; error?: {code: Error
     return line.startsWith("{") ? JSON.parse(line) : null;
 }
 
-const lastLine = (text: string): string => text.trim().split("\n").find((line) => /assert|abort|error/i.test(line)) ?? "it said nothing";
+/** What a process said of its end: the first line that looks like it, or its last. */
+function causeIn(text: string): string {
+    const lines = text.trim().split("\n");
+    return lines.find((line) => /assert|abort|error/i.test(line)) ?? (lines.at(-1) || "it said nothing");
+}

@@ -56,15 +56,20 @@ export async function tryRuntime(llama: Llama, runtime: FoundRuntime): Promise<v
 
 async function runSelfTest(gpu: Llama["gpu"]): Promise<SelfTestResult> {
     const script = fileURLToPath(new URL("./self-test-process.js", import.meta.url));
-    const child = fork(script, [JSON.stringify(gpu)], {execArgv: [], stdio: ["ignore", "ignore", "pipe", "ipc"], env: {...process.env, [selfTestVariable]: "1"}});
+    const child = fork(script, [JSON.stringify(gpu)], {execArgv: [], stdio: ["ignore", "ignore", "pipe", "ipc"], env: {...process.env, NODE_OPTIONS: "", [selfTestVariable]: "1"}});
     let said = "", result: SelfTestResult | undefined;
     child.stderr!.setEncoding("utf8").on("data", (text: string) => said = (said + text).slice(-1000));
     child.on("message", (message) => result = message as SelfTestResult);
-    const timer = setTimeout(() => child.kill("SIGKILL"), mostMilliseconds);
+    let late = false;
+    const timer = setTimeout(() => {
+        late = true;
+        child.kill("SIGKILL");
+    }, mostMilliseconds);
     const end = await new Promise<string>((resolve) => {
         child.on("error", (error) => resolve(error.message));
         child.on("close", (code, signal) => resolve(signal ?? `exit code ${code}`));
     });
     clearTimeout(timer);
+    if (late) return {error: `it did not come to an end in ${mostMilliseconds / 1000} seconds`};
     return result ?? {error: `its process ended with ${end}${said === "" ? "" : `: ${said.trim()}`}`};
 }

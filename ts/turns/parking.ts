@@ -182,8 +182,11 @@ export class TurnsParking implements Parking {
         const common = rows === null ? 0 : commonLength(rows.tokens, tokens);
         if (held > common) {
             const drops = this.#context.removeTokenCellsFromSequence(sequenceId, common, -1);
-            if (!drops) this.#parts.native.clearSequence(this.#context, sequenceId);  // a recurrent state can't go back: all is evaluated again
             held = drops ? common : 0;
+            if (!drops) {  // a recurrent state can't go back: all is evaluated again
+                this.#parts.native.clearSequence(this.#context, sequenceId);
+                this.#parts.sharing?.truncated(sequenceId, 0);
+            }
         }
         setHeldTokens(sequence, tokens);
         this.forget(life);
