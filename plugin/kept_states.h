@@ -1,4 +1,4 @@
-// What kept prefixes have beside their rows: the states of windows and recurrent layers at their ends, as llama.cpp writes them.
+// What kept prefixes have beside their rows: the states of recurrent layers at their ends, as llama.cpp writes them.
 #pragma once
 
 #include <map>
