@@ -51,6 +51,15 @@ void compare(bool holds, const char* file, int line, const char* left, const cha
     fail(file, line, text.str());
 }
 
+// As many random rounds, or a fifth where sanitizers make each several times slower.
+inline int rounds(int plain) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return (plain + 4) / 5;
+#else
+    return plain;
+#endif
+}
+
 // True if nothing failed in the current case so far: long random cases stop at the first failure.
 inline bool clean() { return state().failures == 0; }
 

@@ -201,7 +201,7 @@ static double norm(const double* x, int count) {
 static void check_like_scalar(const Kernels& kernels, const PageFormat& kind, const HeadShape& shape, Random& random) {
     const bool coded = format_info(kind.format).coded;
     AlignedBytes scratch(attention_scratch_bytes(shape));
-    for (int round = 0; round < 40 && check::clean(); round++) {
+    for (int round = 0; round < check::rounds(40) && check::clean(); round++) {
         Case at = make_case(kind, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
         if (coded && round % 5 == 4) {
             for (TestPage& page : at.pages) spoil_codes(page, random);
@@ -264,7 +264,7 @@ static void check_definition(const Kernels& kernels, const PageFormat& kind, con
     // Of a linear code, in units of its row's root mean square, the largest element is at most 8.
     const double largest_point = values == ValueCoding::linear7 ? 8 : values == ValueCoding::trellis2 && !shape.latent ? 1.9753 : 2.7326;
     double error_energy = 0, energy = 0;
-    for (int round = 0; round < 30 && check::clean(); round++) {
+    for (int round = 0; round < check::rounds(30) && check::clean(); round++) {
         Case at = make_case(kind, shape, round % 3 == 1, round % 4 == 2 ? 3.0f : 0.0f, random);
         attend(kernels, at, coded, scratch.bytes.get());
         Queries& queries = *at.queries;
