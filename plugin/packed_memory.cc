@@ -141,7 +141,7 @@ FailureReport PackedMemory::report(Failure failure) const {
     return {"POOL_LIMIT_REACHED", "The request needs at least " + std::to_string(missing) +
                                       " bytes more than are left of the pool's limit of " + std::to_string(cache_->budget()->limit_bytes()) +
                                       " bytes (policy: pool.limit), of which " + std::to_string(cache_->charged_bytes()) +
-                                      " are in use. It may be tried again once other sequences are disposed or smaller", missing};
+                                      " are in use. It may be tried again once other sequences are disposed or smaller. A shorter prompt or batch needs less", missing};
 }
 
 FailureReport PackedMemory::take_failure() const {

@@ -34,7 +34,7 @@ for (const [name, lengths] of Object.entries(cases)) {
         t.equal(refusal, null);
         for (const tokens of lengths) {
             for (const tier of tiers) {
-                const context = await model.createContext({contextSize: tokens + 64, kvCache: tier, batchSize, flashAttention: true});
+                const context = await model.createContext({contextSize: tokens + 64, kvCache: tier, batchSize});
                 await generate(context.getSequence(), randomTokens(tokens, 1), 1);
                 const {residentBytes, stockBytes, bytesBeside} = store.stats(context);
                 const forecast = native.forecast(shape, nativeTier(builtInTiers.get(tier)!), {sequences: 1, tokens, batchSize: batchOf(shape, batchSize)});

@@ -61,7 +61,7 @@ function describeSchemaError(error: ErrorObject, defaultTierNames: readonly stri
     }
     if (pointer === "/pool/limit" || pointer === "/turns/budget")
         return problem(pointer, data, `is not allowed; give ${sizeRule}${unitHint(data)}`);
-    if (pointer === "/sharing/kept")
+    if (pointer === "/sharing/kept" || pointer === "/sharing/states")
         return problem(pointer, data, `is not allowed; give 0, or ${sizeRule}${unitHint(data)}`);
     if (pointer === "/sharing/automatic") return problem(pointer, data, "is not allowed; give true or false");
     if (error.propertyName !== undefined && builtInTiers.has(error.propertyName)) {

@@ -32,16 +32,18 @@ LlamaModel.prototype.createContext = async function (this: LlamaModel, options =
     if (tier !== null) store.ensureServing();
     if (tier === null || !store.active) return await createContext.call(this, options);
     const creation: Creation = {owner: store, model: this, tier, flashAttentionOff: hasFlashAttentionOff(this, options), failure: undefined, handles: []};
+    // node-llama-cpp leaves it off where keys and values have different lengths. A packed cache can have it there.
+    const own = (options as ContextOptions).flashAttention === undefined && !this.flashAttentionSupported ? {...f16Types, flashAttention: true} : f16Types;
     watchCreations(this, ofCurrentCreation);
     let context: LlamaContext;
     try {
-        context = await currentCreation.run(creation, () => createContext.call(this, {...options, ...f16Types}));
+        context = await currentCreation.run(creation, () => createContext.call(this, {...options, ...own}));
     } catch (error) {
         for (const handle of creation.handles) handle.dispose();
         throw creation.failure ?? error;
     }
-    if (creation.tier === null && hasDefaultTypes(this)) {
-        // It fell back to the stock cache, and has F16 instead of the model's default types.
+    if (creation.tier === null && (own !== f16Types || hasDefaultTypes(this))) {
+        // It fell back to the stock cache, and has other settings than the app's or the model's.
         await context.dispose();
         return await createContext.call(this, options);
     }
