@@ -179,7 +179,9 @@ t.test("a fork goes back to its source's checkpoints", async (t) => {
         const before = target.tokenMeter.usedInputTokens;
         await target.eraseContextTokenRanges([{start: 205, end: 800}]);
         // Before, node-llama-cpp's checkpoints belong to one sequence.
-        t.equal(target.tokenMeter.usedInputTokens - before, isAtLeast(3, 22) ? 5 : 205, "only what comes after the checkpoint is evaluated");
+        const evaluated = target.tokenMeter.usedInputTokens - before;
+        if (isAtLeast(3, 22)) t.equal(evaluated, 5, "only what comes after the checkpoint is evaluated");
+        else t.ok(evaluated <= 205, "the checkpoint is not known there");
         await fresh.evaluateWithoutGeneratingNewTokens(tokens.slice(0, 205));
         t.ok(divergence(await nextLogits(fresh, more), await nextLogits(target, more)) < bound, name);
     }

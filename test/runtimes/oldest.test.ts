@@ -11,7 +11,7 @@ import {openTiny, unshared} from "../support/tiny-engine.js";
 const {servedRuntimes} = await import(dist("runtime/served.js")) as typeof import("../../dist/runtime/served.js");
 const {nodeLlamaCpp: version, llamaCpp: release} = servedRuntimes[0]!;
 /** Of attention-shapes, one model of each kind: all would take too long. */
-const shapes = {TAP_GREP: "/^(llama-head-128|bloom-alibi|deci-uneven-heads|gemma4-shared|gpt-oss-sinks|qwen35|llama-head-80)/"};
+const shapes = {TAP_GREP: "/^(llama-head-128|bloom-alibi|deci-uneven-heads|gemma4-shared|gpt-oss-sinks|qwen35|phi2-head-80)/"};
 /** They evaluate all tiers and kinds of memory against stock, fork, share, shift, save and restore. */
 const files = [
     "engine/attention-shapes", "engine/compound-memories", "engine/fork", "engine/idioms", "engine/sequences", "engine/sharing", "engine/state-files", "turns/restored-tiers",
