@@ -187,11 +187,6 @@ int32_t Cache::prefix_end(int source, int32_t end) const {
     return sequences_.prefix_end(source, end, tier(source).window, tier(source).sinks);
 }
 
-bool Cache::is_open(int sequence, int32_t end) const {
-    std::lock_guard<std::mutex> guard(mutex_);
-    return sequences_.is_open(sequence, end, tier(sequence).packs() ? tier(sequence).window : 0);
-}
-
 int32_t Cache::first_position(int sequence) const {
     std::lock_guard<std::mutex> guard(mutex_);
     return sequences_.first_position(sequence);
@@ -200,11 +195,6 @@ int32_t Cache::first_position(int sequence) const {
 int32_t Cache::last_position(int sequence) const {
     std::lock_guard<std::mutex> guard(mutex_);
     return sequences_.last_position(sequence);
-}
-
-bool Cache::has_all_rows(int sequence) const {
-    std::lock_guard<std::mutex> guard(mutex_);
-    return sequences_.has_all_rows(sequence);
 }
 
 bool Cache::has_shift(int sequence) const {
@@ -242,11 +232,6 @@ size_t Cache::charged_bytes() const {
 size_t Cache::kept_bytes() const {
     std::lock_guard<std::mutex> guard(mutex_);
     return deltastore::kept_bytes(sequences_, options_.max_sequences);
-}
-
-size_t Cache::sequence_bytes(int sequence) const {
-    std::lock_guard<std::mutex> guard(mutex_);
-    return size_t(page_bytes_of(sequences_, sequence));
 }
 
 size_t Cache::state_bytes() const {

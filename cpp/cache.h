@@ -76,12 +76,8 @@ public:
     // How much of the first `end` positions another sequence can take over and go on as if it had evaluated them: all, if the rows of the window
     // before them are not packed yet; else whole pages that lie before that window.
     int32_t prefix_end(int source, int32_t end) const;
-    // Whether the sequence's rows before `end` are as they were when it ended there: those of the window are not packed yet.
-    bool is_open(int sequence, int32_t end) const;
     int32_t first_position(int sequence) const;
     int32_t last_position(int sequence) const;
-    // Whether each position from the first to the last has its rows.
-    bool has_all_rows(int sequence) const;
 
     // The bytes of all states that the owner keeps for kept prefixes, beside their rows. On failure it must not keep the newest.
     Failure set_state_bytes(size_t bytes);
@@ -96,10 +92,7 @@ public:
 
     CacheStats stats() const;
     size_t resident_bytes() const;
-    // As those of stats(), without the states.
-    size_t kept_bytes() const;
-    // Of a sequence's pages; one that others hold too counts in parts.
-    size_t sequence_bytes(int sequence) const;
+    size_t kept_bytes() const;  // as those of stats(), without the states
     size_t state_bytes() const;
     // As the pool's.
     size_t missing_bytes() const;

@@ -169,7 +169,12 @@ Napi::Value prefix_end(const Napi::CallbackInfo& info) {
         const int sequence = info[1].As<Napi::Number>().Int32Value();
         const int32_t end = parts.packed()->cache().prefix_end(sequence, info[2].As<Napi::Number>().Int32Value());
         // A sliding window may be hardly longer than what is not packed of it.
-        const bool open = parts.window == nullptr || parts.packed_window()->cache().is_open(sequence, end);
+        bool open = true;
+        if (parts.window != nullptr) {
+            const Cache& cache = parts.packed_window()->cache();
+            std::lock_guard<std::mutex> guard(cache.lock());
+            open = cache.table().is_open(sequence, end, cache.tier(sequence).packs() ? cache.tier(sequence).window : 0);
+        }
         return Napi::Number::New(info.Env(), open ? end : 0);
     });
 }
@@ -195,7 +200,12 @@ Napi::Value state_bytes(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const MemoryParts parts = live_parts(unwrap(info[0]));
         const int sequence = info[1].As<Napi::Number>().Int32Value();
-        const size_t windows = parts.window ? parts.packed_window()->cache().sequence_bytes(sequence) : 0;
+        size_t windows = 0;
+        if (parts.window != nullptr) {
+            const Cache& cache = parts.packed_window()->cache();
+            std::lock_guard<std::mutex> guard(cache.lock());
+            windows = size_t(page_bytes_of(cache.table(), sequence));
+        }
         return Napi::Number::New(info.Env(), double(windows + (parts.recurrent ? count_beside(parts, sequence) : 0)));
     });
 }

@@ -104,7 +104,8 @@ void read_part(const MemoryParts& parts, llama_memory_i* part, BytesIn& io, llam
     const llama_pos to = part->seq_pos_max(sequence), end = parts.attention->seq_pos_max(sequence);
     if (to != end) damaged("ends at position " + std::to_string(to) + "; the attention's rows end at " + std::to_string(end));
     if (part != parts.window) return;
-    if (!parts.packed_window()->cache().has_all_rows(sequence)) damaged("lacks rows of its windows");
+    const Cache& window = parts.packed_window()->cache();
+    if (std::lock_guard<std::mutex> guard(window.lock()); !window.table().has_all_rows(sequence)) damaged("lacks rows of its windows");
     if (const std::string reason = parts.why_not_behind(sequence, end + 1); !reason.empty()) throw CodedError("STATE_DAMAGED", reason);
 }
 

@@ -175,7 +175,7 @@ static void check_unseen_rows_go(uint64_t seed) {
         CHECK_AT_LEAST(first, end - 99 - SlidingWindow::kWayBack - kPageRows - 3);
         const PageTable& references = model.cache.table().table(0, 0);
         CHECK_EQUAL(references.front().begin, 0);
-        CHECK(model.cache.has_all_rows(0));
+        CHECK(model.cache.table().has_all_rows(0));
         CHECK_AT_MOST(size_t(model.cache.table().tokens(0)), options.sliding_window.most_kept(SIZE_MAX));
     }
     model.compare_rows();
