@@ -8,11 +8,12 @@
 
 #include "AddonModel.h"
 #include "adopt.h"
-#include "beside_state.h"
 #include "content_hash.h"
+#include "failure_report.h"
 #include "live.h"
 #include "logits.h"
 #include "models.h"
+#include "prefix_calls.h"
 #include "prefixes.h"
 #include "promise_worker.h"
 #include "snapshots.h"
@@ -163,53 +164,6 @@ Napi::Value evict(const Napi::CallbackInfo& info) {
     });
 }
 
-Napi::Value prefix_end(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const MemoryParts parts = live_parts(unwrap(info[0]));
-        const int sequence = info[1].As<Napi::Number>().Int32Value();
-        const int32_t end = parts.packed()->cache().prefix_end(sequence, info[2].As<Napi::Number>().Int32Value());
-        // A sliding window may be hardly longer than what is not packed of it.
-        bool open = true;
-        if (parts.window != nullptr) {
-            const Cache& cache = parts.packed_window()->cache();
-            std::lock_guard<std::mutex> guard(cache.lock());
-            open = cache.table().is_open(sequence, end, cache.tier(sequence).packs() ? cache.tier(sequence).window : 0);
-        }
-        return Napi::Number::New(info.Env(), open ? end : 0);
-    });
-}
-
-Napi::Value failure_to_js(Napi::Env env, const FailureReport& report) {
-    if (report.code.empty()) return env.Null();
-    Napi::Object result = Napi::Object::New(env);
-    result.Set("code", report.code);
-    result.Set("message", report.message);
-    result.Set("missingBytes", double(report.missing_bytes));
-    return result;
-}
-
-Napi::Value fork(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const MemoryParts parts = live_parts(unwrap(info[0]));
-        const int source = info[1].As<Napi::Number>().Int32Value(), target = info[2].As<Napi::Number>().Int32Value();
-        return failure_to_js(info.Env(), fork_prefix(parts, source, target, info[3].As<Napi::Number>().Int32Value()));
-    });
-}
-
-Napi::Value state_bytes(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const MemoryParts parts = live_parts(unwrap(info[0]));
-        const int sequence = info[1].As<Napi::Number>().Int32Value();
-        size_t windows = 0;
-        if (parts.window != nullptr) {
-            const Cache& cache = parts.packed_window()->cache();
-            std::lock_guard<std::mutex> guard(cache.lock());
-            windows = size_t(page_bytes_of(cache.table(), sequence));
-        }
-        return Napi::Number::New(info.Env(), double(windows + (parts.recurrent ? count_beside(parts, sequence) : 0)));
-    });
-}
-
 Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         size_t bytes = 0;
@@ -218,33 +172,9 @@ Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
     });
 }
 
-Napi::Value kept_bytes(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const MemoryParts parts = live_parts(unwrap(info[0]));
-        const Cache& cache = parts.packed()->cache();
-        Napi::Object result = Napi::Object::New(info.Env());
-        result.Set("rows", double(cache.kept_bytes()));
-        result.Set("states", double(cache.state_bytes() + (parts.window ? parts.packed_window()->cache().kept_bytes() : 0)));
-        return result;
-    });
-}
-
 Napi::Value can_shift(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         return Napi::Boolean::New(info.Env(), llama_memory_can_shift(llama_get_memory(live_context(unwrap(info[0])))));
-    });
-}
-
-Napi::Value only_attention(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        return Napi::Boolean::New(info.Env(), live_parts(unwrap(info[0])).beside().empty());
-    });
-}
-
-Napi::Value can_go_on(const Napi::CallbackInfo& info) {
-    return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        const MemoryParts parts = live_parts(unwrap(info[0]));
-        return Napi::Boolean::New(info.Env(), parts.why_not_behind(info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::Number>().Int32Value()).empty());
     });
 }
 

@@ -111,15 +111,15 @@ void read_part(const MemoryParts& parts, llama_memory_i* part, BytesIn& io, llam
 
 }  // namespace
 
-size_t count_beside(const MemoryParts& parts, llama_seq_id sequence) {
+size_t count_raw_beside_state(const MemoryParts& parts, llama_seq_id sequence) {
     Counter counter;
     write_beside(parts, counter, sequence);
     return counter.n_bytes();
 }
 
-Bytes bytes_beside(const MemoryParts& parts, llama_seq_id sequence) {
+Bytes raw_beside_state(const MemoryParts& parts, llama_seq_id sequence) {
     BytesOut out;
-    out.bytes.reserve(count_beside(parts, sequence));
+    out.bytes.reserve(count_raw_beside_state(parts, sequence));
     write_beside(parts, out, sequence);
     return std::move(out.bytes);
 }

@@ -8,8 +8,8 @@
 namespace deltastore {
 
 // llama.cpp's bytes alone, and how many there are.
-Bytes bytes_beside(const MemoryParts& parts, llama_seq_id sequence);
-size_t count_beside(const MemoryParts& parts, llama_seq_id sequence);
+Bytes raw_beside_state(const MemoryParts& parts, llama_seq_id sequence);
+size_t count_raw_beside_state(const MemoryParts& parts, llama_seq_id sequence);
 
 // `sequence` below 0: of all.
 Bytes beside_state(const MemoryParts& parts, llama_seq_id sequence);

@@ -150,9 +150,7 @@ FailureReport PackedMemory::take_failure() const {
 }
 
 size_t PackedMemory::stock_bytes(size_t tokens) const {
-    const SlidingWindow& sliding = cache_->options().sliding_window;
-    const size_t cells = sliding.keeps_all ? tokens : GGML_PAD(sliding.tokens + context_.n_ubatch(), 256);
-    return std::min(tokens, cells) * cache_->layers().stock_bytes_per_token();
+    return cache_->options().sliding_window.stock_cells(tokens, context_.n_ubatch()) * cache_->layers().stock_bytes_per_token();
 }
 
 std::unique_ptr<OpenBatch> PackedMemory::open_batch(const std::vector<llama_ubatch>& ubatches) {

@@ -61,7 +61,7 @@ public:
     // Throws CodedError as restore_snapshot() does, or NATIVE_FAILURE.
     Restored restore(int sequence, const std::string& tier, const SnapshotParts& parts);
 
-    // What llama.cpp's own part with sliding windows takes for a sequence of so many tokens: its cells are a window and a ubatch.
+    // What llama.cpp's own part with sliding windows takes for a sequence of so many tokens.
     size_t stock_bytes(size_t tokens) const;
     // Opens rows for these ubatches. Null if that is refused; take_failure() then says why.
     std::unique_ptr<OpenBatch> open_batch(const std::vector<llama_ubatch>& ubatches);

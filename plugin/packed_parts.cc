@@ -66,7 +66,7 @@ private:
     const OpenBatches open_;
 };
 
-// A checkpoint of node-llama-cpp: the parts beside the attention, in llama.cpp's form.
+// A checkpoint of node-llama-cpp: the parts beside the attention alone.
 bool is_partial(llama_state_seq_flags flags) { return (flags & LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) != 0; }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "prefixes.h"
 
 #include <exception>
+#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
@@ -15,9 +16,11 @@ static FailureReport refused(std::string reason) { return {"OPTION_INVALID", std
 static FailureReport fork_states(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end) {
     PackedMemory& memory = *parts.packed();
     try {
-        if (memory.is_kept(target)) return memory.report(memory.kept_states().keep(target, {end, bytes_beside(parts, source)}));
+        if (memory.is_kept(target)) return memory.report(memory.kept_states().keep(target, {end, raw_beside_state(parts, source)}));
         if (memory.is_kept(source)) {
-            restore_beside(parts, target, memory.kept_states().of(source)->bytes);
+            const auto state = memory.kept_states().of(source);
+            if (state == nullptr) return refused("No prefix is kept in sequence " + std::to_string(source));
+            restore_beside(parts, target, state->bytes);
         } else {
             parts.recurrent->seq_rm(target, -1, -1);
             if (end > 0) parts.recurrent->seq_cp(source, target, 0, end);
@@ -46,6 +49,24 @@ FailureReport fork_prefix(const MemoryParts& parts, llama_seq_id source, llama_s
     if (report.code.empty() && parts.recurrent != nullptr) report = fork_states(parts, source, target, end);
     if (!report.code.empty()) clear_sequence(parts, target);
     return report;
+}
+
+int32_t shared_end(const MemoryParts& parts, llama_seq_id sequence, int32_t end) {
+    const int32_t shared = parts.packed()->cache().prefix_end(sequence, end);
+    if (parts.window == nullptr) return shared;
+    // A sliding window may be hardly longer than what is not packed of it.
+    const Cache& cache = parts.packed_window()->cache();
+    std::lock_guard<std::mutex> guard(cache.lock());
+    const Tier& tier = cache.tier(sequence);
+    return cache.table().is_open(sequence, shared, tier.packs() ? tier.window : 0) ? shared : 0;
+}
+
+size_t bytes_of_state(const MemoryParts& parts, llama_seq_id sequence) {
+    size_t bytes = parts.recurrent != nullptr ? count_raw_beside_state(parts, sequence) : 0;
+    if (parts.window == nullptr) return bytes;
+    const Cache& cache = parts.packed_window()->cache();
+    std::lock_guard<std::mutex> guard(cache.lock());
+    return bytes + size_t(page_bytes_of(cache.table(), sequence));
 }
 
 void clear_sequence(const MemoryParts& parts, llama_seq_id sequence) {

@@ -11,6 +11,12 @@ namespace deltastore {
 // empty, where a part behind the first had no memory. Between batches.
 FailureReport fork_prefix(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end);
 
+// So many of a sequence's first `end` positions can be taken over by another one, see `Cache::prefix_end`.
+int32_t shared_end(const MemoryParts& parts, llama_seq_id sequence, int32_t end);
+
+// Of the state that a prefix has beside its rows, if it is kept of the sequence as it is now: pages of windows, and recurrent layers' state.
+size_t bytes_of_state(const MemoryParts& parts, llama_seq_id sequence);
+
 void clear_sequence(const MemoryParts& parts, llama_seq_id sequence);
 
 }  // namespace deltastore

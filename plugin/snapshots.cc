@@ -7,6 +7,7 @@
 
 #include "beside_state.h"
 #include "live.h"
+#include "prefixes.h"
 #include "promise_worker.h"
 
 namespace deltastore {
@@ -82,8 +83,7 @@ Restored restore_whole(const MemoryParts& memory, llama_seq_id sequence, const s
     Restored restored = memory.packed()->restore(sequence, tier, parts);
     if (PackedMemory* window = memory.packed_window()) window->set_tier(sequence, tier);
     if (!whole) {
-        memory.attention->seq_rm(sequence, -1, -1);
-        for (llama_memory_i* part : memory.beside()) part->seq_rm(sequence, -1, -1);
+        clear_sequence(memory, sequence);
         restored.tokens = 0;
         return restored;
     }

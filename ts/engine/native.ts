@@ -230,7 +230,8 @@ export interface NativeBinding {
     prefixEnd(context: AddonContextHandle, sequenceId: number, end: number): number;
     /**
      * Replaces `target`'s rows by the first `end` positions of `source`. Between batches. Where there is no memory, or the source no longer has the state
-     * of windows and recurrent layers at `end`, it does nothing and says why. A state that is kept with a prefix and can't be read leaves the target empty.
+     * of windows and recurrent layers at `end`, it does nothing and says why. Where a part behind the first has no memory, or a kept state can't be read,
+     * the target is empty.
      */
     forkPrefix(context: AddonContextHandle, source: number, target: number, end: number): NativeFailure | null;
     /** The bytes of the state that a kept prefix has beside its rows, if it is made of the sequence as it is now. 0 for models without such. */
