@@ -102,6 +102,7 @@ void Cache::finish() {
     const Plan* plan = planner_.current();
     if (plan == nullptr) return;
     packer_.finish(*plan, reinterpret_cast<float*>(planner_.scratch(0)));
+    if (options_.sliding_window.sees_all()) return;  // no row is out of sight
     std::lock_guard<std::mutex> guard(mutex_);
     for (const Written& written : plan->written) {
         const int32_t kept = options_.sliding_window.first_kept(written.end, sequences_.sinks(written.sequence));

@@ -10,12 +10,7 @@ namespace deltastore {
 
 namespace {
 
-constexpr size_t kCellStep = 256;    // llama.cpp's caches have a multiple of it
 constexpr int kSampleTokens = 4096;  // on which a schedule is asked: what it gives are shares of the tokens
-
-size_t round_up(size_t value, size_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
 
 size_t with_room_to_grow(size_t count) {
     return count + count / 8;
@@ -115,9 +110,8 @@ size_t watched_rows(const Tier& tier, const Load& load, const RowCounts& rows) {
 
 }  // namespace
 
-// Windows have cells for a window and a batch.
 size_t stock_bytes(const ModelShape& model, const Load& load) {
-    const size_t cells = std::min(load.tokens, round_up(size_t(model.sliding.tokens) + load.batch, kCellStep));
+    const size_t cells = model.sliding.stock_cells(load.tokens, size_t(load.batch));
     const size_t rows = load.tokens * Layers(model.attention).stock_bytes_per_token() + cells * Layers(model.windows).stock_bytes_per_token();
     return load.sequences * (rows + model.state_bytes);
 }

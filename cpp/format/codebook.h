@@ -57,7 +57,7 @@ inline constexpr Codes16 make_codes(const float (&points)[Levels], float step) {
 inline constexpr Codes16 kKeyCodes4 = make_codes(kLloydMax16, kKeyStep);
 inline constexpr Codes16 kKeyCodes3 = make_codes(kLloydMax8, kKeyStep);
 inline constexpr Codes16 kValueCodes4 = make_codes(kLloydMax16, kValueStep4);
-inline constexpr Codes16 kValueCodes3 = make_codes(kLloydMax8, kValueStep4);  // of keys that are values, too
+inline constexpr Codes16 kValueCodes3 = make_codes(kLloydMax8, kValueStep4);  // of 3-bit keys that are values, too
 inline constexpr Codes16 kValueCodes2 = make_codes(kTrellis4, kValueStep2);
 
 }  // namespace deltastore

@@ -39,26 +39,30 @@ struct KeyPoints {
 static constexpr KeyPoints kAsKeys{kKeyCodes4, kKeyCodes3, false, kKeyStep, kKeyStep};
 static constexpr KeyPoints kAsValues{kValueCodes4, kValueCodes3, true, kValueStep4, 2 * kKeyStep};
 
-// Elements [0, read) of keys.
+// Elements [0, read) of keys, which are whole groups.
 static void read_coded_keys(const KeyPoints& points, KeyCoding coding, const uint8_t* codes, const uint16_t* scales, int page_rows, int dim, int read,
                             const float* centre, int first, int count, float* keys) {
     const float step = coding == KeyCoding::linear8 ? points.linear_step : points.step;
     const int group = group_of(dim), in_thirds = coding == KeyCoding::lloyd3 ? group / 32 * 32 : 0;
     const size_t bytes = size_t(page_rows) * key_group_bytes(coding == KeyCoding::linear8 ? 8 : coding == KeyCoding::lloyd3 ? 3 : 4, group);
+    const size_t behind_thirds = size_t(key_group_bytes(3, in_thirds)) * kPageRows;
     for (int r = 0; r < count; r++) {
         const int row = first + r;
-        for (int d = 0; d < read; d++) {
-            const int g = d / group, e = d % group;
+        for (int g = 0; g < read / group; g++) {
             const uint8_t* from = codes + g * bytes;
             const float scale = half_to_float(scales[g * page_rows + row]) * step;
-            const auto linear = [&] {
-                const int code = from[(e / 4 * page_rows + row) * 4 + e % 4] - kKeyOffset;
-                return points.halved ? half_code(code) : code;
-            };
-            const int point = coding == KeyCoding::linear8 ? linear()
-                              : e < in_thirds ? points.three.at[code3(from, row, e)]
-                                              : points.four.at[code4(from + in_thirds / 32 * 12 * kPageRows, row, e - in_thirds)];
-            keys[r * read + d] = point * scale + (centre ? centre[d] : 0.0f);
+            const float* centre_of_group = centre ? centre + g * group : nullptr;
+            float* target = keys + r * read + g * group;
+            for (int e = 0; e < group; e++) {
+                const auto linear = [&] {
+                    const int code = from[(e / 4 * page_rows + row) * 4 + e % 4] - kKeyOffset;
+                    return points.halved ? half_code(code) : code;
+                };
+                const int point = coding == KeyCoding::linear8 ? linear()
+                                  : e < in_thirds ? points.three.at[code3(from, row, e)]
+                                                  : points.four.at[code4(from + behind_thirds, row, e - in_thirds)];
+                target[e] = point * scale + (centre_of_group ? centre_of_group[e] : 0.0f);
+            }
         }
     }
 }

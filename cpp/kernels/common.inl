@@ -2,10 +2,11 @@
 // namespace:
 // - Lanes, kLanes floats, with load_lanes, store_lanes, load_half_lanes, from_ints, store_bytes, spread, + - *, fused, larger, smaller, less,
 //   sum_of, largest_of, add_exponents and butterfly<Width>;
-// - Lloyd4Keys, Lloyd3Keys, the same AsValues, Lloyd4Values and Trellis2Values, which give a group's code points from where they lie in a page; KeyBytes<Rows> and
-//   ValueBytes, which do so for 8-bit pages of so many rows, and for the bytes that expand_keys and expand_values make of the others;
-// - key_dots<N, Rows> and value_sums<N, Rows, Extra> over these, for either kind of group (groups.inl). They are always_inline: GCC makes calls of those that two formats share, which
-//   costs 5% of a decoded token's attention;
+// - Lloyd4Keys, Lloyd3Keys, Lloyd4KeysAsValues, Lloyd3KeysAsValues, Lloyd4Values and Trellis2Values, which give a group's code points from where they lie
+//   in a page; KeyBytes<Rows> and ValueBytes, which do so for 8-bit pages of so many rows, and for the bytes that expand_keys and expand_values make of the
+//   others;
+// - key_dots<N, Rows> and value_sums<N, Rows, Extra> over these, for either kind of group (groups.inl). They are always_inline: GCC makes calls of those
+//   that two formats share, which costs 5% of a decoded token's attention;
 // - store_half, load_half, transpose16, float_scores<N> and float_sums<N>.
 // Sums go lane by lane and then in one order, and only F16 pages fuse multiply and add. So coded pages give the same bits on all sets.
 // No std:: templates: the linker would keep one set's copy for all.
@@ -208,7 +209,7 @@ inline void pack_keys_of(Group group, KeyCoding coding, const float* rows, int c
             } else if (coding == KeyCoding::lloyd3) {
                 lloyd_max_codes(group, x, kBoundaries8, kKeyCodes3, kKeyStep, points, scale, in_thirds);
                 place_key_codes3(points, in_thirds, bytes_of(3));
-                place_key_codes4(points + in_thirds, size - in_thirds, bytes_of(3) + in_thirds / 32 * 12 * kPageRows);
+                place_key_codes4(points + in_thirds, size - in_thirds, bytes_of(3) + key_group_bytes(3, in_thirds) * kPageRows);
             } else {
                 lloyd_max_codes(group, x, kBoundaries16, kKeyCodes4, kKeyStep, points, scale, size);
                 place_key_codes4(points, size, bytes_of(4));
@@ -386,7 +387,7 @@ inline int visible_end(const PageRows& rows, int32_t position) {
     return rows.begin + (seen < 0 ? 0 : seen < rows.count ? seen : rows.count);
 }
 
-// The first of these rows. Behind them if it sees none.
+// The first of these rows; their end if it sees none.
 inline int visible_begin(const PageRows& rows, const QueryBlock& queries, int i) {
     if (queries.first_seen == nullptr) return rows.begin;
     const int32_t hidden = queries.first_seen[i] - rows.position;
@@ -781,7 +782,6 @@ inline void attend_latent_page(const PageRows& rows, const QueryBlock& queries, 
                                                                          scales, value_step, 0, nullptr, nullptr};
     in_blocks(queries.count, [&](auto n, int i) { attend_coded_block<decltype(n)::value>(rows, queries, i, page); });
 }
-
 
 void attend_latent(const PageRows& rows, const QueryBlock& queries, void* scratch) {
     switch (format_info(rows.format).keys) {

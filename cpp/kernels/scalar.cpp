@@ -118,7 +118,7 @@ struct Lloyd3KeysOf {
     const uint8_t* codes;  // [group / 32][3][row][4], and the rest at 4 bits
     int at(int row, int d, int group) const {
         const int in_thirds = group / 32 * 32;
-        if (d >= in_thirds) return Rest{codes + in_thirds / 32 * 12 * kPageRows}.at(row, d - in_thirds, group);
+        if (d >= in_thirds) return Rest{codes + key_group_bytes(3, in_thirds) * kPageRows}.at(row, d - in_thirds, group);
         const uint8_t* bytes = codes + (d / 32 * 3 * kPageRows + row) * 4 + d % 4;
         constexpr int next = kPageRows * 4;
         const int nibble = d % 8 < 4 ? 0 : 4, top = nibble + 3;

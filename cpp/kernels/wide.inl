@@ -77,7 +77,7 @@ void expand_keys(Group group, const Keys& keys, uint8_t* bytes) {
 
 // load(quad, k): code points of kWide dims from kWide x k on, of four rows, in groups of 64.
 // load_some(quad, v, row_bytes): kWide bytes of each of four rows, in groups whose rows have so many; part(bytes, p): the code points in part p of
-// these bytes, each part of as many dims.
+// these bytes, each part of as many dims. The last row's bytes may be fewer than the vector: it ends in the scales, which follow the codes in a page.
 struct Lloyd4Values {
     const uint8_t* codes;
     Bytes load(int quad, int k) const {

@@ -116,7 +116,7 @@ std::vector<int> shared_budgets(const BudgetRequest& request) {
 }
 
 std::vector<int> retrieval_budgets(const BudgetRequest& request) {
-    constexpr double kHeads = 0.27, kMost = 0.8;  // of the tables, and of the budget at most; chosen by measurement, see docs/tiers.md
+    constexpr double kHeads = 0.27, kMost = 0.8;  // of the tables, and of the budget at most
     const size_t tables = request.tables.size();
     std::vector<int> order(tables);
     std::iota(order.begin(), order.end(), 0);

@@ -30,6 +30,11 @@ struct SlidingWindow {
         return sees_all() || keeps_all || behind < kPageRows ? 0 : behind / kPageRows * kPageRows + sinks;
     }
 
+    // Cells of llama.cpp's own cache for a sequence of `tokens`: they are for a window and a batch, and a multiple of 256.
+    size_t stock_cells(size_t tokens, size_t batch) const {
+        return sees_all() || keeps_all ? tokens : std::min(tokens, (size_t(this->tokens) + batch + 255) / 256 * 256);
+    }
+
     // The most rows of `tokens` that first_kept() keeps.
     size_t most_kept(size_t tokens) const {
         return sees_all() || keeps_all ? tokens : std::min(tokens, size_t(this->tokens) + kWayBack + 2 * kPageRows);
