@@ -73,7 +73,9 @@ function show(name: string, {policy: file, json}: ShowOptions): void {
 
 function formatSharing({automatic, keptBytes, stateBytes, spacing, scope}: Sharing): string {
     if (!automatic) return "by store.fork only";
-    return `automatic, ${keptBytes === 0 ? "no prefixes kept" : `prefixes kept in ${formatBytes(keptBytes)}, and ${stateBytes === 0 ? "no states" : `states, ${spacing} tokens apart or more, in ${formatBytes(stateBytes)}`}`}, within ${scope === "group" ? "named groups" : "a context"}`;
+    const states = stateBytes === 0 ? "no states" : `states, ${spacing} tokens apart or more, in ${formatBytes(stateBytes)}`;
+    const kept = keptBytes === 0 ? "no prefixes kept" : `prefixes kept in ${formatBytes(keptBytes)}, and ${states}`;
+    return `automatic, ${kept}, within ${scope === "group" ? "named groups" : "a context"}`;
 }
 
 /** Here a bare word is always a file, never a built-in tier's name. */

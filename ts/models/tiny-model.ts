@@ -1,3 +1,5 @@
+import {array, f32, GgufWriter, text, u32, type GgufValue} from "./gguf-writer.js";
+
 /** Models of random weights, as small as the engine takes. They know nothing: they are to give the same on two caches. */
 
 export const tinyKinds = ["attention", "window", "recurrent"] as const;
@@ -8,11 +10,6 @@ export const tinyVocabulary = 3 + 256;
 
 const embed = 128, head = 64, queryHeads = 2, feedForward = 128, convolution = 3;
 
-type Value = {type: 4 | 5; value: number} | {type: 6; value: number} | {type: 8; value: string} | {type: 9; of: 4 | 5 | 6 | 8; value: readonly (number | string)[]};
-
-const u32 = (value: number): Value => ({type: 4, value}), f32 = (value: number): Value => ({type: 6, value}), text = (value: string): Value => ({type: 8, value});
-const list = (of: 4 | 5 | 6 | 8, value: readonly (number | string)[]): Value => ({type: 9, of, value});
-
 interface Shape {
     architecture: string;
     /** For each layer whether it attends; the others of a recurrent model are short convolutions. */
@@ -20,7 +17,7 @@ interface Shape {
     /** Norms behind attention and feed-forward (Gemma). */
     postNorms: boolean;
     headNorms: boolean;
-    more: Record<string, Value>;
+    more: Record<string, GgufValue>;
 }
 
 const shapes: Record<TinyKind, Shape> = {
@@ -33,21 +30,27 @@ const shapes: Record<TinyKind, Shape> = {
 /** A model's GGUF file (version 3, little-endian, weights F32). The same bytes each time. */
 export function tinyModel(kind: TinyKind): Buffer {
     const shape = shapes[kind], {architecture, attends} = shape;
-    const metadata: [string, Value][] = [
+    const metadata: [string, GgufValue][] = [
         ["general.architecture", text(architecture)],
         ...Object.entries({
             context_length: u32(2048), embedding_length: u32(embed), block_count: u32(attends.length), feed_forward_length: u32(feedForward),
-            "attention.head_count": u32(queryHeads), "attention.head_count_kv": list(4, attends.map(Number)),
+            "attention.head_count": u32(queryHeads), "attention.head_count_kv": array.u32(attends.map(Number)),
             "attention.key_length": u32(head), "attention.value_length": u32(head), "rope.dimension_count": u32(head),
             "attention.layer_norm_rms_epsilon": f32(1e-5), ...shape.more
-        }).map(([key, value]): [string, Value] => [`${architecture}.${key}`, value]),
+        }).map(([key, value]): [string, GgufValue] => [`${architecture}.${key}`, value]),
         ["tokenizer.ggml.model", text("llama")],
-        ["tokenizer.ggml.tokens", list(8, ["<unk>", "<s>", "</s>", ...Array.from({length: 256}, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`)])],
-        ["tokenizer.ggml.scores", list(6, Array.from({length: tinyVocabulary}, () => 0))],
-        ["tokenizer.ggml.token_type", list(5, Array.from({length: tinyVocabulary}, (_, token) => token === 0 ? 2 : token < 3 ? 3 : 6))],
+        ["tokenizer.ggml.tokens", array.text(["<unk>", "<s>", "</s>", ...Array.from({length: 256}, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`)])],
+        ["tokenizer.ggml.scores", array.f32(Array.from({length: tinyVocabulary}, () => 0))],
+        ["tokenizer.ggml.token_type", array.i32(Array.from({length: tinyVocabulary}, (_, token) => token === 0 ? 2 : token < 3 ? 3 : 6))],
         ["tokenizer.ggml.bos_token_id", u32(1)], ["tokenizer.ggml.eos_token_id", u32(2)]
     ];
-    return encode(metadata, tensorsOf(shape));
+    const writer = new GgufWriter(), normal = randomNumbers();
+    for (const [key, value] of metadata) writer.set(key, value);
+    for (const {name, dims, mean, deviation} of tensorsOf(shape)) {
+        const length = dims.reduce((product, dim) => product * dim, 1);
+        writer.tensor(name, dims, "f32", Float32Array.from({length}, () => mean + deviation * normal()));
+    }
+    return writer.toBuffer();
 }
 
 interface Tensor {
@@ -91,52 +94,4 @@ function randomNumbers(): () => number {
     let state = 1;
     const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
     return () => Array.from({length: 12}, uniform).reduce((sum, one) => sum + one, -6);
-}
-
-function encode(metadata: readonly [string, Value][], tensors: readonly Tensor[]): Buffer {
-    const parts: Buffer[] = [], normal = randomNumbers();
-    let length = 0;
-    const add = (bytes: Buffer) => void (parts.push(bytes), length += bytes.length);
-    const number = (value: number, type: 4 | 5 | 6 = 4) => {
-        const bytes = Buffer.alloc(4);
-        if (type === 6) bytes.writeFloatLE(value);
-        else bytes.writeUInt32LE(value);
-        add(bytes);
-    };
-    const long = (value: number) => (number(value), number(0));
-    const string = (value: string) => (long(Buffer.byteLength(value)), add(Buffer.from(value)));
-    const scalar = (type: 4 | 5 | 6 | 8, value: number | string) => typeof value === "string" ? string(value) : number(value, type as 4 | 5 | 6);
-    add(Buffer.from("GGUF"));
-    number(3);
-    long(tensors.length);
-    long(metadata.length);
-    for (const [key, value] of metadata) {
-        string(key);
-        number(value.type);
-        if (value.type !== 9) {
-            scalar(value.type, value.value);
-            continue;
-        }
-        number(value.of);
-        long(value.value.length);
-        for (const one of value.value) scalar(value.of, one);
-    }
-    const sizes = tensors.map(({dims}) => dims.reduce((product, dim) => product * dim, 1));
-    let offset = 0;
-    for (const [index, {name, dims}] of tensors.entries()) {
-        string(name);
-        number(dims.length);
-        for (const dim of dims) long(dim);
-        number(0);
-        long(offset);
-        offset += Math.ceil(sizes[index]! * 4 / 32) * 32;
-    }
-    const align = () => add(Buffer.alloc(-length & 31));
-    align();
-    for (const [index, {mean, deviation}] of tensors.entries()) {
-        const values = Float32Array.from({length: sizes[index]!}, () => mean + deviation * normal());
-        add(Buffer.from(values.buffer));
-        align();
-    }
-    return Buffer.concat(parts);
 }

@@ -7,8 +7,7 @@ import yauzl, {type Entry, type ZipFile} from "yauzl";
  * contents.
  * @throws Error if the zip is damaged or has no such file, or the signal's reason
  */
-export async function appendFromZip(zipPath: string, fileName: string, target: string,
-                                     signal?: AbortSignal): Promise<void> {
+export async function appendFromZip(zipPath: string, fileName: string, target: string, signal?: AbortSignal): Promise<void> {
     const zip = await openZip(zipPath);
     try {
         const entry = await findEntry(zip, fileName);

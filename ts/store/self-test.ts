@@ -32,7 +32,7 @@ const passed = new Set<string>();
  */
 export async function tryRuntime(llama: Llama, runtime: FoundRuntime): Promise<void> {
     const refuse = (reason: string, cause?: unknown) => new DeltaStoreError("RUNTIME_UNSUPPORTED",
-        `${nameOf(runtime)} is newer than this llama-deltastore, and can't be served: ${reason}. ${whatToInstall()}`, {cause});
+        `${nameOf(runtime)} is newer than this llama-deltastore, and can't be served: ${reason.replace(/\.?$/, ".")} ${whatToInstall()}`, {cause});
     const headers = installedHeaders();
     if (headers === null) throw refuse("its folder llama/addon can't be read");
     let folder: string;
