@@ -18,8 +18,8 @@ const compared = 100;
  * at most 1.8e-5, 0.087, 0.19 and 0.24; stock with flash attention on and off differs by 1e-5, since stock sums values in F16.
  */
 const bounds = {exact: 5e-5, high: 0.13, conservative: 0.25, compact: 0.32} as const;
-/** In nats, of one row of `exact`. Measured: 5.8e-4 (gemma4-shared); stock with flash attention on and off differs by 7.2e-4 there. */
-const exactRowBound = 1e-3;
+/** In nats, of one row of `exact`. Measured: 1.4e-4, but 5.8e-4 for gemma4-shared, where stock with flash attention on and off differs by 7.2e-4. */
+const exactRowBound = ({name}: TinyModel) => name === "gemma4-shared" ? 1e-3 : 5e-4;
 const tiers = ["exact", "high", "conservative", "compact"] as const;
 
 const llama = await openLlama();
@@ -57,7 +57,7 @@ for (const tiny of tinyModels.filter(({supported, since = []}) => supported && i
             t.ok(mean / unlike < bounds[tier], `${tier} is near stock`, {mean, unlike});
             if (tier !== "exact") continue;
 
-            t.ok(largest < exactRowBound, "in each row", {largest});
+            t.ok(largest < exactRowBound(tiny), "in each row", {largest});
             const parted = expected.flatMap((row, at) => greedy(row) === greedy(found[at]!) ? [] : [gap(row)]);
             t.ok(parted.every((gap) => gap < 0.05), "other most likely tokens only where stock has two of the same likelihood", {parted});
 
@@ -71,7 +71,7 @@ for (const tiny of tinyModels.filter(({supported, since = []}) => supported && i
             const alone = await createContext(model, tier, {threads: 2});
             const once = await logitsOf(native, alone, prompt.slice(0, 200), {batches: [50]});
             if (compound) {  // llama.cpp's part depends on where rows lie; measured: 0.006 with experts, 3e-4 without
-                t.ok(divergences(once, again).mean / unlike < 0.05, "a sequence has near logits beside others");
+                t.ok(divergences(once, again).mean / unlike < 0.02, "a sequence has near logits beside others", {found: divergences(once, again), unlike});
                 continue;
             }
             sameLogits(t, again, once, "a sequence has the same logits, bit for bit, beside others and with other threads");

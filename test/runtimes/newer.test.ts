@@ -73,7 +73,7 @@ t.test("an engine that was built with other headers of node-llama-cpp's addon is
         "llama/addon/AddonContext.h": (text) => text.replace("bool disposed = false;", "bool isNew = false;\n        bool disposed = false;")
     });
     const {problem, binary} = await doctor({PATH: folder});  // no tools: nothing is built
-    t.match(problem, {code: "RUNTIME_UNSUPPORTED", message: /no prebuilt engine for linux-x64 and llama\.cpp \S+, and building it needs cmake, git, c\+\+/});
+    t.match(problem, {code: "RUNTIME_UNSUPPORTED", message: /no prebuilt engine for linux-x64 and this llama\.cpp \(\S+\), and building it needs cmake, git, c\+\+/});
     t.equal(binary, null);
 });
 

@@ -29,17 +29,22 @@ const libraries = {
 
 export type Toolkit = keyof typeof libraries;
 
-/** Why there is nothing that the mock could run; false otherwise. npm leaves these packages out on other machines, and with `--omit=optional`. */
+/**
+ * Why there is nothing that the mock could run; false otherwise. npm leaves these packages out on other machines, and with `--omit=optional`.
+ * @throws Error if the package is there and has its library elsewhere
+ */
 export function whyNoCuda(toolkit: Toolkit): string | false {
-    const library = join(root, "node_modules/@node-llama-cpp", libraries[toolkit]);
-    return existsSync(library) ? false : `there is no ${library}`;
+    const packages = join(root, "node_modules/@node-llama-cpp"), library = libraries[toolkit], owner = library.slice(0, library.indexOf("/"));
+    if (!existsSync(join(packages, owner))) return `there is no ${owner}`;
+    if (!existsSync(join(packages, library))) throw new Error(`${owner} has no ${library}`);
+    return false;
 }
 
 const source = join(root, "test/cuda-mock");
 
-/** The mock's sources tell where it is built, so a folder is never of older ones. */
+/** The mock's sources, and those of its test, tell where it is built, so a folder is never of older ones. */
 function sourceVersion(): string {
-    const hash = createHash("sha256");
+    const hash = createHash("sha256").update(readFileSync(join(root, "test/native/check.h")));
     for (const file of readdirSync(source, {recursive: true, encoding: "utf8"}).sort())
         if (/(\.cpp|\.h|CMakeLists\.txt)$/.test(file)) hash.update(file).update(readFileSync(join(source, file)));
     return hash.digest("hex").slice(0, 12);

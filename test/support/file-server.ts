@@ -1,9 +1,15 @@
-import {createServer} from "node:http";
+import {createServer, type RequestListener} from "node:http";
 import type {AddressInfo} from "node:net";
 
+export interface WebServer {
+    /** With a slash at its end. */
+    url: string;
+    close(): Promise<void>;
+}
+
 /** A web server on this machine that has one file, and serves ranges of it. */
-export async function serveFile(path: string, contents: Buffer): Promise<{url: string; close(): Promise<void>}> {
-    const server = createServer((request, response) => {
+export function serveFile(path: string, contents: Buffer): Promise<WebServer> {
+    return serve((request, response) => {
         if (request.url?.split("?")[0] !== path) return response.writeHead(404).end();
         const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
         const from = Number(range?.[1] ?? 0);
@@ -15,6 +21,10 @@ export async function serveFile(path: string, contents: Buffer): Promise<{url: s
         });
         response.end(request.method === "HEAD" ? undefined : body);
     });
+}
+
+export async function serve(answer: RequestListener): Promise<WebServer> {
+    const server = createServer(answer);
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     return {
         url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,

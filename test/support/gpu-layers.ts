@@ -35,10 +35,10 @@ const mostDivergence = {cuda: 1e-4, vulkan: 2e-3};
 
 function runFixture<T>(t: Test, environment: Record<string, string>, argument: object, pattern: RegExp): T {
     const {DELTASTORE_POLICY: _, ...env} = process.env;
-    const {status, stdout, stderr} = spawnSync(process.execPath, [join(root, "test/fixtures/gpu-layers.mjs"), JSON.stringify(argument)], {
+    const {status, signal, stdout, stderr} = spawnSync(process.execPath, [join(root, "test/fixtures/gpu-layers.mjs"), JSON.stringify(argument)], {
         encoding: "utf8", timeout: 560_000, cwd: root, env: {...env, ...environment}
     });
-    t.equal(status, 0, "the process ends well", {stderr});
+    t.equal(status, 0, "the process ends well", {stderr, signal});
     return JSON.parse(pattern.exec(stdout)?.[0] ?? "null") as T;
 }
 

@@ -10,6 +10,8 @@ export const ofAllKernels = ["conversions", "packing", "kernels"];
 export const ofOneKernel = ["cache", "attention", "eviction", "state", "state_refusals", "snapshot", "snapshot_restore", "snapshot_refusals", "identity"];
 export const ofNone = ["pool", "scoring"];
 
+const endedWith = "# ended with";
+
 export async function build(folder: string, ...options: string[]): Promise<string> {
     const path = join(root, "build", folder);
     await run("cmake", ["-S", root, "-B", path, "-DDELTASTORE_NATIVE_TESTS=ON", ...options]);
@@ -23,13 +25,13 @@ export async function lines(folder: string, name: string, kernel?: string): Prom
     if (kernel !== undefined) env.DELTASTORE_KERNEL = kernel;
     const command = join(folder, `${name}_test`);
     const result = await run(command, [], {env, maxBuffer: 1 << 26}).catch((error: {stdout?: string; stderr?: string; code?: unknown; signal?: unknown}) => {
-        const how = `\n# ended with ${String(error.signal ?? error.code)}\n${error.stderr ?? ""}`;
+        const how = `\n${endedWith} ${String(error.signal ?? error.code)}\n${error.stderr ?? ""}`;
         return {stdout: (error.stdout ?? "") + how, stderr: ""};
     });
     return result.stdout.split("\n");
 }
 
-/** Every `ok` and `not ok` line as an assertion, and that the program came to its end. */
+/** Every `ok` and `not ok` line as an assertion, and that the program came to its end. A sanitizer finds leaks behind the last line. */
 function report(t: Test, output: readonly string[]): void {
     let seen = 0;
     for (const line of output) {
@@ -39,7 +41,9 @@ function report(t: Test, output: readonly string[]): void {
         t.ok(found[1] === undefined, found[2] ?? "");
     }
     const last = output.map((line) => /^(\d+) passed, (\d+) failed$/.exec(line)).find((match) => match !== null);
-    if (!last || Number(last[1]) + Number(last[2]) !== seen) t.fail("the program did not come to its end", {output: output.slice(-40).join("\n")});
+    const cameToEnd = seen > 0 && last !== undefined && Number(last[1]) + Number(last[2]) === seen;
+    const endedWell = Number(last?.[2]) > 0 || !output.some((line) => line.startsWith(endedWith));
+    if (!cameToEnd || !endedWell) t.fail("the program did not come to its end, or ended badly", {output: output.slice(-40).join("\n")});
 }
 
 interface Program {

@@ -1,12 +1,9 @@
-import {spawnSync} from "node:child_process";
-import {join} from "node:path";
 import type {LlamaContext, LlamaContextSequence} from "node-llama-cpp";
 import t from "tap";
 import {moreTokens, randomTokens} from "../support/engine.js";
 import {divergence, goOn, nextLogits, sameLogits} from "../support/logits.js";
-import {root} from "../support/paths.js";
 import {openTurnsEngine, prompt, sequenceOf, tiers} from "../support/turns-engine.js";
-import {isWell, storeFolder} from "../support/turns.js";
+import {isWell, restoredElsewhere, storeFolder} from "../support/turns.js";
 
 t.setTimeout(240_000);
 
@@ -88,13 +85,9 @@ for (const [name, {context: contextTier, tier = contextTier, prepare}] of Object
         await isWell(t, turns);
         await turns.close();
         const batches = [1, 30, 70, 100].map((size, index) => moreTokens(size, 20 + index));
-        const child = spawnSync(process.execPath, [
-            join(root, "test/fixtures/turn-logits.mjs"), JSON.stringify({modelPath, tiers, context: contextTier, tier, folder, conversation: "c", batches})
-        ], {encoding: "utf8", timeout: 60_000});
-        t.equal(child.status, 0, child.stderr);
-        const {rows, ...rest} = JSON.parse(child.stdout) as {evaluated: number; tokens: number; rows: number[][]};
+        const {rows, ...rest} = restoredElsewhere(t, {modelPath, tiers, context: contextTier, tier, folder, conversation: "c", batches});
         t.strictSame(rest, {evaluated: 0, tokens: held.length + 201});
-        sameLogits(t, rows.map((row) => Float32Array.from(row)), expected, "in a process of its own");
+        sameLogits(t, rows, expected, "in a process of its own");
         for (const one of [context, elsewhere, alone]) await one.dispose();
     });
 }

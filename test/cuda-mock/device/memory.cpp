@@ -16,8 +16,8 @@ constexpr size_t kRange = size_t(1) << 41;
 
 size_t rounded_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
-void* reserve(size_t bytes) {
-    void* memory = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+void* reserve(size_t bytes, int protection = PROT_NONE) {
+    void* memory = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::runtime_error("the mock can't reserve addresses");
     return memory;
 }
@@ -25,7 +25,7 @@ void* reserve(size_t bytes) {
 struct Memory {
     uint64_t addresses = reinterpret_cast<uint64_t>(reserve(kRange));  // what programs see
     uint8_t* bytes = static_cast<uint8_t*>(reserve(kRange));           // where it lies
-    uint8_t* pages = static_cast<uint8_t*>(mmap(nullptr, kRange / kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    uint8_t* pages = static_cast<uint8_t*>(reserve(kRange / kPage, PROT_READ | PROT_WRITE));
     size_t reserved = kPage, used = 0;
     size_t total = size_t(std::getenv("CUDA_MOCK_MEMORY_MIB") ? std::atoll(std::getenv("CUDA_MOCK_MEMORY_MIB")) : 8192) << 20;
     std::map<uint64_t, size_t> allocations;
@@ -39,7 +39,7 @@ Memory& memory() {
 }
 
 void populate(Memory& m, size_t offset, size_t bytes) {
-    mprotect(m.bytes + offset, bytes, PROT_READ | PROT_WRITE);
+    if (mprotect(m.bytes + offset, bytes, PROT_READ | PROT_WRITE) != 0) throw std::runtime_error("the mock gets no memory");
     std::memset(m.bytes + offset, 0xFF, bytes);
     std::memset(m.pages + offset / kPage, 1, bytes / kPage);
     m.used += bytes;

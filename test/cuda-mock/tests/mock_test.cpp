@@ -177,8 +177,8 @@ template <class F> int end_of(F&& act) {
         std::fclose(stderr);
         _exit(act());
     }
-    int status = 0;
-    waitpid(child, &status, 0);
+    int status = -1;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
