@@ -1,7 +1,7 @@
 /**
  * Time until a long prompt's first token comes, with each cache and with a prefix that another sequence holds: `npm run bench:first-token --
- * [--tokens 4096] [--rounds 5] [--threads N] [--what caches,sharing] [--out FILE]`. Each is measured once a round, one after the other.
- * `DELTASTORE_MODEL` names another model.
+ * [--model NAME|FILE] [--tokens 4096] [--rounds 5] [--threads N] [--what caches,sharing] [--out FILE]`. Each is measured once a round, one after the
+ * other. Without both kinds, FILE has to be named.
  */
 import {readFileSync, writeFileSync} from "node:fs";
 import {availableParallelism} from "node:os";
@@ -11,7 +11,8 @@ import type {LlamaContext, LlamaContextSequence, LlamaModel, Token} from "node-l
 import {evictingTiers, reference, tiers, type BenchCache} from "./caches.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import {batchSize} from "./support/bench-model.js";
-import {dist, root} from "./support/package.js";
+import {chosenModel, modelOption, resultsFile} from "./support/model-option.js";
+import {root} from "./support/package.js";
 import {Runtime} from "./support/runtime.js";
 
 /** Sequences of the context: three users, and the target of a fork. */
@@ -20,11 +21,11 @@ const sharedBy = 4, sharingTier = "conservative";
 const ownTokens = [32, 512];
 
 const {values} = parseArgs({options: {
-    tokens: {type: "string", default: "4096"}, rounds: {type: "string", default: "5"}, threads: {type: "string"},
-    what: {type: "string", default: "caches,sharing"}, out: {type: "string", default: path.join(root, "bench/results/first-token.json")}
+    ...modelOption, tokens: {type: "string", default: "4096"}, rounds: {type: "string", default: "5"}, threads: {type: "string"},
+    what: {type: "string", default: "caches,sharing"}, out: {type: "string"}
 }});
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads ?? availableParallelism());
-const {findModel} = await dist("models/fetch.js");
+const modelPath = () => chosenModel(values.model);
 const text = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8");
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
@@ -40,7 +41,7 @@ function createContext(model: LlamaModel, options: object, sequences: number): P
 }
 
 async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["caches"]> {
-    await using runtime = await Runtime.open({threads, modelPath: findModel});
+    await using runtime = await Runtime.open({threads, modelPath});
     const prompt = runtime.model.tokenize(text).slice(0, tokens);
     const report = caches.map(({name}) => ({name, times: [] as number[]}));
     for (let round = 0; round < rounds; round++)
@@ -54,7 +55,7 @@ async function measureCaches(caches: BenchCache[]): Promise<FirstTokenReport["ca
 
 /** Users of one context, one after the other. They differ in their last `own` tokens. */
 async function measureSharing(own: number): Promise<FirstTokenReport["sharing"][number]> {
-    await using runtime = await Runtime.open({threads, modelPath: findModel, policy: {sharing: {automatic: true}}});
+    await using runtime = await Runtime.open({threads, modelPath, policy: {sharing: {automatic: true}}});
     const all = runtime.model.tokenize(text), shared = tokens - Math.max(...ownTokens);
     const prompt = (user: number) => [...all.slice(0, shared), ...all.slice(shared + user * own, shared + (user + 1) * own)];
     const report: FirstTokenReport["sharing"][number] = {tier: sharingTier, shared, own, users: [], forks: []};
@@ -72,8 +73,10 @@ async function measureSharing(own: number): Promise<FirstTokenReport["sharing"][
     return report;
 }
 
-const what = values.what.split(","), caches = what.includes("caches") ? [reference, ...tiers, ...evictingTiers] : [];
+const what = values.what.split(",");
+if (what.length < 2 && values.out === undefined) throw new Error(`--what ${values.what} leaves out what the file of all results has: name another by --out`);
+const out = values.out ?? resultsFile("first-token", values.model), caches = what.includes("caches") ? [reference, ...tiers, ...evictingTiers] : [];
 const report: FirstTokenReport = {tokens, threads, caches: await measureCaches(caches), sharing: []};
 for (const own of what.includes("sharing") ? ownTokens : []) report.sharing.push(await measureSharing(own));
 for (const rendered of Object.values(firstTokenTables(report))) console.log(`${rendered}\n`);
-writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");
+writeFileSync(out, JSON.stringify(report, null, 2) + "\n");

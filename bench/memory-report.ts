@@ -7,7 +7,7 @@ export interface MemoryReport {
     residentBytes: number;
     peakResidentBytes: number;
     stockBytes: number;
-    /** The part of both that llama.cpp keeps of recurrent states. Absent in files of before, which have none. */
+    /** The part of both that llama.cpp keeps of recurrent states. Absent in older files, which have none. */
     bytesBeside?: number;
     /** What the process grew by, V8's heap aside. */
     processGrowth: number;

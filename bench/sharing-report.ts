@@ -3,7 +3,7 @@ import {count, mib, table} from "./support/format.js";
 /** bench/results/sharing.json, which bench/native/sharing_bench.cpp writes. */
 export interface SharingPoint {
     tier: string;
-    /** Sequences, and tokens of each. Absent in files of before. */
+    /** Sequences, and tokens of each. Absent in older files. */
     sequences?: number;
     tokens?: number;
     /** Of each sequence's tokens, those that all share. */

@@ -81,6 +81,7 @@ if (values.add) {
     const {points, ...before} = JSON.parse(readFileSync(out, "utf8")) as SpeedReport;
     for (const key of ["processor", "runtime", "kernel", "threads"] as const)
         if (before[key] !== report[key]) throw new Error(`${out} is of ${key} ${before[key]}; this is ${report[key]}`);
+    if (before.model.file !== report.model.file) throw new Error(`${out} is of ${before.model.file}; this is ${report.model.file}`);
     report.points.push(...points);
 }
 const figures = new SpeedFigures(report);

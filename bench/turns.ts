@@ -10,22 +10,23 @@ import type {LlamaContextSequence, Token} from "node-llama-cpp";
 import type {DeltaStore, Turns} from "../ts/index.js";
 import {dist, root} from "./support/package.js";
 import {batchSize} from "./support/bench-model.js";
+import {chosenModel, resultsFile} from "./support/model-option.js";
 import {Runtime} from "./support/runtime.js";
 import {turnsTables, turnTokens, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
 
 const {values} = parseArgs({options: {
     tokens: {type: "string", default: "4000"}, turns: {type: "string", default: "40"}, rounds: {type: "string", default: "5"},
-    threads: {type: "string", default: "1"}, out: {type: "string", default: path.join(root, "bench/results/turns.json")}
+    threads: {type: "string", default: "1"}, out: {type: "string", default: resultsFile("turns")}
 }});
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads);
 const tiers = ["exact", "high", "conservative"];
 
-const {findModel} = await dist("models/fetch.js"), {MemoryStore} = await dist("turns/stores/memory.js");
+const {MemoryStore} = await dist("turns/stores/memory.js");
 const folder = mkdtempSync(path.join(tmpdir(), "deltastore-turns-"));
 let folders = 0;
 const newFolder = () => path.join(folder, String(folders++));
 
-await using runtime = await Runtime.open({threads, modelPath: findModel, policy: {}});
+await using runtime = await Runtime.open({threads, modelPath: chosenModel, policy: {}});
 const {model, store} = runtime;
 const {attach} = await dist("index.js");
 const text = model.tokenize(readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8"));

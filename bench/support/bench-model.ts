@@ -9,7 +9,7 @@ export interface BenchModel {
     readonly store: DeltaStore;
     readonly shape: ModelShape;
     readonly threads: number;
-    /** What stock's F16 cache takes for so many tokens of each sequence, in a context with room for `contextTokens` each. */
+    /** What stock's F16 cache takes for so many tokens of each sequence. */
     stockBytes(sequences: number, tokens: number): number;
 }
 

@@ -12,7 +12,7 @@ const tokens = (from: number, to: number) => Uint32Array.from({length: to - from
 export class OpenCache {
     readonly handle: Handle;
 
-    constructor(readonly cache: BenchCache, readonly context: LlamaContext, readonly contextSize: number, readonly sequences: number, readonly model: BenchModel) {
+    constructor(readonly cache: BenchCache, readonly context: LlamaContext, readonly sequences: number, readonly model: BenchModel) {
         this.handle = (context as unknown as {_ctx: Handle})._ctx;
         this.handle.setThreads(model.threads);
     }

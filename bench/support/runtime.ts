@@ -29,7 +29,7 @@ export class Runtime implements BenchModel {
     /** @param contextSize tokens of each sequence */
     async openCache(cache: BenchCache, contextSize: number, sequences = 1): Promise<OpenCache> {
         const context = await this.model.createContext({contextSize, sequences, batchSize, ...cache.options});
-        return new OpenCache(cache, context, contextSize, sequences, this);
+        return new OpenCache(cache, context, sequences, this);
     }
 
     async [Symbol.asyncDispose](): Promise<void> {
