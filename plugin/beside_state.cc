@@ -88,21 +88,25 @@ void empty(const std::vector<llama_memory_i*>& parts, llama_seq_id sequence) {
     }
 }
 
-// llama.cpp asserts what a sequence's state says of its cells, and never finds a negative position again. So this is checked before. It begins with the
+void check_end(llama_pos to, llama_pos end) {
+    if (to != end) damaged("ends at position " + std::to_string(to) + "; the attention's rows end at " + std::to_string(end));
+}
+
+// llama.cpp asserts what a sequence's state says of its cells, and can't remove some positions again. So this is checked before. It begins with the
 // number of cells. A cell begins with its position.
-void check_recurrent(const BytesIn& io) {
+void check_recurrent(const BytesIn& io, llama_pos end) {
     const uint32_t cells = io.ahead(0);
     if (cells > 1) damaged("has " + std::to_string(cells) + " cells; there is room for 1");
-    if (cells == 1 && int32_t(io.ahead(sizeof(uint32_t))) < 0) damaged("has a negative position");
+    check_end(cells == 0 ? -1 : llama_pos(io.ahead(sizeof cells)), end);
 }
 
 // A part must end where the attention does. A packed one has checked its bytes itself.
 void read_part(const MemoryParts& parts, llama_memory_i* part, BytesIn& io, llama_seq_id sequence) {
-    if (sequence >= 0 && part == parts.recurrent) check_recurrent(io);
+    const llama_pos end = sequence < 0 ? -1 : parts.attention->seq_pos_max(sequence);
+    if (sequence >= 0 && part == parts.recurrent) check_recurrent(io, end);
     part->state_read(io, sequence);
     if (sequence < 0) return;
-    const llama_pos to = part->seq_pos_max(sequence), end = parts.attention->seq_pos_max(sequence);
-    if (to != end) damaged("ends at position " + std::to_string(to) + "; the attention's rows end at " + std::to_string(end));
+    check_end(part->seq_pos_max(sequence), end);
     if (part != parts.window) return;
     const Cache& window = parts.packed_window()->cache();
     if (std::lock_guard<std::mutex> guard(window.lock()); !window.table().has_all_rows(sequence)) damaged("lacks rows of its windows");

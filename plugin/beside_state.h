@@ -16,7 +16,8 @@ Bytes beside_state(const MemoryParts& parts, llama_seq_id sequence);
 bool begins_beside_state(const uint8_t* bytes, size_t count);
 // llama.cpp's bytes of such a state, which begins at the reader's place. Throws CodedError STATE_DAMAGED.
 Bytes read_beside_state(const ReadBytes& read);
-// Replaces a sequence's state, whose rows of the attention are there already. Throws CodedError STATE_DAMAGED; then the sequence is empty in these parts.
+// Replaces a sequence's state, whose rows of the attention are there already. Throws CodedError STATE_DAMAGED, STATE_MODEL_MISMATCH,
+// STATE_FORMAT_MISMATCH, POOL_LIMIT_REACHED, OUT_OF_MEMORY, and std::bad_alloc; then the sequence is empty in these parts.
 void restore_beside(const MemoryParts& parts, llama_seq_id sequence, const Bytes& bytes);
 
 // A whole memory, for state files. Reading throws what the parts throw; then the sequence is empty.

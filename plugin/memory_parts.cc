@@ -1,7 +1,5 @@
 #include "memory_parts.h"
 
-#include <algorithm>
-
 #include "packed_memory.h"
 
 namespace deltastore {
@@ -49,12 +47,6 @@ CacheStats MemoryParts::stats() const {
         stats.stock_bytes += packed_window()->stock_bytes(stats.sequences[sequence].tokens);
     }
     return stats;
-}
-
-bool MemoryParts::all_end_at(llama_seq_id sequence, llama_pos end) const {
-    const std::vector<llama_memory_i*> others = beside();
-    return attention->seq_pos_max(sequence) + 1 == end &&
-           std::all_of(others.begin(), others.end(), [&](llama_memory_i* part) { return part->seq_pos_max(sequence) + 1 == end; });
 }
 
 size_t MemoryParts::bytes_beside() const {

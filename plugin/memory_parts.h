@@ -24,8 +24,6 @@ struct MemoryParts {
     std::vector<PackedMemory*> all_packed() const;
     // The parts beside the attention: none for most models.
     std::vector<llama_memory_i*> beside() const;
-    // Whether each part's last token of the sequence is the one before `end`.
-    bool all_end_at(llama_seq_id sequence, llama_pos end) const;
     // Of all packed parts: positions and what was evicted as the attention has them, bytes and pages together.
     CacheStats stats() const;
     // Bytes of the recurrent states, as llama.cpp has allocated them.

@@ -38,12 +38,17 @@ static FailureReport fork_states(const MemoryParts& parts, llama_seq_id source, 
 FailureReport fork_prefix(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end) {
     if (source == target) return {};
     if (std::string reason = parts.why_not_behind(source, end); !reason.empty()) return refused(std::move(reason));
-    if (parts.recurrent != nullptr && parts.packed()->is_kept(target) && !parts.all_end_at(source, end))
+    if (parts.recurrent != nullptr && parts.packed()->is_kept(target) && parts.recurrent->seq_pos_max(source) + 1 != end)
         return refused("A prefix is kept where its sequence ends, and that is not at " + std::to_string(end));
     FailureReport report;
     for (PackedMemory* memory : parts.all_packed()) {
-        report = memory->report(memory->cache().fork(source, target, 0, end));
-        if (!report.code.empty() && memory == parts.packed()) return report;  // nothing has changed yet
+        try {
+            const Failure failure = memory->cache().fork(source, target, 0, end);
+            report = memory->report(failure);
+            if (failure != Failure::none && memory == parts.packed()) return report;  // nothing has changed yet
+        } catch (const std::bad_alloc&) {
+            report = memory->report(Failure::out_of_memory);
+        }
         if (!report.code.empty()) break;
     }
     if (report.code.empty() && parts.recurrent != nullptr) report = fork_states(parts, source, target, end);

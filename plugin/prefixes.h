@@ -8,13 +8,13 @@
 namespace deltastore {
 
 // Replaces the target's rows by the first `end` positions of the source. An empty code says that it is done; else the target is as it was, or it is
-// empty, where a part behind the first had no memory. Between batches.
+// empty, where a part behind the first had no memory, or a kept state can't be read. Between batches.
 FailureReport fork_prefix(const MemoryParts& parts, llama_seq_id source, llama_seq_id target, llama_pos end);
 
 // So many of a sequence's first `end` positions can be taken over by another one, see `Cache::prefix_end`.
 int32_t shared_end(const MemoryParts& parts, llama_seq_id sequence, int32_t end);
 
-// Of the state that a prefix has beside its rows, if it is kept of the sequence as it is now: pages of windows, and recurrent layers' state.
+// Bytes that a prefix kept of the sequence now would have beside its rows: pages of windows, and recurrent layers' state.
 size_t bytes_of_state(const MemoryParts& parts, llama_seq_id sequence);
 
 void clear_sequence(const MemoryParts& parts, llama_seq_id sequence);

@@ -75,11 +75,12 @@ Bytes take_beside(ByteSpan& tail) {
 }
 
 // Without a tail nothing comes back where there is a state beside the attention: blocks end where no such state is known. If the parts refuse a state
-// whose checksum is right, the sequence is empty.
+// whose checksum is right, the sequence is empty, and has the tier that it had.
 Restored restore_whole(const MemoryParts& memory, llama_seq_id sequence, const std::string& tier, SnapshotParts parts) {
     if (memory.beside().empty()) return memory.packed()->restore(sequence, tier, parts);
     const bool whole = parts.tail.data != nullptr;
     const Bytes beside = whole ? take_beside(parts.tail) : Bytes();
+    const std::string tier_before = memory.packed()->cache().tier(sequence).name;
     Restored restored = memory.packed()->restore(sequence, tier, parts);
     if (PackedMemory* window = memory.packed_window()) window->set_tier(sequence, tier);
     if (!whole) {
@@ -90,7 +91,8 @@ Restored restore_whole(const MemoryParts& memory, llama_seq_id sequence, const s
     try {
         restore_beside(memory, sequence, beside);
     } catch (const std::exception&) {
-        memory.attention->seq_rm(sequence, -1, -1);
+        clear_sequence(memory, sequence);
+        for (PackedMemory* packed : memory.all_packed()) packed->set_tier(sequence, tier_before);
         throw;
     }
     return restored;

@@ -122,6 +122,8 @@ private:
     void cut(int index, PageTable& table, int32_t from, int32_t to);
     static void cut(Extent& extent, int32_t from, int32_t to);
     void split(int index, PageTable& table, int32_t position);
+    // Cuts the reference that crosses `end`.
+    void shorten(int index, PageTable& table, int32_t end);
 
     PagePool& pool_;
     const Layers& layers_;

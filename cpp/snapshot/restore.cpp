@@ -207,7 +207,7 @@ Restored restore_snapshot(Cache& cache, const Origin& origin, uint64_t fingerpri
     if (!sequences.pool().fits({}))
         throw CodedError("POOL_LIMIT_REACHED", "What it needs besides pages is " + std::to_string(sequences.pool().missing_bytes()) +
                                                    " bytes more than are left of the pool's limit of " + std::to_string(sequences.pool().limit_bytes()) +
-                                                   " bytes (policy: pool.limit)");
+                                                   " bytes (policy: pool.limit). Dispose of sequences, or raise the limit");
     Restored restored;
     restored.identities.reserve(blocks.size() * sequences.tables());
     for (const std::vector<PageRef>& block : blocks) add_identities(staged, centres, block, restored.identities);

@@ -14,7 +14,7 @@ CodedError no_room(const PagePool& pool) {
     if (pool.refusal() == Failure::out_of_memory) return CodedError("OUT_OF_MEMORY", "The system gave no memory for pages");
     return CodedError("POOL_LIMIT_REACHED", "It needs at least " + std::to_string(pool.missing_bytes()) + " bytes more than are left of the pool's limit of " +
                                                 std::to_string(pool.limit_bytes()) + " bytes (policy: pool.limit), of which pages take " +
-                                                std::to_string(pool.resident_bytes()));
+                                                std::to_string(pool.resident_bytes()) + ". Dispose of sequences, or raise the limit");
 }
 
 void write_head(const PageRef& reference, uint8_t centre, Writer& writer) {

@@ -84,8 +84,17 @@ t.test("doctor reads the header of a model on a web server, and ends with a reas
     for (const [path, code] of [[`${server.url}none.gguf`, "MODEL_DOWNLOAD_FAILED"], ["/no/such.gguf", "MODEL_NOT_FOUND"]] as const) {
         const wrong = await deltastore(["doctor", "--model", path]);
         t.equal(wrong.code, 1);
-        t.match(wrong.stdout, new RegExp(`^model +${path}\n +not served \\(${code}\\): `, "m"));
+        t.match(wrong.stdout, new RegExp(`^model +${path}\n +not tried \\(${code}\\): `, "m"));
     }
+});
+
+t.test("doctor takes the names of models", async (t) => {
+    const {code, stdout} = await deltastore(["doctor", "--json", "--model", "smollm2-135m"]);
+    t.equal(code, 0);
+    t.match(JSON.parse(stdout), {model: {path: /SmolLM2-135M-Instruct\.Q4_1\.gguf$/, supported: true, architecture: "llama"}});
+    const unknown = await deltastore(["doctor", "--model", "smollm"]);
+    t.equal(unknown.code, 1);
+    t.match(unknown.stdout, /^ +not tried \(MODEL_NOT_FOUND\): There is no file smollm, and no model of that name; the names are "smollm2-135m" and "gemma-3-270m"/m);
 });
 
 t.test("doctor tells what layers on a GPU mean where there is one", async (t) => {

@@ -46,7 +46,7 @@ for (const name of ["gemma3", "gemma4-shared", ...recurrent]) {
         const turns = await store.openTurns({store: new MemoryStore()});
         const all = Array.from({length: sequences}, () => context.getSequence({checkpoints: {interval: 40, max: 6}}));
         const held: Token[][] = all.map(() => []), differences: string[] = [];
-        const counts = {evaluate: 0, rewind: 0, fork: 0, share: 0, turn: 0, park: 0, file: 0, clear: 0, dispose: 0};
+        const counts = {evaluate: 0, rewind: 0, erase: 0, fork: 0, share: 0, turn: 0, park: 0, file: 0, clear: 0, dispose: 0};
         /** Texts that sequences held. Their beginnings may be kept. */
         const texts: Token[][] = [];
         let largest = 0, parked = 0;
@@ -70,6 +70,11 @@ for (const name of ["gemma3", "gemma4-shared", ...recurrent]) {
                 const length = random.integer(held[index]!.length + 1);
                 await from.eraseContextTokenRanges([{start: length, end: held[index]!.length}]);
                 held[index]!.length = length;
+            },
+            erase: async (from, _to, index) => {
+                const start = random.integer(held[index]!.length + 1), end = start + random.integer(60);
+                await from.eraseContextTokenRanges([{start, end}]);
+                held[index]!.splice(start, end - start);
             },
             fork: async (from, to, index, other) => {
                 await store.fork(from, to);
@@ -187,6 +192,30 @@ t.test("a fork goes back to its source's checkpoints", async (t) => {
     }
 });
 
+t.test("a sequence that loses tokens in its middle goes back to no state that has seen them", async (t) => {
+    for (const name of ["gemma3", "gpt-oss-sinks", ...recurrent]) {
+        const context = await createContext(await load(t, name)), sequence = context.getSequence(), fresh = context.getSequence(), tokens = randomTokens(150, 17);
+        const more = moreTokens(3, 18), left = [...tokens.slice(0, 70), ...tokens.slice(80)];
+        for (const length of [60, 100, 150]) {
+            await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(sequence.nextTokenIndex, length));
+            await sequence.takeCheckpoint();
+        }
+        const before = sequence.tokenMeter.usedInputTokens;
+        await sequence.eraseContextTokenRanges([{start: 70, end: 80}]);
+        t.strictSame(sequence.contextTokens, left, name);
+        t.equal(sequence.tokenMeter.usedInputTokens - before, 80, `${name}: what comes after the first checkpoint is evaluated again`);
+        const compare = async (what: string) => {
+            await fresh.clearHistory();
+            await fresh.evaluateWithoutGeneratingNewTokens(left);
+            t.ok(divergence(await nextLogits(fresh, more), await nextLogits(sequence, more)) < bound, `${name}: ${what}`);
+        };
+        await compare("the same as without the tokens");
+        left.length = 110;
+        await sequence.eraseContextTokenRanges([{start: 110, end: sequence.nextTokenIndex}]);
+        await compare("nor does it later");
+    }
+});
+
 t.test("a restored turn goes on with the same bits, and forgets the sequence's own checkpoints", async (t) => {
     for (const name of [...windows, ...recurrent]) {
         const model = await load(t, name), first = (await createContext(model, "high")).getSequence(), turns = await store.openTurns({store: new MemoryStore()});
@@ -239,7 +268,7 @@ t.test("a state file that was changed beside the attention is refused, and the s
         t.equal(sequence.nextTokenIndex, 0);
         // What a file with the right checksum may say. llama.cpp would end the process.
         const state = at + 16, cells = state, end = state + Number(bytes.readBigUInt64LE(at + 8));
-        for (const [place, value] of name !== "lfm2" ? [] : [[cells, 1000], [cells, 0xffffffff], [cells, 0], [cells + 4, 7], [cells + 4, 0xfffffff0]] as const) {
+        for (const [place, value] of name !== "lfm2" ? [] : [[cells, 1000], [cells, 0xffffffff], [cells, 0], [cells + 4, 7], [cells + 4, 0xfffffff0], [cells + 4, 0x7fffffff]] as const) {
             const forged = Buffer.from(bytes);
             forged.writeUInt32LE(value, place);
             forged.writeBigUInt64LE(checksum(forged.subarray(state, end)), end);

@@ -88,7 +88,7 @@ t.test("a limit without room for a single token is told when the context is crea
     const {llama, model} = await openModel();
     t.teardown(() => llama.dispose());
     const limited = async (limit: number, more: PolicyFile = {}) => await attach(llama, {policy: {...more, pool: {limit}}});
-    const told = (error: Error) => Number(/needs at least (\d+) bytes$/.exec(error.message)?.[1]);
+    const told = (error: Error) => Number(/needs at least (\d+) bytes: raise the limit$/.exec(error.message)?.[1]);
     for (const kvCache of ["exact", "high"]) {
         await limited(4096);
         const error = await rejection(createContext(model, kvCache)), least = told(error);

@@ -21,6 +21,13 @@ static CacheOptions evicting(CacheOptions options, const char* scorer) {
     return options;
 }
 
+// Under sanitizers an operation takes several times as long.
+#ifdef __SANITIZE_ADDRESS__
+static constexpr int kLongRun = 2500;
+#else
+static constexpr int kLongRun = 10000;
+#endif
+
 static void check_operations(const CacheOptions& options, int steps, uint64_t seed) {
     Random random(seed);
     CacheModel model(options, *select_kernels(), seed);
@@ -252,8 +259,8 @@ int main(int argc, char** argv) {
                [&] { check_operations(sliding(make_options(Format::k4v2, 16, 4, 500 << 10), 150), 200, seed + 8); });
     check::run("cache: rows that no later token sees are given back", [&] { check_unseen_rows_go(seed); });
     check::run("cache: caches that share a limit admit and reserve within it", [&] { check_shared_limit(seed); });
-    check::run("cache: holds what the model does while tiers change, 10,000 operations", [&] { check_operations(mixed_tiers(0), 10000, seed + 5); });
-    check::run("cache: holds what the model does while tiers change within a limit", [&] { check_operations(mixed_tiers(700 << 10), 3000, seed + 6); });
+    check::run("cache: holds what the model does while tiers change", [&] { check_operations(mixed_tiers(0), kLongRun, seed + 5); });
+    check::run("cache: holds what the model does while tiers change within a limit", [&] { check_operations(mixed_tiers(700 << 10), kLongRun / 4, seed + 6); });
     check::run("cache: a window that is packed early gets smaller, and the sequence goes on", [&] { check_resting(seed); });
     check::run("cache: a fork costs no more than its open page", check_fork_shares);
     check::run("cache: what is admitted can be reserved", [&] { check_admission(seed); });

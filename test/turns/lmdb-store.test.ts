@@ -144,6 +144,7 @@ t.test("lmdb: only the owner reads the files", async (t) => {
     }
     await t.rejects(LmdbStore.open(join(wide, "data.mdb")), {...failed, message: /data\.mdb/});
     await t.rejects(LmdbStore.open(join(wide, "data.mdb", "folder")), {...failed, message: /data\.mdb.* can't be made: /});
+    await t.rejects(LmdbStore.open("/proc/none/folder"), {...failed, message: /\/proc\/none.* can't be made: /}, "a folder that takes none");
 });
 
 t.test("lmdb: a folder that can't be written to is an error with its cause", async (t) => {

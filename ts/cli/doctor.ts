@@ -1,12 +1,12 @@
 import type {Command} from "commander";
 import type {RuntimeReport} from "../store/doctor.js";
 import {DeltaStoreError} from "../errors.js";
-import {verifyGguf} from "../models/gguf.js";
 import {isUrl, withRemoteHeader} from "../models/remote-header.js";
 import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
 import {builtInTiers, defaultTierName, resolveTier, type Policy, type Tier} from "../policy/tiers.js";
 import type {ModelReport, SequenceBytes} from "../store/model-report.js";
 import {exitCodes, formatTable, printJson, printLine} from "./output.js";
+import {getModelPath} from "./runtime.js";
 
 interface DoctorOptions {
     model?: string;
@@ -34,7 +34,7 @@ interface PolicyReport {
 export function addDoctorCommand(program: Command): void {
     program.command("doctor")
         .description("say whether this machine, its node-llama-cpp and a model can use the packed cache, or why not")
-        .option("--model <file or URL>", "also say whether this GGUF model is served and what there is to win; only its header is read")
+        .option("--model <file, URL or name>", "also say whether this GGUF model is served and what there is to win; of a URL only the header is fetched")
         .option("--json", "print JSON")
         .action(doctor);
 }
@@ -44,8 +44,8 @@ async function doctor({model: modelPath, json}: DoctorOptions): Promise<void> {
     const runtime = await runtimeReport();
     const policySource = policyFromEnvironment(process.env), policy = examinePolicy(policySource);
     const tier = policy?.problem == null ? defaultTierOf(policySource) : builtInTiers.get(defaultTierName)!;
-    const model = modelPath === undefined ? null : await examineModel(modelPath, tier, runtime.engineLoads);
-    const healthy = runtime.engineLoads && policy?.problem == null && model?.supported !== false;
+    const model = modelPath === undefined ? null : await examineModel(modelPath, {tier, engineLoads: runtime.engineLoads, quiet: json === true});
+    const healthy = runtime.engineLoads && policy?.problem == null && model?.supported !== null && model?.supported !== false;
     if (json) printJson({healthy, runtime, policy, model});
     else printReport(runtime, policy, model);
     if (!healthy) process.exitCode = exitCodes.failure;
@@ -75,16 +75,19 @@ const gpuHints: Record<Policy["gpuLayers"], string> = {
     error: "with layers on it, contexts are refused (the policy's `gpuLayers`)"
 };
 
+/** Failures that say nothing of the model. */
+const untried: readonly unknown[] = ["MODEL_NOT_FOUND", "MODEL_DOWNLOAD_FAILED"];
+
 /** A failure with a code is part of the report, and does not end the command. */
-async function examineModel(path: string, tier: Tier, engineLoads: boolean): Promise<ModelAnswer> {
+async function examineModel(path: string, {tier, engineLoads, quiet}: {tier: Tier; engineLoads: boolean; quiet: boolean}): Promise<ModelAnswer> {
     const {reportModel} = await import("../store/model-report.js");
     try {
-        if (!isUrl(path)) await verifyGguf(path);
+        const file = isUrl(path) ? null : await getModelPath(path, quiet);
         if (!engineLoads) return {path, supported: null, reason: "the engine isn't usable", code: null};
-        return {path, ...isUrl(path) ? await withRemoteHeader(path, (header) => reportModel(header, tier)) : await reportModel(path, tier)};
+        return {path: file ?? path, ...file === null ? await withRemoteHeader(path, (header) => reportModel(header, tier)) : await reportModel(file, tier)};
     } catch (error) {
         if (!(error instanceof DeltaStoreError)) throw error;
-        return {path, supported: false, reason: error.message, code: error.code};
+        return {path, supported: untried.includes(error.code) ? null : false, reason: error.message, code: error.code};
     }
 }
 
@@ -111,7 +114,8 @@ function printReport(runtime: RuntimeReport, policy: PolicyReport | null, model:
 
 function printModel(model: ModelAnswer): void {
     printItem("model", model.path);
-    printItem("", model.supported === null ? `not tried: ${model.reason}` : model.supported ? "served" : `not served (${model.code ?? "no code"}): ${model.reason ?? ""}`);
+    const refusal = `${model.supported === null ? "not tried" : "not served"}${model.code === null ? "" : ` (${model.code})`}: ${model.reason ?? ""}`;
+    printItem("", model.supported === true ? "served" : refusal);
     if (model.memory === undefined) return;
     const {architecture, memory, trainedTokens, layers, window, limits, memoryBytes} = model as ModelReport;
     printItem("architecture", `${architecture}, trained with ${trainedTokens.toLocaleString("en")} tokens`);

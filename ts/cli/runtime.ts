@@ -32,7 +32,7 @@ export interface RuntimeOptions {
 }
 
 /** The model's path. The model is fetched if need be, with a progress bar unless `quiet`. Ctrl+C stops the download. */
-async function getModelPath(path: string | undefined, quiet: boolean): Promise<string> {
+export async function getModelPath(path: string | undefined, quiet: boolean): Promise<string> {
     const abort = new AbortController();
     const onInterrupt = (): void => abort.abort(new Error("The download was stopped."));
     process.once("SIGINT", onInterrupt);

@@ -2,7 +2,8 @@ import type {LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError, type ErrorCode} from "../errors.js";
 import {withSequenceLock} from "../runtime/context-lock.js";
 import {addonContextOf} from "../runtime/contexts.js";
-import {becomeEmpty, copyCheckpoints, forgetPredictions, heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
+import {copyCheckpoints, forgetPredictions, heldTokensOf, setHeldTokens} from "../runtime/sequences.js";
+import {empty} from "./cut-back.js";
 import {packedLife} from "./packed-sequence.js";
 import {endEvaluations} from "./replacements.js";
 import {wake} from "./wake.js";
@@ -22,21 +23,18 @@ export async function forkSequence(source: LlamaContextSequence, target: LlamaCo
         const upTo = length();
         if (source === target) return;
         await parking?.comeBack(from);
-        if (native.canGoOn(handle, from.sequenceId, upTo)) tiers.emptied(to.sequenceId);
         const last = handle.getSequenceKvCacheMaxPosition(to.sequenceId);
         await pressure.during(from, 0, async () => {  // while it is busy, the source is not given up
             for (let failure; (failure = native.forkPrefix(handle, from.sequenceId, to.sequenceId, upTo)) !== null;) {
                 const error = new DeltaStoreError(failure.code as ErrorCode, failure.message);
-                if (handle.getSequenceKvCacheMaxPosition(to.sequenceId) < last) {  // a part had no memory
-                    becomeEmpty(target);
-                    sharing?.truncated(to.sequenceId, 0);
-                }
+                if (handle.getSequenceKvCacheMaxPosition(to.sequenceId) < last) empty(handle, to);  // a part had no memory
                 if (error.code === "OPTION_INVALID") throw error;
                 if (await pressure.giveUp()) continue;
                 emit({type: "refuse", sequenceId: to.sequenceId, error});
                 throw error;
             }
         });
+        tiers.emptied(to.sequenceId);
         parking?.forget(to);
         sharing?.copied(from.sequenceId, to.sequenceId, upTo);
         pressure.touched(to);

@@ -43,7 +43,7 @@ function requireRoom(context: AddonContext, native: NativeBinding, policy: Polic
     native.setTier(context, 0, own.name);
     if (!fits)
         throw new DeltaStoreError("POOL_LIMIT_REACHED", `The pool's limit of ${limit} bytes (policy: pool.limit) has no room for a single token. This context's tier ` +
-            `${JSON.stringify(own.name)} needs at least ${limit + missing} bytes`);
+            `${JSON.stringify(own.name)} needs at least ${limit + missing} bytes: raise the limit`);
 }
 
 /** The bytes that the pool's limit lacks for one token of the first sequence, which is empty; 0 if it has room. */

@@ -134,7 +134,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         }
 
         // node-llama-cpp goes back to positions before a checkpoint's last, too. The checkpoint may lack their windows.
-        override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId = restoringFor.getStore()): Promise<boolean> {
+        override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId = restoringFor.getStore()?.sequenceId): Promise<boolean> {
+            if (this.#packed && lastPosition >= (restoringFor.getStore()?.from ?? Infinity)) return false;
             if (sequenceId !== undefined) this.#changing(sequenceId, lastPosition + 1);
             if (!await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId)) return false;
             return !this.#packed || (sequenceId !== undefined && native.canGoOn(this, sequenceId, lastPosition + 1));
@@ -179,6 +180,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const what = `The state file ${path} can't be written: `, {lives, origin, parking} = packedOf(this)!, life = lives.at(sequenceId);
             await origin.known();
             if (life !== undefined) await parking?.comeBack(life);
+            native.takeFailure(this);  // of an earlier call
             return await writeStateFile(path, (file) => this.#coded(super.saveSequenceStateToFile(file, sequenceId, tokens), "STATE_WRITE_FAILED", what));
         }
 
@@ -192,6 +194,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             const {pressure, lives, origin} = packedOf(this)!, life = lives.at(sequenceId);
             await origin.known();
             const load = async (): Promise<Uint32Array> => {
+                native.takeFailure(this);  // of an earlier call
                 try {
                     return await this.#coded(super.loadSequenceStateFromFile(path, sequenceId, maxTokens), "STATE_DAMAGED", what);
                 } catch (error) {

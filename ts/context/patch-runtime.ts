@@ -6,6 +6,7 @@ import {withContextLock} from "../runtime/context-lock.js";
 import {addonContextOf} from "../runtime/contexts.js";
 import type {AfterBatchAction} from "../runtime/decode-request.js";
 import type {ContextInternals, SequenceInternals} from "../runtime/internals.js";
+import {pruneCheckpoints} from "../runtime/sequences.js";
 import {evaluatePacked} from "./evaluation.js";
 import {forkSequence} from "./fork.js";
 import {packedOf} from "./packed.js";
@@ -19,6 +20,11 @@ type Presented = AfterBatchAction & {readonly life: SequenceLife};
 
 function present(life: SequenceLife, action: AfterBatchAction | undefined): Presented {
     return Object.assign((sequenceStateLength: number) => action?.(sequenceStateLength), {life});
+}
+
+/** The first token that ranges erase; infinity if they erase none. */
+function firstErased(ranges: readonly {start: number; end: number}[] | undefined): number {
+    return Math.min(...(ranges ?? []).filter(({start, end}) => start !== end).map(({start, end}) => Math.min(start, end)));
 }
 
 function requirePath(method: string, path: unknown): void {
@@ -67,15 +73,16 @@ export function patchRuntime(): void {
 
     // Erases in this very call where it can: callers of node-llama-cpp see the new length at once.
     const eraseRanges = sequences._eraseContextTokenRanges;
-    const erase = (sequence: SequenceInternals, ...of: Parameters<typeof eraseRanges>) => restoringFor.run(sequence._sequenceId, () => eraseRanges.apply(sequence, of));
     sequences._eraseContextTokenRanges = function (ranges, options = {}) {
         const sequence = this as unknown as LlamaContextSequence, life = lifeOf(sequence);
-        if (life === undefined) return erase(this, ranges, options);
-        const wasOpen = life.isOpen;
+        if (life === undefined) return eraseRanges.call(this, ranges, options);
+        const wasOpen = life.isOpen, from = firstErased(ranges as {start: number; end: number}[]);
+        const erase = () => {
+            pruneCheckpoints(sequence, from);
+            return restoringFor.run({sequenceId: this._sequenceId, from}, () => eraseRanges.call(this, ranges, options));
+        };
         // When the first token goes, node-llama-cpp empties the sequence and evaluates the rest. Then nothing needs to come back.
-        const drops = (ranges as {start: number; end: number}[] | undefined)?.some(({start, end}) => start !== end && Math.min(start, end) <= 0);
-        const erasing = drops === true || !sleeps(sequence) ? erase(this, ranges, options)
-            : wake(sequence, (options as {skipLock?: boolean}).skipLock).then(() => erase(this, ranges, options));
+        const erasing = from <= 0 || !sleeps(sequence) ? erase() : wake(sequence, (options as {skipLock?: boolean}).skipLock).then(erase);
         return erasing.catch((error: unknown) => {
             // A disposal that was asked for later was done first. Nothing is left to erase.
             if (!(wasOpen && !life.isOpen && error instanceof DisposedError)) throw error;

@@ -3,8 +3,8 @@ import type {NativeBinding} from "../engine/native.js";
 import type {Sharing} from "../policy/tiers.js";
 import type {AddonContext} from "../runtime/addon.js";
 import {partOf, type DecodeRequest} from "../runtime/decode-request.js";
-import {becomeEmpty} from "../runtime/sequences.js";
 import {commonLength} from "./common-length.js";
+import {empty} from "./cut-back.js";
 import {KeptPrefixes, shortestPrefix} from "./kept-prefixes.js";
 import {PendingRequests} from "./pending-requests.js";
 import type {SequenceLife} from "./sequence-life.js";
@@ -182,8 +182,7 @@ export class PrefixSharing {
             await evaluate({...request, afterBatchAction: undefined, firstTokenSequenceIndex: 0, tokens: [...tokens], logits: tokens.map(() => undefined)});
         } catch (error) {
             if (life.isOpen) await life.between(() => {
-                this.#context.disposeSequence(life.sequenceId);
-                if (life.sequence !== undefined) becomeEmpty(life.sequence);
+                empty(this.#context, life);
                 return Promise.resolve();
             });
             throw error;

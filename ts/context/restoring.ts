@@ -1,4 +1,7 @@
 import {AsyncLocalStorage} from "node:async_hooks";
 
-/** The number of the sequence whose tokens are being erased. Before node-llama-cpp 3.22, restoring a checkpoint doesn't tell whose it is. */
-export const restoringFor = new AsyncLocalStorage<number>();
+/**
+ * The sequence whose tokens are being erased, and the first of them. node-llama-cpp's checkpoints know neither: before 3.22 restoring one doesn't tell
+ * whose it is, and those behind the first erased token are of other tokens than the sequence has then.
+ */
+export const restoringFor = new AsyncLocalStorage<{sequenceId: number; from: number}>();

@@ -1,11 +1,12 @@
 import {createHash} from "node:crypto";
 import {once} from "node:events";
 import {existsSync, realpathSync} from "node:fs";
-import {mkdir, mkdtemp, readdir, rename, rm} from "node:fs/promises";
+import {mkdtemp, readdir, rename, rm} from "node:fs/promises";
 import {createServer, type Server} from "node:net";
 import {hostname} from "node:os";
 import path from "node:path";
 import {setTimeout as sleep} from "node:timers/promises";
+import {makeFolder} from "../make-folder.js";
 
 const retryMs = 100;
 
@@ -17,7 +18,7 @@ const retryMs = 100;
  */
 export async function buildOnce(target: string, isWhole: () => boolean, build: (workFolder: string) => Promise<string>): Promise<void> {
     const parent = path.dirname(target);
-    await mkdir(parent, {recursive: true});
+    await makeFolder(parent);
     const lock = await acquireLock(target);
     try {
         if (isWhole()) return;

@@ -250,7 +250,7 @@ export interface NativeBinding {
     endSnapshot(handle: object): void;
     /**
      * Replaces a sequence's rows and its tier, between batches. Gives the number of its tokens, and the blocks' identities. The bytes must not change
-     * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY: the sequence is as it was.
+     * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY: the sequence is as it was, or empty if a part beside the attention has failed.
      */
     restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<{tokens: number; identities: Uint8Array}>;
     /** Whether all of the model's layers attend to all tokens. Others have sliding windows or recurrent states. */

@@ -1,8 +1,9 @@
 import {existsSync} from "node:fs";
-import {mkdir, rename} from "node:fs/promises";
+import {rename} from "node:fs/promises";
 import {homedir} from "node:os";
 import {join, resolve} from "node:path";
 import {DeltaStoreError} from "../errors.js";
+import {makeFolder} from "../make-folder.js";
 import {findMismatch} from "./checksum.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import {verifyGguf} from "./gguf.js";
@@ -58,7 +59,7 @@ async function fetchModel(model: ModelFile, sources: readonly ModelSource[], opt
     const answers = [`the cache ${folder}: ${missing}`];
 
     try {
-        await mkdir(folder, {recursive: true});
+        await makeFolder(folder);
     } catch (error) {
         throw new DeltaStoreError("MODEL_DOWNLOAD_FAILED",
             `The cache folder ${folder} can't be made: ${(error as Error).message}`, {cause: error});

@@ -1,7 +1,7 @@
 import {fork} from "node:child_process";
 import {createHash} from "node:crypto";
 import {existsSync} from "node:fs";
-import {mkdir, writeFile} from "node:fs/promises";
+import {writeFile} from "node:fs/promises";
 import path from "node:path";
 import {fileURLToPath} from "node:url";
 import type {Llama} from "node-llama-cpp";
@@ -9,6 +9,7 @@ import {engineHash} from "../engine/files.js";
 import {installedHeaders} from "../engine/installed.js";
 import {readyEngine} from "../engine/load.js";
 import {DeltaStoreError} from "../errors.js";
+import {makeFolder} from "../make-folder.js";
 import {defaultCacheFolder} from "../models/fetch.js";
 import {nameOf, whatToInstall, type FoundRuntime} from "../runtime/release.js";
 
@@ -51,7 +52,7 @@ export async function tryRuntime(llama: Llama, runtime: FoundRuntime): Promise<v
         if (!(divergence < mostDivergence)) throw refuse(`in its self-test, the tier exact diverges by ${divergence} nats from the stock cache (${kind}); ${mostDivergence} is allowed`);
     passed.add(key);
     // Where it can't be written, the next process tests again.
-    await mkdir(path.dirname(record), {recursive: true}).then(() => writeFile(record, `${what}\n${JSON.stringify(result.divergences)}\n`)).catch(() => undefined);
+    await makeFolder(path.dirname(record)).then(() => writeFile(record, `${what}\n${JSON.stringify(result.divergences)}\n`)).catch(() => undefined);
 }
 
 async function runSelfTest(gpu: Llama["gpu"]): Promise<SelfTestResult> {

@@ -1,4 +1,5 @@
 import type {LlamaContextSequence, Token} from "node-llama-cpp";
+import {empty} from "../context/cut-back.js";
 import {packedOf} from "../context/packed.js";
 import {packedLife} from "../context/packed-sequence.js";
 import {endEvaluations} from "../context/replacements.js";
@@ -10,7 +11,7 @@ import {invalid} from "../options.js";
 import type {Tier} from "../policy/tiers.js";
 import {underItsLock, withSequenceLock} from "../runtime/context-lock.js";
 import {addonContextOf} from "../runtime/contexts.js";
-import {becomeEmpty, forgetCheckpoints, forgetPredictions, setHeldTokens} from "../runtime/sequences.js";
+import {forgetCheckpoints, forgetPredictions, setHeldTokens} from "../runtime/sequences.js";
 
 /** A sequence as it was between two batches. Its blocks stay as they are until `end`. */
 export interface Capture extends NativeSnapshot {
@@ -68,7 +69,7 @@ export interface StoredRows {
 
 /**
  * Replaces a sequence's rows. Gives the number of tokens that had to be evaluated again. Evaluations of the sequence that are under way end. After a
- * failure it is as it was, or holds the tokens before those that could not be evaluated.
+ * failure it is as it was, or holds the tokens before those that could not be evaluated, or none if its windows or recurrent states did not come back.
  * @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN, TURN_MODEL_MISMATCH, STATE_FORMAT_MISMATCH, STATE_TOO_LARGE, POOL_LIMIT_REACHED, OUT_OF_MEMORY,
  *     OPTION_INVALID, DISPOSED; as `Origin.known`
  */
@@ -112,7 +113,7 @@ export async function bringBackLocked(life: SequenceLife, stored: StoredRows, ti
             break;
         } catch (error) {
             if ((error as {code?: unknown}).code === "POOL_LIMIT_REACHED" && await pressure.giveUp()) continue;
-            if (before >= 0 && handle.getSequenceKvCacheMaxPosition(sequenceId) < 0) becomeEmpty(sequence);
+            if (before >= 0 && handle.getSequenceKvCacheMaxPosition(sequenceId) < 0) empty(handle, life);
             throw ofTurn(what, error);
         }
     }

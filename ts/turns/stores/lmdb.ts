@@ -1,7 +1,8 @@
-import {mkdir, realpath} from "node:fs/promises";
+import {realpath} from "node:fs/promises";
 import {resolve} from "node:path";
 import {inspect} from "node:util";
 import {DeltaStoreError} from "../../errors.js";
+import {makeFolder} from "../../make-folder.js";
 import {invalid} from "../../options.js";
 import type {ObjectInfo} from "./cells.js";
 import {LmdbConnection} from "./lmdb-connection.js";
@@ -27,7 +28,7 @@ export class LmdbStore implements SnapshotStore {
         if (typeof path !== "string" || path === "") throw invalid(`The store's folder is ${inspect(path, {depth: 0})}; allowed is a path`);
         let folder = resolve(path);
         try {
-            await mkdir(folder, {recursive: true, mode: 0o700});
+            await makeFolder(folder, 0o700);
             folder = await realpath(folder);
         } catch (error) {
             throw new DeltaStoreError("STORE_FAILED", `The store's folder ${folder} can't be made: ${(error as Error).message}.`, {cause: error});
