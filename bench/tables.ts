@@ -3,7 +3,7 @@
  * stands between `<!-- table:NAME -->` and `<!-- /table:NAME -->`, a figure inside a sentence between `<!-- figure:NAME -->` and
  * `<!-- /figure:NAME -->`.
  */
-import {existsSync, readdirSync, readFileSync, writeFileSync} from "node:fs";
+import {readdirSync, readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {EvalReport} from "../ts/eval/report.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
@@ -21,33 +21,28 @@ import {winsTable, type ModelWins} from "./wins-report.js";
 
 const results = <Report>(name: string) => JSON.parse(readFileSync(path.join(root, "bench/results", `${name}.json`), "utf8")) as Report;
 
-/** What a bench measured on gemma-3-270m; says so where it did not run yet. */
-function ofGemma<Report>(bench: string, script: string, render: (report: Report) => string): string {
-    const name = `${bench}-gemma-3-270m`;
-    return existsSync(path.join(root, "bench/results", `${name}.json`)) ? render(results<Report>(name)) : `Not measured yet: \`npm run ${script}\`.`;
-}
-const gemmaQuality = (table: "quality" | "retrieval" | "generation") => ofGemma<EvalReport>("quality", "bench:gemma-quality", (report) => evalTables(report)[table]);
+const speedTable = ({tables, setting}: SpeedFigures) => `${tables.speed()}\n\n${setting}`;
+const speedOf = (name: string) => speedTable(new SpeedFigures(results<SpeedReport>(name)));
+const sharedPrefixOf = (name: string) => firstTokenTables(results<FirstTokenReport>(name)).sharedPrefix;
 
 const reports: SummaryReports = {
     memory: results<MemoryReport[]>("memory"), speed: new SpeedFigures(results<SpeedReport>("speed")),
     quality: results<EvalReport>("quality"), facts: results<FactsReport>("facts")
 };
-const papers = results<SweepReport>("sweep-papers"), scorers = results<SweepReport>("sweep-scorers"), avx2 = new SpeedFigures(results<SpeedReport>("speed-avx2"));
-const {speed, together} = reports.speed.tables;
+const papers = results<SweepReport>("sweep-papers"), scorers = results<SweepReport>("sweep-scorers");
+const gemma = evalTables(results<EvalReport>("quality-gemma-3-270m")), gemmaPapers = results<SweepReport>("sweep-papers-gemma-3-270m");
+const {together} = reports.speed.tables;
 const tables: Record<string, string> = {
     summary: summaryTable(reports), tiers: tierTable(reports), ...memoryTables(reports.memory), ...evalTables(reports.quality), facts: factsTable(reports.facts),
     scorers: sweepTable(scorers), papers: sweepTable(papers),
-    speed: `${speed()}\n\n${reports.speed.setting}`, together: together(), avx2: `${avx2.tables.speed()}\n\n${avx2.setting}`,
+    speed: speedTable(reports.speed), together: together(), avx2: speedOf("speed-avx2"),
     ...firstTokenTables(results<FirstTokenReport>("first-token")), ...sharingTables(results<SharingPoint[]>("sharing")),
     ...turnsTables(results<TurnsReport>("turns")), load: loadTable(results<LoadReport>("chat-server-load")), wins: winsTable(results<ModelWins[]>("wins")),
-    "gemma-quality": gemmaQuality("quality"), "gemma-retrieval": gemmaQuality("retrieval"), "gemma-generation": gemmaQuality("generation"),
-    "gemma-papers": ofGemma<SweepReport>("sweep-papers", "bench:gemma-sweep", (report) =>
-        `${sweepTable(report)}\n\n![Memory against divergence of Gemma 3 270M](../bench/results/sweep-papers-gemma-3-270m.svg)`),
-    "gemma-speed": ofGemma<SpeedReport>("speed", "bench:gemma-speed", (report) => {
-        const figures = new SpeedFigures(report);
-        return `${figures.tables.speed()}\n\n${figures.setting}`;
-    }),
-    "gemma-memory": ofGemma<MemoryReport[]>("memory", "bench:gemma-memory", (report) => memoryTables(report).memory)
+    "gemma-quality": gemma.quality, "gemma-retrieval": gemma.retrieval, "gemma-generation": gemma.generation,
+    "gemma-papers": `${sweepTable(gemmaPapers)}\n\n![Memory against divergence of Gemma 3 270M](../bench/results/sweep-papers-gemma-3-270m.svg)`,
+    "gemma-speed": speedOf("speed-gemma-3-270m"), "hybrid-speed": speedOf("speed-lfm2-350m-random"),
+    "gemma-memory": memoryTables(results<MemoryReport[]>("memory-gemma-3-270m")).memory,
+    "gemma-sharing": sharedPrefixOf("first-token-gemma-3-270m"), "hybrid-sharing": sharedPrefixOf("first-token-lfm2-350m-random")
 };
 
 const kldOf = (list: readonly {name: string; kld: number | undefined}[], name: string) => list.find((entry) => entry.name === name)!.kld!.toFixed(5);
