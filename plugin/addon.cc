@@ -171,6 +171,12 @@ Napi::Value resident_bytes(const Napi::CallbackInfo& info) {
     });
 }
 
+Napi::Value vocabulary_size(const Napi::CallbackInfo& info) {
+    return throwing_coded(info.Env(), [&]() -> Napi::Value {
+        return Napi::Number::New(info.Env(), llama_vocab_n_tokens(&live_context(unwrap(info[0]))->get_model().vocab));
+    });
+}
+
 Napi::Value can_shift(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         return Napi::Boolean::New(info.Env(), llama_memory_can_shift(llama_get_memory(live_context(unwrap(info[0])))));
@@ -352,6 +358,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("snapshotBlocks", snapshot_blocks);
     add("endSnapshot", end_snapshot);
     add("restoreSnapshot", restore_snapshot);
+    add("vocabularySize", vocabulary_size);
     add("canShift", can_shift);
     add("onlyAttention", only_attention);
     add("canGoOn", can_go_on);

@@ -117,6 +117,12 @@ bool SequenceTable::continues(const PageTable& table, int32_t position, Format f
            pool_.references(tail.page) == 1;
 }
 
+// Of a new page for the first of `count` rows that are appended together.
+static int page_rows(int window, int count, Format format) {
+    const bool packed_soon = window < 0 || format_info(format).packed || count - kPageRows >= window;
+    return packed_soon ? kPageRows : kWindowPageRows;
+}
+
 bool SequenceTable::append(int sequence, int32_t position, int count, int first_token, Format format, uint8_t centre,
                            std::vector<std::vector<WriteSegment>>& segments) {
     if (extents_[sequence].evicted) extents_[sequence].end = position + count;
@@ -136,7 +142,7 @@ bool SequenceTable::append(int sequence, int32_t position, int count, int first_
                 fresh.kind = starts_with_sinks(rules, table, next) ? PageKind::sinks : PageKind::plain;
                 fresh.format = fresh.pinned() ? Format::f16 : format;
                 fresh.centre = fresh.pinned() ? kNoCentre : centre;
-                fresh.rows = uint8_t(fresh.pinned() ? rules.sinks : page_rows(rules, count - done[index], format));
+                fresh.rows = uint8_t(fresh.pinned() ? rules.sinks : page_rows(rules.window, count - done[index], format));
                 fresh.begin = uint8_t(fresh.pinned() ? next : 0);
                 fresh.position = next;
                 fresh.page = allocate(layout(index, fresh));
@@ -179,7 +185,7 @@ void SequenceTable::add_demand(int sequence, int32_t position, int count, Format
             rest -= rules.sinks - position;
         }
         for (int rows; rest > 0; rest -= rows) {
-            rows = page_rows(rules, rest, format);
+            rows = page_rows(rules.window, rest, format);
             add(layout(index, format, rows).bytes);
         }
     }

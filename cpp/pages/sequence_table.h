@@ -113,11 +113,6 @@ private:
         int sinks = 0, window = -1;
     };
     static bool starts_with_sinks(const Rules& rules, const PageTable& table, int32_t position) { return position < rules.sinks && table.empty(); }
-    // Rows of a new page for the first of `count` rows that are appended together.
-    static int page_rows(const Rules& rules, int count, Format format) {
-        const bool packed_soon = rules.window < 0 || format_info(format).packed || count - kPageRows >= rules.window;
-        return packed_soon ? kPageRows : kWindowPageRows;
-    }
     // Drops positions [from, to) of a table that may not be a sequence's yet.
     void cut(int index, PageTable& table, int32_t from, int32_t to);
     static void cut(Extent& extent, int32_t from, int32_t to);

@@ -183,9 +183,10 @@ Restored restore_snapshot(Cache& cache, const Origin& origin, uint64_t fingerpri
     staged.extent = read_extent(tokens, head);
     if (head.number<uint32_t>() != parts.blocks.size()) throw CodedError("STATE_DAMAGED", "The state has another number of blocks than it says");
     const int32_t sealed_end = head.number<int32_t>(0, kMostPosition, "end of blocks"), end = head.number<int32_t>(sealed_end, kMostPosition, "end");
-    // The tail's sums take no more than it does, and its pages are a few a table; F16 blocks have a page in four.
+    // The tail's pages are a few a table; F16 blocks have a page in four. Its sums are among its bytes, and no more than one a row.
     const size_t references = (parts.blocks.size() + 8) * sequences.tables() * sizeof(PageRef);
-    cache.accounting().charge(0, parts.centres.size() * cache.centres().floats() * sizeof(float) + parts.tail.size + references + references / 8);
+    const size_t sums = std::min(parts.tail.size, Watch::least_bytes(sequences.tables()) + size_t(end) * sequences.tables() * sizeof(uint32_t));
+    cache.accounting().charge(0, parts.centres.size() * cache.centres().floats() * sizeof(float) + sums + references + references / 8);
     ArrivingCentres centres(cache, head, parts.centres);
     RetrievalHeads heads = cache.heads();
     heads.read(head);

@@ -1,11 +1,27 @@
+import type {Token} from "node-llama-cpp";
 import t from "tap";
-import {generate, randomTokens} from "../support/engine.js";
+import {generate, moreTokens, randomTokens, rejection} from "../support/engine.js";
 import {divergence, divergences, nextLogits} from "../support/logits.js";
 import {bounds, openSequences} from "../support/sequences.js";
 
 t.setTimeout(180_000);
 
 const {store, tiny, createContext} = await openSequences(t);
+
+t.test("what is no token of the model is refused, and costs other sequences nothing", async (t) => {
+    const context = await createContext(tiny, "high", {sequences: 2}), sequence = context.getSequence(), other = context.getSequence(), tokens = randomTokens(20, 9);
+    const vocabulary = (await nextLogits(other, tokens)).length;
+    for (const wrong of [vocabulary, 999_999_999, -5]) {
+        const [error, text] = await Promise.all([
+            rejection(sequence.evaluateWithoutGeneratingNewTokens([...tokens, wrong] as Token[])), generate(other, moreTokens(3, 8), 2)
+        ]);
+        t.match(error, {code: "OPTION_INVALID", message: `have ${wrong}; the model has the tokens 0 to ${vocabulary - 1}`});
+        t.equal(text.length, 2);
+    }
+    await sequence.evaluateWithoutGeneratingNewTokens([...tokens, vocabulary - 1] as Token[]);
+    t.equal(sequence.nextTokenIndex, 21);
+    await context.dispose();
+});
 
 t.test("four sequences decode together, each as if alone", async (t) => {
     const prompts = [40, 130, 64, 7].map((length, at) => randomTokens(length, 20 + at));

@@ -85,5 +85,5 @@ t.test("what is no model, or isn't there, is an error with a code", async (t) =>
         await t.rejects(used, {code, message}, path);
     }
     await t.rejects(withRemoteHeader("http://127.0.0.1:1/a.gguf", async () => 0), {code: "MODEL_DOWNLOAD_FAILED"});
-    await t.rejects(withRemoteHeader("http://", async () => 0), {code: "MODEL_NOT_FOUND", message: /is no URL/});
+    for (const url of ["http://", "ftp://host/model.gguf"]) await t.rejects(withRemoteHeader(url, async () => 0), {code: "MODEL_NOT_FOUND", message: /is no URL of http or https/});
 });

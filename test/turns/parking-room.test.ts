@@ -1,4 +1,4 @@
-import {attach, type StoreEvent} from "llama-deltastore";
+import {attach, MemoryStore, type StoreEvent} from "llama-deltastore";
 import type {LlamaContextSequence} from "node-llama-cpp";
 import t from "tap";
 import {codeOf, generate, moreTokens, randomTokens} from "../support/engine.js";
@@ -58,6 +58,23 @@ t.test("six conversations go on in the memory of two", async (t) => {
     t.strictSame(target.contextTokens, source.contextTokens);
     const rows = store.stats(context).sequences;
     t.strictSame([0, 1].map((number) => rows.find(({id}) => id === number)?.tokens), [source.nextTokenIndex, source.nextTokenIndex]);
+});
+
+t.test("a saved turn comes back in hardly more room than its sequence took", async (t) => {
+    const shared = new MemoryStore(), tokens = randomTokens(220, 3);
+    const openWith = async (pool: {limit?: number}) => {
+        const store = await attach(llama, {policy: {pool, sharing: {automatic: false}}});
+        const context = await model.createContext({contextSize: 512, threads: 1, flashAttention: true, batchSize: 256, kvCache: "high"});
+        t.teardown(() => context.dispose());
+        return {store, context, sequence: context.getSequence(), turns: await store.openTurns({store: shared})};
+    };
+    const saving = await openWith({});
+    await saving.sequence.evaluateWithoutGeneratingNewTokens(tokens);
+    await saving.turns.save("one", saving.sequence);
+    const {residentBytes} = saving.store.stats(saving.context);
+    const {turns, sequence} = await openWith({limit: Math.ceil(1.1 * residentBytes)});
+    t.equal((await turns.restore("one", sequence)).evaluated, 0);
+    t.strictSame(sequence.contextTokens, tokens);
 });
 
 t.test("parked rows push no saved conversation out of the store", async (t) => {

@@ -90,6 +90,21 @@ t.test("data that is no chat's is left alone", async (t) => {
     await context.dispose();
 });
 
+t.test("turns that are closed keep sessions no more", async (t) => {
+    const context = await createContext(), session = sessionOf(context), first = await store.openTurns({store: new MemoryStore()});
+    const kept = await first.keep(session, "chat");
+    await session.prompt(questions[0], options);
+    t.equal(await codeOf(first.keep(session, "chat")), "OPTION_INVALID", "it is kept already");
+    await first.close();
+    t.equal(await codeOf(first.keep(session, "chat")), "DISPOSED");
+    const second = await store.openTurns({store: new MemoryStore()}), again = await second.keep(session, "chat");
+    await kept.end();
+    await session.prompt(questions[1], options);
+    await again.saved();
+    t.match(await second.history("chat"), [{tokens: session.sequence.nextTokenIndex}], "the end of the first keeping ends no later one");
+    await context.dispose();
+});
+
 t.test("a store that fails lets the chat go on, and tells", async (t) => {
     const memory = new MemoryStore();
     let fails = true;

@@ -2,6 +2,7 @@ import {warnOfEarlierVersion} from "../engine/earlier-versions.js";
 import {DeltaStoreError, isUnsupported, toDeltaStoreError, type ErrorCode} from "../errors.js";
 import type {NativeBinding} from "../engine/native.js";
 import {checkStateFile, writeStateFile} from "../engine/state-file.js";
+import {invalid} from "../options.js";
 import type {AddonContextClass, AddonContextParams, AddonLora} from "../runtime/addon.js";
 import {currentCreation, type Creation} from "./creation.js";
 import {forgetCheckpoints} from "../runtime/sequences.js";
@@ -89,8 +90,11 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (this.#packed) native.beginAdmission(this);
         }
 
-        // What has no room is refused here. node-llama-cpp then rejects only this sequence's evaluation; for decodeBatch it would reject the whole batch.
+        // What has no room, or is no token, is refused here. node-llama-cpp then rejects only this sequence's evaluation; for decodeBatch it would reject
+        // the whole batch.
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
+            const vocabulary = this.#packed ? native.vocabularySize(this) : Infinity, unknown = tokens.find((token) => token >= vocabulary);
+            if (unknown !== undefined) throw invalid(`The tokens to evaluate have ${unknown | 0}; the model has the tokens 0 to ${vocabulary - 1}`);
             if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
             this.#admitted++;
             this.#added.push({sequenceId, first, tokens});

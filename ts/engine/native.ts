@@ -253,6 +253,8 @@ export interface NativeBinding {
      * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY: the sequence is as it was, or empty if a part beside the attention has failed.
      */
     restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<{tokens: number; identities: Uint8Array}>;
+    /** Tokens of the model's vocabulary. */
+    vocabularySize(context: AddonContextHandle): number;
     /** Whether all of the model's layers attend to all tokens. Others have sliding windows or recurrent states. */
     onlyAttention(context: AddonContextHandle): boolean;
     /**

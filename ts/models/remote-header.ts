@@ -17,7 +17,8 @@ const mostParts = 1000;
 /** Characters of a file's name that are kept, its end: file systems have a limit. */
 const mostNameLength = 200;
 
-export const isUrl = (path: string): boolean => /^https?:\/\//i.test(path);
+/** Two letters at least: one is a drive. */
+export const isUrl = (path: string): boolean => /^[a-z][a-z\d+.-]+:\/\//i.test(path);
 
 /**
  * Gives `use` a file with the header of a GGUF file on a web server. Its data are a hole: the file is as long as the whole one and takes next to no room.
@@ -41,8 +42,8 @@ export async function withRemoteHeader<Result>(url: string, use: (path: string) 
 }
 
 function partsOf(given: string): URL[] {
-    if (!URL.canParse(given)) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} is no URL`);
-    const url = new URL(given);
+    const url = URL.canParse(given) ? new URL(given) : undefined;
+    if (url === undefined || !/^https?:$/.test(url.protocol)) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} is no URL of http or https`);
     const count = Number(splitName.exec(url.pathname)?.[1] ?? 1);
     if (count < 1 || count > mostParts) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} has ${count} parts by its name; 1 to ${mostParts} are read`);
     return Array.from({length: count}, (_, index) => {

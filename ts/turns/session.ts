@@ -36,6 +36,8 @@ export interface SavingTurns {
     beginSave(conversation: string, sequence: LlamaContextSequence, options: SaveOptions): {captured: Promise<unknown>; saved: Promise<Turn>};
     /** Remembers why a turn could not be saved. What it gives forgets it, once somebody was told. */
     rememberFailure(error: unknown): () => void;
+    /** What is called when they are closed. */
+    readonly closing: Set<() => void>;
 }
 
 const kept = new WeakSet<LlamaChatSession>();
@@ -108,6 +110,13 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
         if (!ended) await save();
         return answer;
     } as typeof prompt;
+    /** A prompt that is under way is saved still, or tells why it can't be. */
+    const release = (): void => {
+        if (!turns.closing.delete(release)) return;
+        kept.delete(session);
+        session.promptWithMeta = prompt;
+    };
+    turns.closing.add(release);
     return {
         ...relays, restored,
         saved: async () => {
@@ -117,11 +126,8 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
             if (failures.length > 0) throw failures[0]!.error;
         },
         end: async () => {
-            if (!ended) {
-                ended = true;
-                kept.delete(session);
-                session.promptWithMeta = prompt;
-            }
+            ended = true;
+            release();
             await saving;
         }
     };
