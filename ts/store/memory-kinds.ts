@@ -27,14 +27,18 @@ export function memoryKindOf({memory, latent}: ModelOutline): MemoryKind {
     return kinds.get(memory) ?? {name: "unknown", description: `a kind of its own (${memory})`};
 }
 
+/** Of so few heads the schedule `retrieval` keeps one whole. It was measured with 3 (docs/quality.md, Gemma 3 270M). */
+const fewHeads = 5;
+
 /** What a packed cache of such a model can't do, in a few words. The details: docs/limits.md. */
 export function limitsOf({shape, recurrentLayers, alibi, shifts}: ModelOutline): string[] {
-    const windows = shape.windows.length > 0, recurrent = recurrentLayers > 0;
+    const windows = shape.windows.length > 0, recurrent = recurrentLayers > 0, heads = shape.attention.reduce((sum, {count, kvHeads}) => sum + count * kvHeads, 0);
     return [
         ...windows ? ["no rows of sliding windows are dropped by attention"] : [],
         ...recurrent ? ["recurrent states stay as llama.cpp keeps them"] : [],
         ...windows || recurrent ? ["prefixes are shared where a state of these layers was kept", "earlier turns are evaluated again"] : [],
         ...shifts ? [] : ["positions can't be shifted: at the context's end node-llama-cpp evaluates tokens again"],
+        ...heads <= fewHeads && !alibi ? [`${heads} KV heads attend to all tokens: what only a later question asks for is mostly lost in tiers that drop rows`] : [],
         ...alibi ? ["no tier that drops rows, as each row needs its own position (ALiBi)"] : []
     ];
 }
