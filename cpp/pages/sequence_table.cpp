@@ -197,12 +197,8 @@ void SequenceTable::erase(int sequence, int32_t from, int32_t to) {
 }
 
 void SequenceTable::cut(int index, PageTable& table, int32_t from, int32_t to) {
-    if (to == INT32_MAX) {
-        shorten(index, table, from);
-    } else {
-        split(index, table, from);
-        split(index, table, to);
-    }
+    split(index, table, from, to < INT32_MAX);
+    split(index, table, to);
     const auto dropped = std::remove_if(table.begin(), table.end(), [&](const PageRef& reference) {
         const bool drop = reference.position >= from && reference.position < to;
         if (drop) pool_.release(reference.page);
@@ -224,7 +220,7 @@ void SequenceTable::trim(int sequence) {
     for (PageTable& table : sequences_[sequence]) table.shrink_to_fit();
 }
 
-void SequenceTable::split(int index, PageTable& table, int32_t position) {
+void SequenceTable::split(int index, PageTable& table, int32_t position, bool keeps_rest) {
     for (size_t i = table.size(); i-- > 0;) {
         const PageRef whole = table[i];
         if (whole.end_position() <= position) return;
@@ -232,24 +228,11 @@ void SequenceTable::split(int index, PageTable& table, int32_t position) {
         int32_t positions[kPageRows];
         row_positions(index, whole, positions);
         const int count = int(std::lower_bound(positions, positions + whole.count, position) - positions);
-        make_room(table);
+        if (keeps_rest) make_room(table);
         table[i] = slice(index, whole, 0, count);
-        table.insert(table.begin() + i + 1, slice(index, whole, count, whole.count - count));
+        if (keeps_rest) table.insert(table.begin() + i + 1, slice(index, whole, count, whole.count - count));
         release(whole);
         return;
-    }
-}
-
-// Allocates nothing: rows must go where memory is short, too.
-void SequenceTable::shorten(int index, PageTable& table, int32_t end) {
-    for (size_t i = table.size(); i-- > 0;) {
-        const PageRef whole = table[i];
-        if (whole.end_position() <= end) return;
-        if (whole.position >= end) continue;
-        int32_t positions[kPageRows];
-        row_positions(index, whole, positions);
-        table[i] = slice(index, whole, 0, int(std::lower_bound(positions, positions + whole.count, end) - positions));
-        release(whole);
     }
 }
 

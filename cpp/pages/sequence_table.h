@@ -116,9 +116,8 @@ private:
     // Drops positions [from, to) of a table that may not be a sequence's yet.
     void cut(int index, PageTable& table, int32_t from, int32_t to);
     static void cut(Extent& extent, int32_t from, int32_t to);
-    void split(int index, PageTable& table, int32_t position);
-    // Cuts the reference that crosses `end`.
-    void shorten(int index, PageTable& table, int32_t end);
+    // Without the rest it allocates nothing: rows must go where memory is short, too.
+    void split(int index, PageTable& table, int32_t position, bool keeps_rest = true);
 
     PagePool& pool_;
     const Layers& layers_;

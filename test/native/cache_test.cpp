@@ -260,7 +260,7 @@ int main(int argc, char** argv) {
     check::run("cache: rows that no later token sees are given back", [&] { check_unseen_rows_go(seed); });
     check::run("cache: caches that share a limit admit and reserve within it", [&] { check_shared_limit(seed); });
     check::run("cache: holds what the model does while tiers change", [&] { check_operations(mixed_tiers(0), kLongRun, seed + 5); });
-    check::run("cache: holds what the model does while tiers change within a limit", [&] { check_operations(mixed_tiers(700 << 10), kLongRun / 4, seed + 6); });
+    check::run("cache: holds what the model does while tiers change within a limit", [&] { check_operations(mixed_tiers(700 << 10), kLongRun * 3 / 10, seed + 6); });
     check::run("cache: a window that is packed early gets smaller, and the sequence goes on", [&] { check_resting(seed); });
     check::run("cache: a fork costs no more than its open page", check_fork_shares);
     check::run("cache: what is admitted can be reserved", [&] { check_admission(seed); });

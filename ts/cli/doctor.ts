@@ -45,7 +45,7 @@ async function doctor({model: modelPath, json}: DoctorOptions): Promise<void> {
     const policySource = policyFromEnvironment(process.env), policy = examinePolicy(policySource);
     const tier = policy?.problem == null ? defaultTierOf(policySource) : builtInTiers.get(defaultTierName)!;
     const model = modelPath === undefined ? null : await examineModel(modelPath, {tier, engineLoads: runtime.engineLoads, quiet: json === true});
-    const healthy = runtime.engineLoads && policy?.problem == null && model?.supported !== null && model?.supported !== false;
+    const healthy = runtime.engineLoads && policy?.problem == null && (model === null || model.supported === true);
     if (json) printJson({healthy, runtime, policy, model});
     else printReport(runtime, policy, model);
     if (!healthy) process.exitCode = exitCodes.failure;
@@ -82,9 +82,10 @@ const untried: readonly unknown[] = ["MODEL_NOT_FOUND", "MODEL_DOWNLOAD_FAILED"]
 async function examineModel(path: string, {tier, engineLoads, quiet}: {tier: Tier; engineLoads: boolean; quiet: boolean}): Promise<ModelAnswer> {
     const {reportModel} = await import("../store/model-report.js");
     try {
-        const file = isUrl(path) ? null : await getModelPath(path, quiet);
         if (!engineLoads) return {path, supported: null, reason: "the engine isn't usable", code: null};
-        return {path: file ?? path, ...file === null ? await withRemoteHeader(path, (header) => reportModel(header, tier)) : await reportModel(file, tier)};
+        if (isUrl(path)) return {path, ...await withRemoteHeader(path, (header) => reportModel(header, tier))};
+        const file = await getModelPath(path, quiet);
+        return {path: file, ...await reportModel(file, tier)};
     } catch (error) {
         if (!(error instanceof DeltaStoreError)) throw error;
         return {path, supported: untried.includes(error.code) ? null : false, reason: error.message, code: error.code};

@@ -5,7 +5,7 @@ import {checkStateFile, writeStateFile} from "../engine/state-file.js";
 import {invalid} from "../options.js";
 import type {AddonContextClass, AddonContextParams, AddonLora} from "../runtime/addon.js";
 import {currentCreation, type Creation} from "./creation.js";
-import {forgetCheckpoints} from "../runtime/sequences.js";
+import {forgetCheckpoints, pruneCheckpoints} from "../runtime/sequences.js";
 import {adopt, cellsOf, newPacked} from "./pack.js";
 import {packedOf, setPacked, type Packed} from "./packed.js";
 import {restoringFor} from "./restoring.js";
@@ -23,6 +23,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         readonly #generating = new Set<number>();
         readonly #added: {sequenceId: number; first: number; tokens: Uint32Array}[] = [];
         #disposed = false;
+        #vocabulary = Infinity;
 
         constructor(model: object, params: AddonContextParams) {
             const creation = currentCreation.getStore();
@@ -65,6 +66,7 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
             if (!await super.init()) return false;
             try {
                 await adopt(this, native, owner, tier, params);
+                this.#vocabulary = native.vocabularySize(this);
                 setPacked(this, newPacked(this, native, owner, tier, params, model));
                 return true;
             } catch (error) {
@@ -93,8 +95,8 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
         // What has no room, or is no token, is refused here. node-llama-cpp then rejects only this sequence's evaluation; for decodeBatch it would reject
         // the whole batch.
         override addToBatch(sequenceId: number, first: number, tokens: Uint32Array, logitIndexes: Uint32Array): Uint32Array {
-            const vocabulary = this.#packed ? native.vocabularySize(this) : Infinity, unknown = tokens.find((token) => token >= vocabulary);
-            if (unknown !== undefined) throw invalid(`The tokens to evaluate have ${unknown | 0}; the model has the tokens 0 to ${vocabulary - 1}`);
+            const unknown = tokens.find((token) => token >= this.#vocabulary);
+            if (unknown !== undefined) throw invalid(`The tokens to evaluate have ${unknown | 0}; the model has the tokens 0 to ${this.#vocabulary - 1}`);
             if (this.#packed && !this.#admit(sequenceId, first, tokens.length)) throw this.#failure("POOL_LIMIT_REACHED");
             this.#admitted++;
             this.#added.push({sequenceId, first, tokens});
@@ -139,7 +141,12 @@ export function packedContextClass(Stock: AddonContextClass, native: NativeBindi
 
         // node-llama-cpp goes back to positions before a checkpoint's last, too. The checkpoint may lack their windows.
         override async restoreCheckpoint(checkpoint: object, lastPosition: number, sequenceId = restoringFor.getStore()?.sequenceId): Promise<boolean> {
-            if (this.#packed && lastPosition >= (restoringFor.getStore()?.from ?? Infinity)) return false;
+            const erasing = restoringFor.getStore();
+            if (erasing !== undefined && lastPosition >= erasing.from) {  // it was taken by a batch that this erasing has waited for
+                const sequence = packedOf(this)?.lives.at(erasing.sequenceId)?.sequence;
+                if (sequence !== undefined) pruneCheckpoints(sequence, erasing.from);
+                return false;
+            }
             if (sequenceId !== undefined) this.#changing(sequenceId, lastPosition + 1);
             if (!await super.restoreCheckpoint(checkpoint, lastPosition, sequenceId)) return false;
             return !this.#packed || (sequenceId !== undefined && native.canGoOn(this, sequenceId, lastPosition + 1));

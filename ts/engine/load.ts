@@ -69,7 +69,7 @@ async function build(release: string, reason: string): Promise<string> {
     const advice = "On Debian or Ubuntu: apt-get install cmake git g++. Then run `npx deltastore doctor`.";
     if (missing.length > 0)
         throw new DeltaStoreError("BINARY_MISSING", `${reason}, and building it needs ${missing.join(", ")}. ${advice}`);
-    process.emitWarning(`${reason}. llama-deltastore builds it once; this takes one to five minutes`, {code: "DELTASTORE_BUILD"});
+    process.emitWarning(`${reason}. llama-deltastore builds it once; this takes some minutes`, {code: "DELTASTORE_BUILD"});
     const isWhole = () => findDamage(target) === null && binaryFolder(release, installedHeaders()) === target;
     try {
         await buildOnce(target, isWhole, async (workFolder) => {

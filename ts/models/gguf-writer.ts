@@ -102,26 +102,24 @@ class ByteSink {
     }
 
     u32(value: number): void {
-        const chunk = Buffer.alloc(4);
-        chunk.writeUInt32LE(value);
-        this.bytes(chunk);
+        this.#number(4, (chunk) => chunk.writeUInt32LE(value));
     }
 
     i32(value: number): void {
-        const chunk = Buffer.alloc(4);
-        chunk.writeInt32LE(value);
-        this.bytes(chunk);
+        this.#number(4, (chunk) => chunk.writeInt32LE(value));
     }
 
     f32(value: number): void {
-        const chunk = Buffer.alloc(4);
-        chunk.writeFloatLE(value);
-        this.bytes(chunk);
+        this.#number(4, (chunk) => chunk.writeFloatLE(value));
     }
 
     u64(value: number): void {
-        const chunk = Buffer.alloc(8);
-        chunk.writeBigUInt64LE(BigInt(value));
+        this.#number(8, (chunk) => chunk.writeBigUInt64LE(BigInt(value)));
+    }
+
+    #number(size: number, write: (chunk: Buffer) => void): void {
+        const chunk = Buffer.alloc(size);
+        write(chunk);
         this.bytes(chunk);
     }
 

@@ -38,7 +38,7 @@ export function limitsOf({shape, recurrentLayers, alibi, shifts}: ModelOutline):
         ...recurrent ? ["recurrent states stay as llama.cpp keeps them"] : [],
         ...windows || recurrent ? ["prefixes are shared where a state of these layers was kept", "earlier turns are evaluated again"] : [],
         ...shifts ? [] : ["positions can't be shifted: at the context's end node-llama-cpp evaluates tokens again"],
-        ...heads <= fewHeads && !alibi ? [`${heads} KV heads attend to all tokens: what only a later question asks for is mostly lost in tiers that drop rows`] : [],
+        ...heads <= fewHeads && !alibi ? [`${heads} KV heads attend to all tokens: what only a later question asks for may be lost in tiers that drop rows`] : [],
         ...alibi ? ["no tier that drops rows, as each row needs its own position (ALiBi)"] : []
     ];
 }

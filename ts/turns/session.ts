@@ -36,11 +36,11 @@ export interface SavingTurns {
     beginSave(conversation: string, sequence: LlamaContextSequence, options: SaveOptions): {captured: Promise<unknown>; saved: Promise<Turn>};
     /** Remembers why a turn could not be saved. What it gives forgets it, once somebody was told. */
     rememberFailure(error: unknown): () => void;
-    /** What is called when they are closed. */
-    readonly closing: Set<() => void>;
+    readonly closed: boolean;
 }
 
-const kept = new WeakSet<LlamaChatSession>();
+/** By whom sessions are kept. What is closed keeps none. */
+const kept = new WeakMap<LlamaChatSession, {turns: SavingTurns; release(): void}>();
 
 /** What is kept with each turn. */
 interface ChatData {
@@ -73,8 +73,16 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
     if (!(session instanceof LlamaChatSession))
         throw invalid(`keep needs a LlamaChatSession; given was ${inspect(session, {depth: -1})}`);
     if (session.disposed) throw new DeltaStoreError("DISPOSED", "The session is disposed");
-    if (kept.has(session)) throw invalid("The session's turns are kept already");
-    kept.add(session);
+    const before = kept.get(session);
+    if (before !== undefined && !before.turns.closed) throw invalid("The session's turns are kept already");
+    before?.release();
+    const prompt = session.promptWithMeta, {sequence} = session;
+    const release = (): void => {
+        if (kept.get(session)?.release !== release) return;
+        kept.delete(session);
+        session.promptWithMeta = prompt;
+    };
+    kept.set(session, {turns, release});
     const relays = {onSave: new EventRelay<Turn>(), onError: new EventRelay<Error>()};
     let restored: Restored | null = null;
     try {
@@ -82,7 +90,7 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
         continueChat(session, restored.data);
     } catch (error) {
         if ((error as Partial<DeltaStoreError>).code !== "TURN_NOT_FOUND") {
-            kept.delete(session);
+            release();
             throw error;
         }
     }
@@ -94,7 +102,6 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
         untold.push({error, told: turns.rememberFailure(error)});
         process.emitWarning(`llama-deltastore could not save a turn of ${JSON.stringify(conversation)}: ${(error as Error).message}`, {code: "DELTASTORE_TURN_NOT_SAVED"});
     };
-    const prompt = session.promptWithMeta, {sequence} = session;
     /** Resolves once the turn is captured. The app may go on then: the turn is saved as it is now. */
     const save = async (): Promise<void> => {
         try {
@@ -110,13 +117,6 @@ export async function keep(turns: SavingTurns, session: LlamaChatSession, conver
         if (!ended) await save();
         return answer;
     } as typeof prompt;
-    /** A prompt that is under way is saved still, or tells why it can't be. */
-    const release = (): void => {
-        if (!turns.closing.delete(release)) return;
-        kept.delete(session);
-        session.promptWithMeta = prompt;
-    };
-    turns.closing.add(release);
     return {
         ...relays, restored,
         saved: async () => {

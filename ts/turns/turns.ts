@@ -37,13 +37,17 @@ export class Turns {
     /** Errors of turns of kept chats that nobody was told of yet. */
     readonly #untold = new Set<{readonly error: unknown}>();
 
-    /** @internal What is called when they are closed. */
-    readonly closing = new Set<() => void>();
+    #closed = false;
 
     /** @internal Made by `DeltaStore.openTurns`. */
     constructor(archive: Archive, limits: Limits) {
         this.#archive = archive;
         this.#limits = limits;
+    }
+
+    /** @internal */
+    get closed(): boolean {
+        return this.#closed;
     }
 
     /** Where the turns are. */
@@ -277,11 +281,11 @@ export class Turns {
     }
 
     /**
-     * Waits until all turns so far are saved, and closes the store. Sessions are kept no more. Idempotent.
+     * Waits until all turns so far are saved, and closes the store. Other turns may keep the sessions then. Idempotent.
      * @throws the error of a kept chat's turn that could not be saved, if nobody was told of it; the store is closed all the same
      */
     async close(): Promise<void> {
-        for (const release of this.closing) release();
+        this.#closed = true;
         while (this.#saving.size > 0) await Promise.allSettled(this.#saving.values());
         await this.#archive.store.close();
         const [failure] = this.#untold;
