@@ -55,7 +55,9 @@ t.test("what several sequences take is forecast, and what can't be is refused", 
     const {shape} = await outlineModel(await tinyPath(), builtInTiers.get("high")!), high = nativeTier(builtInTiers.get("high")!);
     const load = {sequences: 3, tokens: 1000, batchSize: 512};
     const context = await model.createContext({contextSize: 1100, sequences: 3, kvCache: "high", batchSize: 512});
-    for (let sequence = 0; sequence < load.sequences; sequence++) await generate(context.getSequence(), randomTokens(load.tokens, sequence), 1);
+    const sequences = Array.from({length: load.sequences}, () => context.getSequence());  // what nobody holds is collected
+    for (const [index, sequence] of sequences.entries()) await generate(sequence, randomTokens(load.tokens, index), 1);
+    t.ok(sequences.every(({nextTokenIndex}) => nextTokenIndex >= load.tokens));
     const {residentBytes, stockBytes} = store.stats(context), forecast = native.forecast(shape, high, load);
     t.equal(forecast.stockBytes, stockBytes);
     t.ok(Math.abs(forecast.residentBytes! - residentBytes) <= 2 * slack * residentBytes, `${residentBytes}, forecast ${forecast.residentBytes}`);

@@ -31,8 +31,10 @@ for (const tier of ["exact", "high", "conservative"]) {
         const free = await openModel(tier);
         const roomy = await createContext(free.model, undefined, options);
         await centre(roomy);
-        const expected = await generate(roomy.getSequence(), small, 150);
-        await roomy.getSequence().evaluateWithoutGeneratingNewTokens(large);
+        const [writing, reading] = [roomy.getSequence(), roomy.getSequence()];
+        const expected = await generate(writing, small, 150);
+        await reading.evaluateWithoutGeneratingNewTokens(large);
+        t.equal(writing.nextTokenIndex + reading.nextTokenIndex, 249 + 1900, "both are held");
         const limit = Math.round(0.7 * free.store.stats(roomy).peakResidentBytes);
         await free.llama.dispose();
 

@@ -106,8 +106,13 @@ t.test("an empty sequence keeps its first tier under pressure, and one from a fi
     await store.fork(first, copy);
     await store.setTier(first, "high");  // what the app chose stays
     let refused = 0;
-    for (let i = 0; i < 50 && refused === 0; i++) refused += await codeOf(generate(context.getSequence(), randomTokens(1300, 10 + i), 1)) === "fulfilled" ? 0 : 1;
+    const more = [];  // what nobody holds is collected
+    for (let i = 0; i < 50 && refused === 0; i++) {
+        more.push(context.getSequence());
+        refused += await codeOf(generate(more[i]!, randomTokens(1300, 10 + i), 1)) === "fulfilled" ? 0 : 1;
+    }
     t.equal(refused, 1);
+    t.equal(more.at(-1)!.nextTokenIndex, 0);
     t.equal(tierOf(first), "high");
     t.equal(tierOf(loaded), "ultra");
     const held = new Set(store.stats(context).sequences.map(({id}) => id));

@@ -29,8 +29,10 @@ t.test("windows are packed", async (t) => {
     const model = await loadTiny(llama, "gemma3"), resident: number[] = [];
     for (const kvCache of ["exact", "high"]) {
         const context = await model.createContext({contextSize: 1024, sequences: 8, batchSize: 128, threads: 1, kvCache});
-        for (let i = 0; i < 8; i++) await context.getSequence().evaluateWithoutGeneratingNewTokens(randomTokens(320, i));
+        const sequences = Array.from({length: 8}, () => context.getSequence());  // what nobody holds is collected
+        for (const [i, sequence] of sequences.entries()) await sequence.evaluateWithoutGeneratingNewTokens(randomTokens(320, i));
         resident.push(store.stats(context).residentBytes);
+        t.strictSame(sequences.map(({nextTokenIndex}) => nextTokenIndex), sequences.map(() => 320));
         await context.dispose();
     }
     t.ok(resident[0]! > 2 * resident[1]!, "six of seven layers have windows", {resident});

@@ -49,9 +49,10 @@ t.test("a parked sequence that is saved and disposed at once is saved", async (t
 });
 
 t.test("a disposed context leaves nothing in the store", async (t) => {
-    const {context, parked, turns} = await open(t);
-    await context.getSequence().evaluateWithoutGeneratingNewTokens(parkedPrompt);
+    const {context, parked, turns} = await open(t), sequence = context.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(parkedPrompt);
     await parked(1);
+    t.equal(sequence.nextTokenIndex, parkedPrompt.length);
     await context.dispose();
     await settled(100);
     t.match(await turns.verify(), {conversations: 0, objects: 0, problems: []});
