@@ -49,6 +49,20 @@ t.test("an evicted prefix is shared as it is, and stays shared when both go on",
     await context.dispose();
 });
 
+t.test("a prefix that was only evaluated is evicted before others take it over", async (t) => {
+    for (const ended of [false, true]) {
+        const context = await createContext("ultra", {sequences: 2, contextSize: 2048}), [first, second] = [context.getSequence(), context.getSequence()];
+        const beginning = randomTokens(1200, 7);
+        await first.evaluateWithoutGeneratingNewTokens(beginning);
+        if (ended) await first.clearHistory();
+        await generate(second, [...beginning, ...question(2)], 1);
+        const {sharing, sequences} = store.stats(context);
+        t.match(sharing, {attached: 1, attachedTokens: 1200}, `ended: ${ended}`);
+        for (const {kept} of sequences.slice(ended ? 1 : 0)) t.ok(kept < 0.5, `kept ${kept}`);
+        await context.dispose();
+    }
+});
+
 t.test("a model with positions of several parts is served in a tier that evicts", async (t) => {
     const model = await loadTiny(llama, "qwen2vl-sections");
     const context = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, kvCache: "evicting"});

@@ -158,7 +158,7 @@ export class PrefixSharing {
                 const length = this.#pending.shared(other, tokens, most), gain = length - own.length;
                 if (gain >= shortestPrefix && 2 * gain > request.tokens.length) await Promise.race([life.closing, this.#pending.wait(other, length)]);
             }
-            const {taken, cuts, lost} = await life.between(() => Promise.resolve(this.#attach(request)));
+            const {taken, cuts, lost} = await life.between(() => this.#attach(request));
             if (lost !== undefined) await this.#evaluateLost(life, request, lost, evaluate);
             const results: T[] = [];
             let done = taken, left = cuts;
@@ -194,22 +194,23 @@ export class PrefixSharing {
         return request.tokens.length > shortestPrefix && mostAttachable(request) >= shortestPrefix;
     }
 
-    #attach(request: DecodeRequest): Attached {
+    async #attach(request: DecodeRequest): Promise<Attached> {
         const {sequenceId, firstTokenSequenceIndex: first, tokens} = request;
         const own = this.#held.get(sequenceId) ?? [];
         if (own.length !== first) return {taken: 0, cuts: []};
         const all = [...own, ...tokens], most = first + mostAttachable(request);
-        let longest = first, end = first, source = -1;
+        let longest = first, end = first, source = -1, whole = false;
         for (const [other, held] of this.#holders()) {
             const common = this.#mayShare(sequenceId, other) ? Math.min(commonLength(held, all), most) : 0;
             if (common <= end) continue;
             const usable = Math.min(common, this.#native.prefixEnd(this.#context, other, common));
-            if (usable > end && this.#native.canGoOn(this.#context, other, usable)) [end, source] = [usable, other];
+            if (usable > end && this.#native.canGoOn(this.#context, other, usable)) [end, source, whole] = [usable, other, usable === held.length];
             longest = Math.max(longest, common);
         }
         // A third text may part where these two do. It then finds a prefix that ends there, with its window as it was.
         const fork = longest >= end + (this.#spacing ?? shortestPrefix) && this.#mayKeep(sequenceId) ? longest : undefined;
         if (end < first + shortestPrefix) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
+        if (whole) await this.#tiers.evictIfDue(source);  // what several hold is never evicted
         if (this.#native.forkPrefix(this.#context, source, sequenceId, end) !== null) {
             if (this.#context.getSequenceKvCacheMaxPosition(sequenceId) + 1 >= first) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
             this.#held.delete(sequenceId);
