@@ -12,8 +12,9 @@ namespace {
 
 constexpr int kMostLayers = 4096;  // of one kind, in a forecast; KV heads of a layer likewise
 
-int count_of(const Napi::Object& config, const char* name, int most) {
+int count_of(const Napi::Object& config, const char* name, int most, int absent = -1) {
     const Napi::Value value = config.Get(name);
+    if (value.IsUndefined() && absent >= 0) return absent;
     const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
     if (!(number >= 0 && number <= most) || number != int(number))
         throw CodedError("OPTION_INVALID", std::string(name) + " has to be a whole number from 0 to " + std::to_string(most));
@@ -104,14 +105,23 @@ Napi::Value forecast(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const ModelShape shape = shape_of(info[0].As<Napi::Object>());
         const Napi::Object config = info[2].As<Napi::Object>();
-        const Load load{count_of(config, "sequences", 1 << 16), size_t(count_of(config, "tokens", INT32_MAX)), count_of(config, "batchSize", INT32_MAX)};
+        const Load load{count_of(config, "sequences", 1 << 16), size_t(count_of(config, "tokens", INT32_MAX)), count_of(config, "batchSize", INT32_MAX),
+                        size_t(count_of(config, "sharedTokens", INT32_MAX, 0)), count_of(config, "groups", 1 << 16, 1)};
+        if (load.shared > load.tokens) throw CodedError("OPTION_INVALID", "sharedTokens can't be more than tokens");
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("stockBytes", double(stock_bytes(shape, load)));
         result.Set("bytesBeside", double(shape.state_bytes * load.sequences));
         result.Set("residentBytes", info.Env().Null());
+        result.Set("parts", info.Env().Null());
         if (!info[1].IsObject()) return result;
         for (const auto& layers : {shape.attention, shape.windows}) require_coded(layers);
-        result.Set("residentBytes", double(packed_bytes(shape, tier_of(info[1].As<Napi::Object>()), load)));
+        const Forecast packed = deltastore::forecast(shape, tier_of(info[1].As<Napi::Object>()), load);
+        Napi::Object parts = Napi::Object::New(info.Env());
+        parts.Set("packed", double(packed.packed));
+        parts.Set("window", double(packed.window));
+        parts.Set("sinks", double(packed.sinks));
+        result.Set("residentBytes", double(packed.resident));
+        result.Set("parts", parts);
         return result;
     });
 }

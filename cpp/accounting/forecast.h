@@ -21,13 +21,21 @@ struct Load {
     int sequences = 1;
     size_t tokens = 0;   // of each sequence
     int batch = 512;     // most tokens that are evaluated in one go
+    size_t shared = 0;   // first tokens that sequences of a group share; they were evaluated by themselves
+    int groups = 1;      // of sequences, where they share
 };
 
 // Of llama.cpp's own 16-bit cache.
 size_t stock_bytes(const ModelShape& model, const Load& load);
 
-// What a packed cache takes, with recurrent states. Sequences share nothing. A tier that evicts has just done so. Slabs are as full as can be,
-// which those of a cache in use may not be.
-size_t packed_bytes(const ModelShape& model, const Tier& tier, const Load& load);
+// Bytes of a packed cache, and the parts that pages in use have in it. What is left is bookkeeping, and room in slabs.
+struct Forecast {
+    size_t resident = 0;
+    size_t sinks = 0, window = 0, packed = 0;
+    size_t states = 0;  // recurrent ones, which llama.cpp keeps
+};
+
+// A tier that evicts has just done so. Slabs are as full as can be, which those of a cache in use may not be.
+Forecast forecast(const ModelShape& model, const Tier& tier, const Load& load);
 
 }  // namespace deltastore

@@ -153,16 +153,9 @@ void PagePool::close_slab(Slab& slab) {
 
 size_t PagePool::bytes_of(size_t page_bytes, size_t used, size_t touched) {
     const SizeClass owner = new_class(page_bytes);
-    const size_t most = owner.pages_per_slab;
-    size_t bytes = 0;
-    touched = std::max(used, touched);
-    while (used > 0) {
-        const size_t in_use = std::min(used, most), held = std::min(touched, most);
-        bytes += owner.resident(in_use, held);
-        used -= in_use;
-        touched -= held;
-    }
-    return bytes;
+    const size_t most = owner.pages_per_slab, full = used / most, rest = used % most;
+    const size_t last = rest == 0 ? 0 : owner.resident(rest, std::min(std::max(used, touched) - full * most, most));
+    return full * owner.resident(most, most) + last;
 }
 
 // What allocate() would do, and no less than its charges: slabs with room in their order, a slab's freed pages before its untouched ones, then new slabs.

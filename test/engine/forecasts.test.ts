@@ -62,12 +62,15 @@ t.test("what several sequences take is forecast, and what can't be is refused", 
     t.equal(forecast.stockBytes, stockBytes);
     t.ok(Math.abs(forecast.residentBytes! - residentBytes) <= 2 * slack * residentBytes, `${residentBytes}, forecast ${forecast.residentBytes}`);
 
-    t.match(native.forecast(shape, null, load), {stockBytes, residentBytes: null});
+    t.match(native.forecast(shape, null, load), {stockBytes, residentBytes: null, parts: null});
+    const {packed, window, sinks} = forecast.parts!, own = native.forecast(shape, high, {...load, sharedTokens: 0, groups: 3});
+    t.ok(packed > 0 && window > 0 && sinks > 0 && packed + window + sinks < forecast.residentBytes!);
+    t.strictSame(own, forecast, "groups that share nothing change nothing");
     t.match(native.forecast({attention: [], windows: [], window: 0, stateBytes: 7}, high, load), {stockBytes: 21, bytesBeside: 21});
     const head84 = {...shape, attention: [{count: 1, kvHeads: 2, keyLength: 84, valueLength: 84}]};
     t.throws(() => native.forecast(head84, high, load), {code: "MODEL_UNSUPPORTED"});
     t.ok(native.forecast(head84, null, load).stockBytes > 0, "stock has such heads");
-    for (const wrong of [{...load, tokens: -1}, {...load, tokens: 1.5}, {...load, sequences: NaN}, {...load, batchSize: 2 ** 40}])
+    for (const wrong of [{...load, tokens: -1}, {...load, tokens: 1.5}, {...load, sequences: NaN}, {...load, batchSize: 2 ** 40}, {...load, sharedTokens: 1001}, {...load, groups: -1}])
         t.throws(() => native.forecast(shape, high, wrong), {code: "OPTION_INVALID"});
     t.throws(() => native.forecast({...shape, attention: [{count: 1e9, kvHeads: 2, keyLength: 64, valueLength: 64}]}, high, load), {code: "OPTION_INVALID"});
     t.throws(() => native.forecast(shape, {...high, format: "k9v9"} as never, load), {code: "OPTION_INVALID"});

@@ -107,6 +107,10 @@ export interface NativeLoad {
     readonly tokens: number;
     /** Most tokens that are evaluated in one go, as llama.cpp was told. */
     readonly batchSize: number;
+    /** First tokens that the sequences of a group share. They were evaluated by themselves. 0 if absent. */
+    readonly sharedTokens?: number;
+    /** 1 if absent. */
+    readonly groups?: number;
 }
 
 export interface NativeForecast {
@@ -116,6 +120,8 @@ export interface NativeForecast {
     bytesBeside: number;
     /** Of a packed cache of the tier. Null without one. */
     residentBytes: number | null;
+    /** Of these, the pages in use. The rest is bookkeeping, room in slabs, and `bytesBeside`. */
+    parts: {packed: number; window: number; sinks: number} | null;
 }
 
 export interface NativeSequenceStats {
