@@ -5,11 +5,11 @@ import t from "tap";
 import {root} from "../support/paths.js";
 
 t.test("the committed types are those of the schema", async (t) => {
-    const copy = t.testdir({ts: {policy: {}}});
+    const copy = t.testdir({ts: {policy: {}, plan: {}}});
     for (const folder of ["scripts", "config-schema"])
         cpSync(join(root, folder), join(copy, folder), {recursive: true});
     symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
-    execFileSync(process.execPath, [join(copy, "scripts/generate-policy-types.mjs")]);
-    t.equal(readFileSync(join(copy, "ts/policy/policy-file.ts"), "utf8"),
-        readFileSync(join(root, "ts/policy/policy-file.ts"), "utf8"));
+    execFileSync(process.execPath, [join(copy, "scripts/generate-schema-types.mjs")]);
+    for (const file of ["ts/policy/policy-file.ts", "ts/plan/plan-file.ts"])
+        t.equal(readFileSync(join(copy, file), "utf8"), readFileSync(join(root, file), "utf8"));
 });

@@ -2,7 +2,7 @@ import {parseBytes} from "./bytes.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import {isRecord} from "../options.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
-import {pointerTo, problem} from "./problems.js";
+import {pointerTo, problem} from "./schema-problems.js";
 import {builtInTiers, hasCoarseValues, stockCacheName} from "./tiers.js";
 
 export const tierNamePattern = /^[a-z][a-z0-9-]*$/;

@@ -6,7 +6,7 @@ import {parseBytes} from "./bytes.js";
 import {allTierNames, asRecord, contradictions, tierNamePattern} from "./contradictions.js";
 import {parseJsonText} from "./json-text.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
-import {describeSchemaErrors} from "./problems.js";
+import {describePolicyErrors} from "./problems.js";
 import {
     builtInTiers, defaultEviction, defaultPressure, defaultSharing, defaultSinks, defaultTierName, defaultTurns, defaultWindow, defaultWindowFormat, hasCoarseValues,
     unknownTier, type Policy, type Tier
@@ -73,7 +73,7 @@ function checkPolicy(input: unknown, what: string, textProblems: readonly string
     const names = allTierNames(file);
     const problems = [
         ...textProblems,
-        ...valid ? [] : describeSchemaErrors(check.errors ?? [], names),
+        ...valid ? [] : describePolicyErrors(check.errors ?? [], names),
         ...contradictions(file, names)
     ];
     if (problems.length > 0) throw invalid(what, problems);

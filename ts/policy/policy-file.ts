@@ -1,4 +1,4 @@
-// Generated from config-schema/policy.schema.json by scripts/generate-policy-types.mjs.
+// Generated from config-schema/policy.schema.json by scripts/generate-schema-types.mjs.
 
 /**
  * How llama-deltastore keeps the KV cache: its tiers, who gets which, and how much memory they may take.

@@ -1,5 +1,5 @@
 import {formatBytes} from "./bytes.js";
-import {problem} from "./problems.js";
+import {problem} from "./schema-problems.js";
 import {bitsOf, tiersBeside, type Policy, type Rule, type Tier} from "./tiers.js";
 
 const leastUsefulLimit = 2 ** 20;
