@@ -11,6 +11,7 @@ const floors = [
     ["context/"],
     ["turns/"],
     ["store/"],
+    ["plan/"],
     ["eval/", "index.ts", "register.ts"],
     ["cli/"]
 ];

@@ -9,6 +9,7 @@ import type {EvalReport} from "../ts/eval/report.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import {loadTable, type LoadReport} from "./load-report.js";
 import {memoryTables, type MemoryReport} from "./memory-report.js";
+import {planTables, type PlanSummary} from "./plan-tables.js";
 import {evalTables} from "./quality/eval-tables.js";
 import {factsTable, type FactsReport} from "./quality/facts-report.js";
 import {sweepTable, type SweepReport} from "./quality/sweep-report.js";
@@ -42,6 +43,7 @@ const tables: Record<string, string> = {
     "gemma-papers": `${sweepTable(gemmaPapers)}\n\n![Memory against divergence of Gemma 3 270M](../bench/results/sweep-papers-gemma-3-270m.svg)`,
     "gemma-speed": speedOf("speed-gemma-3-270m"), "hybrid-speed": speedOf("speed-lfm2-350m-random"),
     "gemma-memory": memoryTables(results<MemoryReport[]>("memory-gemma-3-270m")).memory,
+    ...planTables(results<PlanSummary[]>("plan")),
     "gemma-sharing": sharedPrefixOf("first-token-gemma-3-270m"), "hybrid-sharing": sharedPrefixOf("first-token-lfm2-350m-random")
 };
 

@@ -2,6 +2,8 @@
 export const errorCodes = {
     POLICY_INVALID: "The policy has mistakes; each is listed with its JSON pointer, the value and what is allowed.",
     POLICY_NOT_FOUND: "The policy file can't be read. Check the path in `policy` or DELTASTORE_POLICY.",
+    PLAN_INVALID: "The scenario of `plan` has mistakes; each is listed with its JSON pointer, the value and what is allowed.",
+    PLAN_NOT_FOUND: "The scenario file can't be read. Check the path.",
     TIER_UNKNOWN: "No tier has this name. Use a built-in tier, one of the policy's, or \"stock\".",
     OPTION_INVALID: "An argument or option has a name or value that isn't allowed. The message tells what was given and what is allowed.",
     NOT_ATTACHED: "A tier was asked for, but this Llama instance has no store. Call `attach(llama)` before `createContext`.",
@@ -41,7 +43,7 @@ export type ErrorCode = keyof typeof errorCodes;
 
 export class DeltaStoreError extends Error {
     readonly code: ErrorCode;
-    /** For POLICY_INVALID: every problem found. */
+    /** For POLICY_INVALID and PLAN_INVALID: every problem found. */
     readonly problems: readonly string[];
 
     constructor(code: ErrorCode, message: string, options: {cause?: unknown; problems?: readonly string[]} = {}) {

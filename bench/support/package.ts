@@ -22,6 +22,10 @@ type Modules = {
     "index.js": typeof import("../../ts/index.js");
     "engine/load.js": typeof import("../../ts/engine/load.js");
     "models/fetch.js": typeof import("../../ts/models/fetch.js");
+    "plan/picture.js": typeof import("../../ts/plan/picture.js");
+    "plan/plan.js": typeof import("../../ts/plan/plan.js");
+    "plan/presets.js": typeof import("../../ts/plan/presets.js");
+    "policy/load.js": typeof import("../../ts/policy/load.js");
     "policy/tiers.js": typeof import("../../ts/policy/tiers.js");
     "store/model-report.js": typeof import("../../ts/store/model-report.js");
     "turns/stores/memory.js": typeof import("../../ts/turns/stores/memory.js");

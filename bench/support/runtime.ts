@@ -11,7 +11,7 @@ const {batchOf} = await dist("store/model-report.js");
 /** A model in a process where contexts may have our caches, on a fixed number of threads. */
 export class Runtime implements BenchModel {
     private constructor(readonly llama: Llama, readonly store: DeltaStore, readonly model: LlamaModel, readonly threads: number,
-                        readonly shape: ModelShape, private readonly native: NativeBinding) {}
+                        readonly shape: ModelShape, readonly native: NativeBinding, readonly modelPath: string) {}
 
     static async open({threads, modelPath, policy}: {threads: number; modelPath: () => Promise<string>; policy?: object}): Promise<Runtime> {
         const {attach} = await dist("index.js");
@@ -19,7 +19,7 @@ export class Runtime implements BenchModel {
         const store = await attach(llama, {policy: {sharing: {automatic: false}, ...policy}});
         const path = await modelPath(), native = await (await dist("engine/load.js")).loadNative();
         const {shape} = await native.outlineModel(path, (await dist("context/pack.js")).nativeTier((await dist("policy/tiers.js")).builtInTiers.get("exact")!));
-        return new Runtime(llama, store, await llama.loadModel({modelPath: path, gpuLayers: 0}), threads, shape, native);
+        return new Runtime(llama, store, await llama.loadModel({modelPath: path, gpuLayers: 0}), threads, shape, native, path);
     }
 
     stockBytes(sequences: number, tokens: number): number {

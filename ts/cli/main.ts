@@ -6,6 +6,7 @@ import {addDemoCommand} from "./demo.js";
 import {addDoctorCommand} from "./doctor.js";
 import {addEvalCommand} from "./eval.js";
 import {reportError} from "./output.js";
+import {addPlanCommand} from "./plan.js";
 import {addPolicyCommand} from "./policy.js";
 import {addTurnsCommand} from "./turns.js";
 
@@ -25,6 +26,7 @@ DELTASTORE_POLICY (policy file or tier), DELTASTORE_KERNEL (kernel to use instea
 addDemoCommand(program);
 addChatCommand(program);
 addEvalCommand(program);
+addPlanCommand(program);
 addPolicyCommand(program);
 addTurnsCommand(program);
 addDoctorCommand(program);

@@ -33,6 +33,9 @@ export async function loadNative(release: string | null = installedRelease()): P
     return loaded.binding;
 }
 
+/** The engine, if it is in this process. */
+export const loadedNative = (): NativeBinding | undefined => loaded?.binding;
+
 /** The folder of the engine that is in this process, or that would be loaded. Null if there is none. */
 export function engineFolder(release: string | null = installedRelease()): string | null {
     return loaded?.folder ?? (release === null ? null : binaryFolder(release, installedHeaders()));

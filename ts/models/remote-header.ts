@@ -4,16 +4,13 @@ import {basename, join} from "node:path";
 import {DeltaStoreError} from "../errors.js";
 import {tensorBytes} from "./ggml-types.js";
 import {HeaderCut, readTensors} from "./gguf-header.js";
+import {partPaths} from "./split-files.js";
 
 /** Milliseconds to wait for a server's next bytes. */
 const stallLimit = 30_000;
 const mostHeaderBytes = 1 << 28;
 const firstLook = 1 << 20;
 
-/** The first part of a model that is split into several files. */
-const splitName = /-00001-of-(\d{5})\.gguf$/;
-
-const mostParts = 1000;
 /** Characters of a file's name that are kept, its end: file systems have a limit. */
 const mostNameLength = 200;
 
@@ -44,11 +41,9 @@ export async function withRemoteHeader<Result>(url: string, use: (path: string) 
 function partsOf(given: string): URL[] {
     const url = URL.canParse(given) ? new URL(given) : undefined;
     if (url === undefined || !/^https?:$/.test(url.protocol)) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} is no URL of http or https`);
-    const count = Number(splitName.exec(url.pathname)?.[1] ?? 1);
-    if (count < 1 || count > mostParts) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} has ${count} parts by its name; 1 to ${mostParts} are read`);
-    return Array.from({length: count}, (_, index) => {
+    return partPaths(url.pathname).map((path) => {
         const part = new URL(url);
-        part.pathname = url.pathname.replace(splitName, (_, last: string) => `-${String(index + 1).padStart(5, "0")}-of-${last}.gguf`);
+        part.pathname = path;
         return part;
     });
 }

@@ -1,0 +1,51 @@
+import {readFileSync} from "node:fs";
+import {DeltaStoreError} from "../errors.js";
+import {isRecord} from "../options.js";
+import type {Speed} from "./scenario.js";
+
+interface Point {
+    depth: number;
+    sequences: number;
+    cache: string;
+    /** Milliseconds of a step, round by round. */
+    decode: {undisturbed: number[]};
+    /** Of a prompt of `prefillTokens`. */
+    prefill?: number[];
+}
+
+const prefillTokens = 512;
+
+/**
+ * The speeds in a file of `npm run bench`, by cache: those of most sequences, and of the deepest of these.
+ * @throws DeltaStoreError PLAN_INVALID if it is no such file
+ */
+export function benchSpeeds(path: string): Map<string, Speed> {
+    const points = readPoints(path).sort((a, b) => a.sequences - b.sequences || a.depth - b.depth), speeds = new Map<string, Speed>();
+    for (const {cache, sequences, decode, prefill} of points) {
+        const name = cache.toLowerCase().replace(" ", "-"), known = speeds.get(name)?.prefill;
+        const latest = prefill === undefined ? known : prefillTokens / median(prefill) * 1000;
+        speeds.set(name, {decode: sequences / median(decode.undisturbed) * 1000, sequences, ...latest === undefined ? {} : {prefill: latest}});
+    }
+    return speeds;
+}
+
+function readPoints(path: string): Point[] {
+    try {
+        const report = JSON.parse(readFileSync(path, "utf8")) as unknown;
+        if (isRecord(report) && Array.isArray(report["points"]) && report["points"].length > 0 && report["points"].every(isPoint)) return report["points"];
+    } catch (error) {
+        throw new DeltaStoreError("PLAN_INVALID", `The file ${path} of machine.bench can't be read: ${(error as Error).message}`, {cause: error});
+    }
+    throw new DeltaStoreError("PLAN_INVALID", `The file ${path} of machine.bench is none that \`npm run bench\` wrote`);
+}
+
+function isPoint(value: unknown): value is Point {
+    const times = (list: unknown) => Array.isArray(list) && list.length > 0 && list.every((time) => typeof time === "number" && time > 0);
+    return isRecord(value) && typeof value["cache"] === "string" && typeof value["depth"] === "number" && typeof value["sequences"] === "number" &&
+        isRecord(value["decode"]) && times(value["decode"]["undisturbed"]) && (value["prefill"] === undefined || times(value["prefill"]));
+}
+
+function median(values: readonly number[]): number {
+    const sorted = [...values].sort((a, b) => a - b), middle = sorted.length >> 1;
+    return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
