@@ -37,6 +37,7 @@ export function planTables(report: readonly PlanSummary[]): Record<string, strin
                 [preset!, count(users), ...caches.map(({gpus}) => gpus === null ? "none will do" : count(gpus)), caches.map(({limit}) => limit ?? "").join(", ")])),
         "plan-claims": table(["preset", "the paper says", "stated", "follows", "arithmetic"], presets().flatMap(([name, {claims}]) => claims.map(({what, unit, stated, value, arithmetic}) =>
             [name, what, `${short(stated)} ${unit}`, Math.abs(stated - value) <= 0.03 * Math.abs(value) ? "yes" : `no: ${short(value)}`, `\`${arithmetic}\``]))),
+        "plan-remarks": [...new Set(presets().flatMap(([, {claims}]) => claims.flatMap(({what, remark}) => remark === undefined ? [] : [`- ${what}: ${remark}.`])))].join("\n"),
         "plan-machines": table(["machine", "GB", "TB/s", "TFLOP/s", "W", "idle W", "USD an hour", "sources and dates"], facts<MachineFacts>("machines").map(([name, machine]) => {
             const prices = machine.prices.map(({value}) => value);
             return [name, range(machine.memory.value, 1e9), range(machine.bandwidth.value, 1e12), range(machine.flops.value, 1e12), range(machine.watts.value), range(machine.idleWatts.value),
@@ -50,8 +51,7 @@ export function planTables(report: readonly PlanSummary[]): Record<string, strin
     };
 }
 
-/** Whose figures they are; what more a source says is in the JSON. */
+/** Whose figures they are. */
 function sources(all: readonly Fact<unknown>[]): string {
-    const names = all.map(({source, date}) => `${source.split(/[:;]/)[0]!.replaceAll("|", "/").slice(0, 70).trim()} (${date})`);
-    return [...new Set(names)].slice(0, 4).join("; ");
+    return [...new Set(all.map(({source, date}) => `${source} (${date})`))].join("; ");
 }

@@ -15,14 +15,17 @@ const model = {file: await tinyPath()}, users = {active: 1};
 /** A machine on which all sequences of a scenario are in memory at once. */
 const machine = {name: "h200"};
 
-for (const [sequences, lengths] of [[1, [512, 2048]], [16, [512]]] as const) {
+const cases = [
+    {sequences: 1, lengths: [512, 2048], tiers: [...builtInTiers.keys()]}, {sequences: 16, lengths: [512], tiers: ["exact", "high", "conservative", "ultra"]}
+];
+for (const {sequences, lengths, tiers} of cases) {
     t.test(`bytes of ${sequences} sequences are those of a context`, async (t) => {
         const llama = await openLlama();
         t.teardown(() => llama.dispose());
         const store = await attach(llama, {policy: {sharing: {kept: "1GiB"}}}), loaded = await loadTiny(llama);
         for (const tokens of lengths)
             for (const sharedTokens of [0, 0.75 * tokens]) {
-                const {caches} = await plan({model, machine, users: {...users, count: sequences}, context: {tokens, sharedTokens}, caches: [...builtInTiers.keys()] as [string]});
+                const {caches} = await plan({model, machine, users: {...users, count: sequences}, context: {tokens, sharedTokens}, caches: tiers as [string]});
                 for (const {name, bytesShared} of caches) {
                     const context = await loaded.createContext({contextSize: tokens + 64, sequences, kvCache: name, batchSize: 512});
                     const held = Array.from({length: sequences}, () => context.getSequence()), beginning = randomTokens(Math.max(1, sharedTokens), 99);
