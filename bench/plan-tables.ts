@@ -4,7 +4,9 @@ import type {FacilityFacts, Fact, MachineFacts, RegionFacts, ShapeFacts} from ".
 import type {Preset} from "../ts/plan/presets.js";
 import type {Range} from "../ts/plan/range.js";
 import {count, mib, table} from "./support/format.js";
-import {root} from "./support/package.js";
+import {dist, root} from "./support/package.js";
+
+const {follows} = await dist("plan/presets.js");
 
 /** bench/results/plan.json has one of the table's scenario, and one of each preset. */
 export interface PlanSummary {
@@ -36,7 +38,7 @@ export function planTables(report: readonly PlanSummary[]): Record<string, strin
             report.filter(({preset}) => preset !== null).map(({preset, users, caches}) =>
                 [preset!, count(users), ...caches.map(({gpus}) => gpus === null ? "none will do" : count(gpus)), caches.map(({limit}) => limit ?? "").join(", ")])),
         "plan-claims": table(["preset", "the paper says", "stated", "follows", "arithmetic"], presets().flatMap(([name, {claims}]) => claims.map(({what, unit, stated, value, arithmetic}) =>
-            [name, what, `${short(stated)} ${unit}`, Math.abs(stated - value) <= 0.03 * Math.abs(value) ? "yes" : `no: ${short(value)}`, `\`${arithmetic}\``]))),
+            [name, what, `${short(stated)} ${unit}`, follows({what, unit, stated, value, arithmetic}) ? "yes" : `no: ${short(value)}`, `\`${arithmetic}\``]))),
         "plan-remarks": [...new Set(presets().flatMap(([, {claims}]) => claims.flatMap(({what, remark}) => remark === undefined ? [] : [`- ${what}: ${remark}.`])))].join("\n"),
         "plan-machines": table(["machine", "GB", "TB/s", "TFLOP/s", "W", "idle W", "USD an hour", "sources and dates"], facts<MachineFacts>("machines").map(([name, machine]) => {
             const prices = machine.prices.map(({value}) => value);

@@ -10,6 +10,8 @@ namespace deltastore {
 
 namespace {
 
+constexpr int64_t kMostTokens = int64_t(1) << 38;       // of all sequences: no sum of bytes wraps
+constexpr int64_t kMostStateBytes = int64_t(1) << 40;  // of a sequence
 constexpr int kMostLayers = 4096;  // of one kind, in a forecast; KV heads of a layer likewise
 
 int count_of(const Napi::Object& config, const char* name, int most, int absent = -1) {
@@ -35,7 +37,7 @@ std::vector<LayerShape> layers_of(const Napi::Value& value) {
 
 ModelShape shape_of(const Napi::Object& config) {
     ModelShape shape{layers_of(config.Get("attention")), layers_of(config.Get("windows")), {count_of(config, "window", INT32_MAX)}, 0};
-    shape.state_bytes = size_t(std::max<int64_t>(config.Get("stateBytes").As<Napi::Number>().Int64Value(), 0));
+    shape.state_bytes = size_t(std::min(std::max<int64_t>(config.Get("stateBytes").As<Napi::Number>().Int64Value(), 0), kMostStateBytes));
     return shape;
 }
 
@@ -107,6 +109,7 @@ Napi::Value forecast(const Napi::CallbackInfo& info) {
         const Napi::Object config = info[2].As<Napi::Object>();
         const Load load{count_of(config, "sequences", 1 << 16), size_t(count_of(config, "tokens", INT32_MAX)), count_of(config, "batchSize", INT32_MAX),
                         size_t(count_of(config, "sharedTokens", INT32_MAX, 0)), count_of(config, "groups", 1 << 16, 1)};
+        if (double(load.tokens) * load.sequences > double(kMostTokens)) throw CodedError("OPTION_INVALID", "sequences have more tokens together than a forecast is made for");
         if (load.shared > load.tokens) throw CodedError("OPTION_INVALID", "sharedTokens can't be more than tokens");
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("stockBytes", double(stock_bytes(shape, load)));

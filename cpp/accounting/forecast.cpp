@@ -167,7 +167,7 @@ public:
     Forecast result() const {
         Forecast result = parts_;
         result.resident = holding_.bytes() + sums_;
-        if (tier_.packs() && result.packed > 0)
+        if (tier_.packs() && packs_)
             for (int table = 0; table < layers_.tables(); table++) result.resident += size_t(layers_.shape(table).key_dim) * sizeof(float);  // the centre
         return result;
     }
@@ -175,14 +175,15 @@ public:
 private:
     void add_table(int table, const Holders& holders, double share) {
         RowCounts rows = holders.rows;
+        packs_ = packs_ || rows.packed > 0;
         if (share < 1) {
             const double kept = share * double(holders.tokens - holders.shared) - double(rows.sinks + rows.open);
             rows.kept = size_t(std::min(std::max(kept, 0.0), double(rows.packed)));
         }
         const auto layout = [&](Format format, int page_rows, bool gapped = false) { return page_layout(format, layers_.shape(table), page_rows, gapped); };
-        const auto add = [&](size_t& part, const PageLayout& layout, size_t count, size_t touched) {
-            part += (count + layout.rows - 1) / layout.rows * layout.bytes * holders.count;
-            holding_.add_rows(layout, count, touched, holders.count);
+        const auto add = [&](size_t& part, const PageLayout& pages, size_t count, size_t touched) {
+            part += (count + pages.rows - 1) / pages.rows * pages.bytes * holders.count;
+            holding_.add_rows(pages, count, touched, holders.count);
         };
         if (rows.sinks > 0) add(parts_.sinks, layout(Format::f16, std::min(tier_.sinks, kPageRows)), rows.sinks, 0);
         const bool thinned = rows.kept < rows.packed && sliding_.sees_all();
@@ -205,6 +206,7 @@ private:
     Holding holding_;
     size_t sums_ = 0;
     Forecast parts_;
+    bool packs_ = false;
 };
 
 Forecast cache_forecast(const Layers& layers, const Tier& tier, const Load& load, const SlidingWindow& sliding) {
@@ -234,7 +236,7 @@ Forecast forecast(const ModelShape& model, const Tier& tier, const Load& load) {
         const Forecast windows = cache_forecast(Layers(model.windows), window_tier, load, model.sliding);
         for (size_t Forecast::*part : {&Forecast::resident, &Forecast::sinks, &Forecast::window, &Forecast::packed}) all.*part += windows.*part;
     }
-    all.states = load.sequences * model.state_bytes;
+    all.states = size_t(load.sequences + (load.shared > 0 ? load.groups : 0)) * model.state_bytes;  // a prefix has one, too
     all.resident += all.states;
     return all;
 }

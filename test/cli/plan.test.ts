@@ -7,6 +7,9 @@ import {tinyPath} from "../support/tiny-engine.js";
 
 t.setTimeout(180_000);
 
+/** Memory comes from the system half a MiB at a time. Of a tiny model that is much, for each of the four conversations that are measured. */
+const slabs = 512 * 1024 / 4;
+
 t.test("plan prints memory, GPUs and a year's figures of each cache", async (t) => {
     const {code, stdout, stderr} = await deltastore(["plan", "--users", "50000", "--tokens", "8192", "--caches", "stock-f16,high,recommended", "--machine", "h200"]);
     t.equal(code, 0, stderr);
@@ -52,16 +55,25 @@ t.test("plan reads a model's header, from a file or a URL", async (t) => {
 });
 
 t.test("plan measures contexts on this machine", async (t) => {
-    const {code, stdout, stderr} = await deltastore(["plan", "--model", await tinyPath(), "--tokens", "700", "--shared", "256", "--caches", "stock-f16,exact,high,ultra", "--measure", "--json"]);
+    const {code, stdout, stderr} = await deltastore(["plan", "--model", await tinyPath(), "--tokens", "600", "--shared", "256", "--caches", "stock-f16,high,ultra", "--measure", "--json"]);
     t.equal(code, 0, stderr);
-    const computed = await deltastore(["plan", "--model", await tinyPath(), "--tokens", "700", "--shared", "256", "--caches", "stock-f16,exact,high,ultra", "--json"]);
+    const computed = await deltastore(["plan", "--model", await tinyPath(), "--tokens", "600", "--shared", "256", "--caches", "stock-f16,high,ultra", "--json"]);
     const [measured, planned] = [stdout, computed.stdout].map((text) => JSON.parse(text).caches);
-    t.strictSame(measured.map(({measured: is}: {measured: boolean}) => is), [false, true, true, true]);
+    t.strictSame(measured.map(({measured: is}: {measured: boolean}) => is), [false, true, true]);
     for (const [index, {name, bytesShared}] of measured.entries())
-        t.ok(Math.abs(bytesShared - planned[index].bytesShared) < 0.1 * planned[index].bytesShared, `${name}: ${bytesShared}, ${planned[index].bytesShared}`);
+        t.ok(Math.abs(bytesShared - planned[index].bytesShared) < 0.02 * planned[index].bytesShared + slabs, `${name}: ${bytesShared}, ${planned[index].bytesShared}`);
     const none = await deltastore(["plan", "--measure"]);
     t.equal(none.code, 1);
     t.match(none.stderr, /PLAN_INVALID: Measuring needs a model file/);
+});
+
+t.test("plan measures a model with recurrent states, and groups", async (t) => {
+    const file = await tinyPath("lfm2"), args = ["plan", "--model", file, "--tokens", "600", "--shared", "300", "--users", "50", "--caches", "exact,high", "--json"];
+    const outputs = await Promise.all([[...args, "--measure"], args].map((args) => deltastore(args)));
+    for (const {code, stderr} of outputs) t.equal(code, 0, stderr);
+    const [measured, planned] = outputs.map(({stdout}) => JSON.parse(stdout).caches);
+    for (const [index, {name, bytesShared}] of measured.entries())
+        t.ok(Math.abs(bytesShared - planned[index].bytesShared) < 0.02 * planned[index].bytesShared + slabs, `${name}: ${bytesShared}, ${planned[index].bytesShared}`);
 });
 
 t.test("plan tells mistakes, and which of the paper's figures follow", async (t) => {
@@ -74,6 +86,8 @@ t.test("plan tells mistakes, and which of the paper's figures follow", async (t)
     const paper = await deltastore(["plan", "--preset", "one-pager-2k", "--caches", "stock-f16,recommended"]);
     t.match(paper.stdout, /saved a year at 2 USD an hour +504,000 USD +no: 70,080 +4 \* 2 \* 8760/);
     const lost = await deltastore(["plan", "--svg", join(folder, "none/plan.svg")]);
-    t.equal(lost.code, 1);
+    t.equal(lost.code, 2);
+    t.match(lost.stdout, /^Llama 3 8B/, "the report is there all the same");
+    t.equal((await deltastore(["plan", "--json", "--csv"])).code, 2);
     t.notOk(existsSync(join(folder, "none")));
 });

@@ -13,11 +13,12 @@ export function formatPlan({inputs, model, machine, caches, notes, claims}: Plan
     const parts = [
         `${model.title}, ${formatBytes(model.weightBytes)} of weights, on ${machine}`,
         formatTable([
-            ["cache", "one user", "less by", "at rest", "GPUs", "limit", "users in memory a GPU", "J a token"], ...caches.map((cache) => memoryRow(cache, first))
+            ["cache", "one user", "less by", "at rest", "GPUs", "limit", "conversations a GPU", "J a token"], ...caches.map((cache) => memoryRow(cache, first))
         ]),
         formatTable([
-            ["a year", "USD", "MWh", "t CO2e", "t CO2e of making", "m3 of water on site", "off site", `saved to ${first.title}`], ...caches.map(yearRow)
+            ["a year", "USD", "MWh", "t CO2e", "t CO2e of making", "m3 of water on site", "off site", `less than ${first.title} by`], ...caches.map(yearRow)
         ]),
+        caches.flatMap(({title, impact}) => impact?.marketCarbonKg ? [`${title}: ${formatRange(impact.marketCarbonKg, 1000)} t CO2e a year by contracts (market-based)`] : []).join("\n"),
         ...caches.flatMap(({title, fleet}) => isFleet(fleet) ? [] : [`${title}: ${fleet.reason}`]),
         ...claims.length === 0 ? [] : ["What the paper says, and what follows from its own figures:", formatTable([["", "stated", "follows", "arithmetic"], ...claims.map(claimRow)]), ...remarksOn(claims)],
         ["Made with (all sources: --json):", ...inputs.map(inputLine)].join("\n"),
@@ -27,9 +28,9 @@ export function formatPlan({inputs, model, machine, caches, notes, claims}: Plan
 }
 
 function memoryRow(cache: CachePlan, first: CachePlan): string[] {
-    const {title, bytes, bytesShared, bytesAtRest, fleet, sequencesPerGpu, joulesPerToken, measured} = cache;
+    const {title, bytesShared, bytesAtRest, fleet, sequencesPerGpu, joulesPerToken, measured} = cache;
     return [
-        title, `${formatBytes(Math.round(bytesShared))}${measured ? " (measured)" : ""}`, `${((first.bytesShared || first.bytes) / (bytesShared || bytes)).toFixed(2)}x`,
+        title, `${formatBytes(Math.round(bytesShared))}${measured ? " (measured)" : ""}`, `${(first.bytesShared / bytesShared).toFixed(2)}x`,
         formatBytes(Math.round(bytesAtRest)), isFleet(fleet) ? fleet.gpus.toLocaleString("en") : "none will do", isFleet(fleet) ? fleet.limit : "",
         sequencesPerGpu === null ? "" : sequencesPerGpu.toLocaleString("en"), joulesPerToken === null ? "" : joulesPerToken.toPrecision(2)
     ];
@@ -40,7 +41,7 @@ function yearRow({title, impact, saved}: CachePlan): string[] {
     const {usd, kwh, carbonKg, embodiedKg, waterOnSite, waterOffSite} = impact;
     return [
         title, formatRange(usd), formatRange(kwh, 1000), formatRange(carbonKg, 1000), formatRange(embodiedKg, 1000), formatRange(waterOnSite, 1000), formatRange(waterOffSite, 1000),
-        saved === null || saved.gpus === 0 ? "" : `${saved.gpus.toLocaleString("en")} GPUs, ${round(saved.usd)} USD, ${round(saved.kwh / 1000)} MWh`
+        saved === null || saved.gpus === 0 ? "" : `${saved.gpus.toLocaleString("en")} ${saved.gpus === 1 ? "GPU" : "GPUs"}, ${round(saved.usd)} USD, ${round(saved.kwh / 1000)} MWh`
     ];
 }
 
@@ -52,7 +53,7 @@ const remarksOn = (claims: readonly Claim[]): string[] =>
 
 function inputLine({name, value, unit, source}: Input): string {
     const text = source.length > mostSource ? `${source.slice(0, mostSource - 1)}…` : source;
-    return `${name.padEnd(28)}${`${formatValue(value)} ${unit}`.trim().padEnd(44)}${text}`;
+    return `${name.padEnd(28)}${`${formatValue(value)} ${unit}`.trim().padEnd(44)} ${text}`;
 }
 
 function formatValue(value: number | string | Range): string {

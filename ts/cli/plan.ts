@@ -1,5 +1,6 @@
 import {writeFileSync} from "node:fs";
-import {InvalidArgumentError, type Command} from "commander";
+import {InvalidArgumentError, Option, type Command} from "commander";
+import {DeltaStoreError} from "../errors.js";
 import {shapes} from "../plan/facts.js";
 import {readScenario} from "../plan/load.js";
 import type {PlanFile} from "../plan/plan-file.js";
@@ -40,7 +41,7 @@ export function addPlanCommand(program: Command): void {
         .option("--weights <how>", "replicated or sharded (default: replicated)")
         .option("--region <name>", "region (default: us)")
         .option("--measure", "fill the scenario's contexts on this machine, for measured bytes; the model has to be a file")
-        .option("--json", "print JSON")
+        .addOption(new Option("--json", "print JSON").conflicts("csv"))
         .option("--csv", "print CSV, a line a cache")
         .option("--svg <file>", "also draw GPUs and yearly cost over users, and one user's memory by part")
         .action(planFleet);
@@ -48,25 +49,31 @@ export function addPlanCommand(program: Command): void {
 
 async function planFleet(scenario: string | undefined, {measure = false, json = false, csv = false, svg, ...options}: PlanCommandOptions): Promise<void> {
     const {plan} = await import("../plan/plan.js");
-    if (measure && !json && !csv) printNote("Contexts are filled, tier by tier. This takes as long as evaluating so many tokens does.");
-    const report = await plan(withOptions(readScenario(scenario), {...options, measure}), {measure});
-    if (svg !== undefined) writeFileSync(svg, (await import("../plan/picture.js")).planPicture(report));
+    if (measure && (options.model ?? scenario) !== undefined && !json && !csv) printNote("Contexts are filled, tier by tier. This takes as long as evaluating so many tokens does.");
+    const report = await plan(readScenario(scenario, scenarioOf({...options, measure})), {measure});
     if (json) printJson(report);
     else if (csv) process.stdout.write((await import("../plan/csv.js")).planCsv(report));
     else printLine((await import("./plan-report.js")).formatPlan(report));
+    if (svg !== undefined) draw(svg, (await import("../plan/picture.js")).planPicture(report));
 }
 
-/** The command line counts more than the file. */
-function withOptions(file: PlanFile, {preset, model, users, active, tokens, shared: sharedTokens, caches, machine, weights, region, measure}: PlanCommandOptions): PlanFile {
-    const {name: _, file: __, ...modelRest} = file.model ?? {};
+function draw(path: string, picture: string): void {
+    try {
+        writeFileSync(path, picture);
+    } catch (error) {
+        throw new DeltaStoreError("OPTION_INVALID", `--svg: ${path} can't be written: ${(error as Error).message}`, {cause: error});
+    }
+}
+
+/** As a scenario, which counts more than the file. */
+function scenarioOf({preset, model, users: count, active, tokens, shared: sharedTokens, caches, machine, weights, region, measure}: PlanCommandOptions): PlanFile {
+    // A shape has no rows to measure.
     const isShape = model !== undefined && measure !== true && Object.hasOwn(shapes(), model);
-    const all = {
-        ...file, ...given({preset, caches}),
-        model: model === undefined ? file.model : {...modelRest, ...isShape ? {name: model} : {file: model}},
-        users: {...file.users, ...given({count: users, active})}, context: {...file.context, ...given({tokens, sharedTokens})},
-        machine: {...file.machine, ...given({name: machine, weights})}, region: {...file.region, ...given({name: region})}
+    const parts = {
+        model: given(model === undefined ? {} : isShape ? {name: model} : {file: model}), users: given({count, active}), context: given({tokens, sharedTokens}),
+        machine: given({name: machine, weights}), region: given({name: region})
     };
-    return given(all) as PlanFile;
+    return given({preset, caches, ...Object.fromEntries(Object.entries(parts).filter(([, fields]) => Object.keys(fields).length > 0))}) as PlanFile;
 }
 
 function share(text: string): number {

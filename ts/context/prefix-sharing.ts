@@ -209,8 +209,11 @@ export class PrefixSharing {
         }
         // A third text may part where these two do. It then finds a prefix that ends there, with its window as it was.
         const fork = longest >= end + (this.#spacing ?? shortestPrefix) && this.#mayKeep(sequenceId) ? longest : undefined;
+        if (whole) {
+            await this.#tiers.evictIfDue(source);  // what several hold is never evicted
+            end = Math.min(end, this.#native.prefixEnd(this.#context, source, end));
+        }
         if (end < first + shortestPrefix) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
-        if (whole) await this.#tiers.evictIfDue(source);  // what several hold is never evicted
         if (this.#native.forkPrefix(this.#context, source, sequenceId, end) !== null) {
             if (this.#context.getSequenceKvCacheMaxPosition(sequenceId) + 1 >= first) return {taken: 0, cuts: this.#cuts(request, 0, fork)};
             this.#held.delete(sequenceId);

@@ -16,15 +16,17 @@ interface Point {
 const prefillTokens = 512;
 
 /**
- * The speeds in a file of `npm run bench`, by cache: those of most sequences, and of the deepest of these.
+ * The speeds in a file of `npm run bench`, by cache: for each number of sequences those of the deepest.
  * @throws DeltaStoreError PLAN_INVALID if it is no such file
  */
 export function benchSpeeds(path: string): Map<string, Speed> {
-    const points = readPoints(path).sort((a, b) => a.sequences - b.sequences || a.depth - b.depth), speeds = new Map<string, Speed>();
+    const points = readPoints(path).sort((a, b) => a.depth - b.depth), speeds = new Map<string, Speed>();
     for (const {cache, sequences, decode, prefill} of points) {
-        const name = cache.toLowerCase().replace(" ", "-"), known = speeds.get(name)?.prefill;
-        const latest = prefill === undefined ? known : prefillTokens / median(prefill) * 1000;
-        speeds.set(name, {decode: sequences / median(decode.undisturbed) * 1000, sequences, ...latest === undefined ? {} : {prefill: latest}});
+        const name = cache.toLowerCase().replace(" ", "-"), known = speeds.get(name), others = known?.decode.filter((point) => point.sequences !== sequences) ?? [];
+        speeds.set(name, {
+            decode: [...others, {sequences, speed: sequences / median(decode.undisturbed) * 1000}],
+            prefill: prefill === undefined ? known?.prefill : prefillTokens / median(prefill) * 1000
+        });
     }
     return speeds;
 }
@@ -41,7 +43,7 @@ function readPoints(path: string): Point[] {
 
 function isPoint(value: unknown): value is Point {
     const times = (list: unknown) => Array.isArray(list) && list.length > 0 && list.every((time) => typeof time === "number" && time > 0);
-    return isRecord(value) && typeof value["cache"] === "string" && typeof value["depth"] === "number" && typeof value["sequences"] === "number" &&
+    return isRecord(value) && typeof value["cache"] === "string" && typeof value["depth"] === "number" && Number.isInteger(value["sequences"]) && (value["sequences"] as number) > 0 &&
         isRecord(value["decode"]) && times(value["decode"]["undisturbed"]) && (value["prefill"] === undefined || times(value["prefill"]));
 }
 

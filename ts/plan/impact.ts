@@ -22,9 +22,9 @@ export interface Impact {
 
 export const hoursPerYear = 8760;
 
+/** @param atRest bytes of a conversation on disk; 0 where none is kept */
 export function impactOf(fleet: Fleet, atRest: number, count: number, scenario: Scenario): Impact {
-    const {machine, region, turns, disk} = scenario, {gpus} = fleet, servers = Math.ceil(gpus / machine.gpusPerServer);
-    const busy = (fleet.decodeShare + fleet.prefillShare) / turns.peak;  // of the mean hour
+    const {machine, region, disk} = scenario, {gpus, meanBusy: busy} = fleet, servers = Math.ceil(gpus / machine.gpusPerServer);
     const gpuWatts = sum(product(machine.idleWatts, 1 - busy), machine.watts * busy), hours = hoursPerYear / 1000;
     const machineKwh = product(gpus * hours, sum(gpuWatts, machine.serverWatts)), kwh = product(machineKwh, region.pue);
     const stored = count * disk.conversationsPerDay * disk.days * atRest;

@@ -3,7 +3,7 @@ import {isRecord} from "../options.js";
 
 /** One figure that a plan was made with. */
 export interface Input {
-    /** Its place in a scenario file: `users.count`. */
+    /** Its place in a scenario file, such as `users.count`. The model's parameters have none. */
     readonly name: string;
     readonly value: number | string | Range;
     readonly unit: string;

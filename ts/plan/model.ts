@@ -25,9 +25,9 @@ export async function resolveModel(layers: readonly Layer[]): Promise<{model: Pl
     if (isFile) inputs.take("model.file", "", file.value);
     const bits = inputs.take("model.weightBits", "bits a weight", base.weightBits, base.source);
     const activeParameters = inputs.take("model.activeParameters", "parameters", base.activeParameters, base.source);
-    const {title, shape, parameters, path} = base;
+    const {title, shape, parameters, trainedTokens, path} = base;
     inputs.list.push({name: "model.parameters", value: parameters, unit: "parameters", source: base.source});
-    return {model: {title, shape, parameters, path, activeParameters: Math.min(activeParameters, parameters), weightBytes: parameters * bits / 8}, inputs: inputs.list};
+    return {model: {title, shape, parameters, trainedTokens, path, activeParameters: Math.min(activeParameters, parameters), weightBytes: parameters * bits / 8}, inputs: inputs.list};
 }
 
 /** Of two layers the first counts more. */
@@ -36,9 +36,9 @@ const layersOf = (layers: readonly Layer[], source: string): number => layers.fi
 type Found = Omit<PlannedModel, "weightBytes"> & {weightBits: number; source: string};
 
 function ofShape(name: string): Found {
-    const {title, parameters, activeParameters, weightBits, attention, windows = [], window = 0, source, date} = factsOf("model.name", shapes(), name);
+    const {title, parameters, activeParameters, weightBits, trainedTokens, attention, windows = [], window = 0, source, date} = factsOf("model.name", shapes(), name);
     return {
-        title, parameters, activeParameters: activeParameters ?? parameters, weightBits: weightBits ?? defaultBits, path: null, source: `${source} (${date})`,
+        title, parameters, trainedTokens, activeParameters: activeParameters ?? parameters, weightBits: weightBits ?? defaultBits, path: null, source: `${source} (${date})`,
         shape: {attention, windows, window, stateBytes: 0}
     };
 }
@@ -53,7 +53,7 @@ async function ofFile(file: string): Promise<Found> {
 }
 
 async function ofHeader(header: string, title: string, path: string | null): Promise<Found> {
-    const {shape, refusal} = await outlineModel(header, builtInTiers.get("high")!), {parameters, bytes} = readWeights(header);
+    const {shape, refusal, trainedTokens} = await outlineModel(header, builtInTiers.get("high")!), {parameters, bytes} = readWeights(header);
     if (refusal !== null) throw new DeltaStoreError("MODEL_UNSUPPORTED", `${title}: ${refusal.reason}`);
-    return {title, shape, path, parameters, activeParameters: parameters, weightBits: 8 * bytes / parameters, source: "the file's header"};
+    return {title, shape, path, parameters, trainedTokens, activeParameters: parameters, weightBits: 8 * bytes / parameters, source: "the file's header"};
 }

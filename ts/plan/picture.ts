@@ -3,7 +3,7 @@ import type {Parts} from "./bytes.js";
 import type {CachePlan, GrowthPoint, PlanReport} from "./report.js";
 
 const width = 960, panelHeight = 300, left = 110, right = 190, top = 44, between = 70, barHeight = 20;
-const lineColors = ["#555555", "#999999", "#c4a000", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22"];
+const lineColors = ["#555555", "#999999", "#c4a000", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#000000"];
 const partColors: Record<keyof Parts, string> = {packed: "#1f77b4", window: "#ff7f0e", sinks: "#2ca02c", bookkeeping: "#7f7f7f", states: "#9467bd"};
 const partTitles: Record<keyof Parts, string> = {packed: "rows", window: "window", sinks: "sinks", bookkeeping: "bookkeeping and padding", states: "recurrent states"};
 

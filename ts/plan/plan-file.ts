@@ -157,9 +157,13 @@ export interface PlanMachine {
      */
     usable?: number;
     /**
-     * `replicated`: a group of the fewest GPUs that hold the weights serves some users, and the fleet has as many groups as it needs. `sharded`: all GPUs hold the weights once. `replicated` if absent.
+     * `replicated`: each group of GPUs holds the weights and serves users of its own, and the fleet has as many groups as it needs. `sharded`: all GPUs hold the weights once. `replicated` if absent.
      */
     weights?: "replicated" | "sharded";
+    /**
+     * GPUs that hold replicated weights together. As many as leave half of their room to caches if absent.
+     */
+    gpusPerGroup?: number;
     /**
      * Bytes a second that its memory can be read with.
      */
@@ -195,7 +199,7 @@ export interface PlanMachine {
      */
     provider?: string;
     /**
-     * Speeds that were measured on such a machine, with this model, by cache. The other caches' are estimated.
+     * Speeds that were measured on one such machine, with this model, by cache. Several are as many times as fast. The other caches' are estimated.
      */
     measured?: {
         [k: string]: PlanMeasured;
@@ -216,6 +220,33 @@ export interface PlanMachine {
      * Years that a machine is used, over which its making counts. 5 if absent.
      */
     lifetimeYears?: number;
+    /**
+     * Power of the rest of a server, for each GPU, in watts.
+     */
+    serverWatts?:
+        | number
+        | {
+              low: number;
+              high: number;
+          };
+    /**
+     * Carbon of making a GPU, in kg CO2e.
+     */
+    embodiedKg?:
+        | number
+        | {
+              low: number;
+              high: number;
+          };
+    /**
+     * Carbon of making a server without its GPUs, in kg CO2e.
+     */
+    serverEmbodiedKg?:
+        | number
+        | {
+              low: number;
+              high: number;
+          };
 }
 /**
  * Of one cache.

@@ -1,12 +1,16 @@
+import {inspect} from "node:util";
 import type {NativeBinding} from "../engine/native.js";
-import {requireOptions} from "../options.js";
+import {DeltaStoreError} from "../errors.js";
+import {quoteList} from "../nearest.js";
+import {invalid, requireOptions} from "../options.js";
 import {openNative} from "../store/open-native.js";
 import {benchSpeeds} from "./bench-speeds.js";
 import {stockCacheBytes, tierBytes, type CacheBytes} from "./bytes.js";
 import {atRest} from "./facts.js";
-import {demandOf, fleetFor, type Fleet, type Impossible} from "./fleet.js";
+import {demandOf, fleetFor, mostSequences, type Fleet, type Impossible} from "./fleet.js";
 import {impactOf, type Impact} from "./impact.js";
 import type {Layer} from "./inputs.js";
+import {displaced} from "./layers.js";
 import {readScenario} from "./load.js";
 import {measureBytes, type MeasuredBytes} from "./measure.js";
 import {resolveModel} from "./model.js";
@@ -15,7 +19,7 @@ import type {PlanFile} from "./plan-file.js";
 import {follows, readPreset} from "./presets.js";
 import {middle} from "./range.js";
 import {isFleet, type CachePlan, type GrowthPoint, type PlanReport} from "./report.js";
-import {completeScenario, stockCaches, type PlannedModel, type Scenario, type Speed} from "./scenario.js";
+import {completeScenario, isStock, stockCaches, type PlannedModel, type Scenario, type Speed} from "./scenario.js";
 import {estimate, withMeasured, type Throughput} from "./speed.js";
 
 export interface PlanOptions {
@@ -31,10 +35,11 @@ export interface PlanOptions {
  */
 export async function plan(input?: string | PlanFile, options: PlanOptions = {}): Promise<PlanReport> {
     requireOptions("plan", options, ["measure"]);
+    if (options.measure !== undefined && typeof options.measure !== "boolean") throw invalid(`measure is ${inspect(options.measure)}; allowed are true and false`);
     const given = readScenario(input), preset = given.preset === undefined ? undefined : readPreset(given.preset);
-    const layers: Layer[] = [{source: "given", fields: given}, ...preset === undefined ? [] : [{source: `preset ${given.preset}`, fields: preset.scenario}]];
+    const layers: Layer[] = [{source: "given", fields: given}, ...preset === undefined ? [] : [{source: `preset ${given.preset}`, fields: displaced(preset.scenario, given)}]];
     const {model, inputs} = await resolveModel(layers), scenario = completeScenario(layers), native = await openNative();
-    const measured: MeasuredBytes = options.measure === true ? await measureBytes(model, scenario) : new Map(), speeds = speedsOf(given, scenario);
+    const measured: MeasuredBytes = options.measure === true ? await measureBytes(model, scenario) : new Map(), speeds = speedsOf({...preset?.scenario, ...given}, scenario);
     const planner = new Planner(native, model, scenario, measured, speeds), caches = scenario.caches.map((name) => planner.planCache(name));
     return {
         inputs: [...inputs, ...scenario.inputs], model: {title: model.title, parameters: model.parameters, weightBytes: model.weightBytes},
@@ -45,7 +50,12 @@ export async function plan(input?: string | PlanFile, options: PlanOptions = {})
 
 function speedsOf({machine = {}}: PlanFile, {caches}: Scenario): ReadonlyMap<string, Speed> {
     const benched = machine.bench === undefined ? new Map<string, Speed>() : benchSpeeds(machine.bench);
-    return new Map(caches.map((name) => [name, (machine.measured?.[name] as Speed | undefined) ?? benched.get(name) ?? {}]));
+    if (machine.bench !== undefined && !caches.some((name) => benched.has(name)))
+        throw new DeltaStoreError("PLAN_INVALID", `The file ${machine.bench} of machine.bench has none of the caches ${quoteList(caches)}`);
+    return new Map(caches.map((name) => {
+        const {decode, sequences = 1, prefill} = machine.measured?.[name] ?? {}, known = benched.get(name);
+        return [name, {decode: decode === undefined ? known?.decode ?? [] : [{sequences, speed: decode}], prefill: prefill ?? known?.prefill}];
+    }));
 }
 
 /** Plans the caches of one scenario, for any number of users. */
@@ -66,21 +76,21 @@ class Planner {
 
     #bytesOf(native: NativeBinding, name: string): CacheBytes {
         const {shape} = this.#model, measured = this.#measured.get(name);
-        const computed = name in stockCaches ? stockCacheBytes(shape, name, this.#scenario) : tierBytes(native, shape, this.#scenario.tiers.get(name)!, this.#scenario, atRest());
-        return measured === undefined ? computed : {...computed, resident: (sequences) => measured.first + (sequences - 1) * measured.further};
+        const computed = isStock(name) ? stockCacheBytes(shape, name, this.#scenario) : tierBytes(native, shape, this.#scenario.tiers.get(name)!, this.#scenario, atRest());
+        return measured === undefined ? computed : {...computed, resident: (sequences) => Math.min(this.#scenario.context.groups, sequences) * measured.beginning + sequences * measured.own};
     }
 
     #throughput(name: string, gpus: number): Throughput {
-        return withMeasured(estimate(this.#model, this.#scenario.machine, gpus, this.#bytes.get(name)!.read), this.#speeds.get(name)!);
+        return withMeasured(estimate(this.#model, this.#scenario.machine, gpus, this.#bytes.get(name)!.read), this.#speeds.get(name)!, gpus);
     }
 
     #fleet(name: string, users: number): Fleet | Impossible {
-        const {machine, turns} = this.#scenario, demand = demandOf(this.#scenario, users, !(name in stockCaches));
+        const {machine, turns} = this.#scenario, demand = demandOf(this.#scenario, users, !isStock(name));
         return fleetFor(demand, this.#bytes.get(name)!, this.#model, machine, (gpus) => this.#throughput(name, gpus), turns.leastSpeed);
     }
 
     #impact(name: string, users: number, fleet: Fleet | Impossible): Impact | null {
-        return isFleet(fleet) ? impactOf(fleet, this.#bytes.get(name)!.atRest, users, this.#scenario) : null;
+        return isFleet(fleet) ? impactOf(fleet, isStock(name) ? 0 : this.#bytes.get(name)!.atRest, users, this.#scenario) : null;
     }
 
     planCache(name: string): Omit<CachePlan, "saved"> {
@@ -90,11 +100,11 @@ class Planner {
             measured: this.#measured.has(name), bytesAtRest: bytes.atRest, fleet, impact: this.#impact(name, this.#scenario.users.count, fleet)
         };
         if (!isFleet(fleet)) return {...plan, bytesShared: plan.bytes, sequencesPerGpu: null, speed: null, joulesPerToken: null};
-        const {gpusPerGroup, sequencesPerGroup, batch} = fleet, throughput = this.#throughput(name, gpusPerGroup), decode = throughput.decode(batch);
-        const room = gpusPerGroup * machine.memory * machine.usable - this.#model.weightBytes, many = bytes.resident(sequencesPerGroup) / sequencesPerGroup;
+        const {gpus, gpusPerGroup, sequencesPerGroup, batch, busy} = fleet, demand = demandOf(this.#scenario, this.#scenario.users.count, !isStock(name)), throughput = this.#throughput(name, gpusPerGroup), decode = throughput.decode(batch);
         return {
-            ...plan, bytesShared: many, sequencesPerGpu: Math.floor(room / many / gpusPerGroup),
-            speed: {decode, prefill: throughput.prefill, measured: throughput.measured}, joulesPerToken: gpusPerGroup * machine.watts / decode
+            ...plan, bytesShared: bytes.resident(sequencesPerGroup) / sequencesPerGroup,
+            sequencesPerGpu: Math.floor(mostSequences(bytes, this.#model, machine, gpusPerGroup) / gpusPerGroup),
+            speed: {decode, prefill: throughput.prefill, measured: throughput.measured}, joulesPerToken: demand.decode === 0 ? null : gpus * machine.watts * busy / demand.decode
         };
     }
 

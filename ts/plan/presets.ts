@@ -21,10 +21,10 @@ export interface Claim {
 }
 
 /** How far a stated figure may be from the one that follows, in parts of it: papers round. */
-export const roundingShare = 0.03;
+const roundingShare = 0.03;
 
-/** Whether what is stated follows. */
-export const follows = ({stated, value}: Claim): boolean => Math.abs(stated - value) <= roundingShare * Math.abs(value);
+/** Whether what is stated follows. Whole GPUs have to be as many. */
+export const follows = ({stated, value, unit}: Claim): boolean => Math.abs(stated - value) <= (unit === "GPUs" ? 0 : roundingShare) * Math.abs(value);
 
 const folder = new URL("../../ts/plan/presets/", import.meta.url);
 

@@ -21,22 +21,23 @@ export interface PlanReport {
 export interface CachePlan {
     readonly name: string;
     readonly title: string;
-    /** Of one conversation that shares nothing. `measured` where a context was run. */
+    /** Of one conversation that shares nothing, computed. */
     readonly bytes: number;
     readonly parts: Parts;
-    readonly measured: boolean;
     /** Of one conversation where all conversations of a group of GPUs share their beginnings. */
     readonly bytesShared: number;
+    /** Whether that was measured. */
+    readonly measured: boolean;
     readonly bytesAtRest: number;
     /** Where no number of GPUs will do, the reason. */
     readonly fleet: Fleet | Impossible;
     /** Null without a fleet. */
     readonly impact: Impact | null;
-    /** Conversations that are in memory a GPU could have room for. */
+    /** Conversations that a GPU has room for. */
     readonly sequencesPerGpu: number | null;
     /** Tokens a second that a group of GPUs generates for its batch, and whether that was measured. */
     readonly speed: {readonly decode: number; readonly prefill: number; readonly measured: boolean} | null;
-    /** Of a token that is generated in the busiest hour, by the GPUs alone. */
+    /** Of a token that is generated in the busiest hour: board power of the GPUs while they work, without servers. Null if none is. */
     readonly joulesPerToken: number | null;
     /** Less than the first cache by. Null where either has no fleet. */
     readonly saved: {readonly gpus: number; readonly usd: number; readonly kwh: number; readonly carbonKg: number} | null;

@@ -12,16 +12,17 @@ export interface PlannedModel {
     readonly shape: ModelShape;
     readonly parameters: number;
     readonly activeParameters: number;
+    readonly trainedTokens: number;
     readonly weightBytes: number;
     /** Of the file that it was read from, to be loaded by `--measure`. Null for a shape by name. */
     readonly path: string | null;
 }
 
+/** Of one machine, in tokens a second. */
 export interface Speed {
-    /** Tokens a second of all sequences together, and how many these were. */
-    readonly decode?: number;
-    readonly sequences?: number;
-    readonly prefill?: number;
+    /** Of so many sequences together. */
+    readonly decode: readonly {readonly sequences: number; readonly speed: number}[];
+    readonly prefill?: number | undefined;
 }
 
 export interface Machine {
@@ -29,6 +30,8 @@ export interface Machine {
     readonly memory: number;
     readonly usable: number;
     readonly weights: "replicated" | "sharded";
+    /** That hold replicated weights together. Null for as many as leave half of their room to caches. */
+    readonly gpusPerGroup: number | null;
     readonly bandwidth: number;
     readonly flops: number;
     readonly bandwidthReached: number;
@@ -77,11 +80,12 @@ export const stockCaches: Readonly<Record<string, {readonly title: string; reado
     "stock-f16": {title: "stock F16", blockBytes: 64}, "stock-q8_0": {title: "stock Q8_0", blockBytes: 34}, "stock-q4_0": {title: "stock Q4_0", blockBytes: 18}
 };
 
+export const isStock = (cache: string): boolean => Object.hasOwn(stockCaches, cache);
+
 const defaultCaches = [...Object.keys(stockCaches), ...builtInTiers.keys()];
-/** AWS S3 Standard to EBS gp3, us-east-1. */
 const diskPrice: Fact<Range> = {value: {low: 0.023, high: 0.08}, source: "AWS, S3 Standard and EBS gp3 in us-east-1", date: "2025"};
 
-/** Weights only, of 16.06 GB in 7.9 ms. */
+/** 16.06 GB of weights in 7.9 ms; caches aren't counted. */
 const bandwidthSource = "ML.ENERGY leaderboard v3, Llama 3.1 8B on H100, 16 sequences (2025-12)";
 
 const cited = ({source, date}: Fact<unknown>): string => `${source} (${date})`;
@@ -125,7 +129,7 @@ function completeMachine(inputs: Inputs): Machine {
     return {
         title: facts.title, memory: typeof memory === "string" ? parseBytes(memory)! : memory,
         usable: inputs.take("machine.usable", "share of the memory", 0.9, "vLLM's default of gpu_memory_utilization (2025)"),
-        weights: inputs.take("machine.weights", "", "replicated"),
+        weights: inputs.take("machine.weights", "", "replicated"), gpusPerGroup: groupOf(inputs),
         bandwidth: number("bandwidth", "bytes/s", facts.bandwidth), flops: number("flops", "operations/s", facts.flops),
         bandwidthReached: inputs.take("machine.bandwidthReached", "share of the bandwidth", 0.6, bandwidthSource), flopsReached: inputs.take("machine.flopsReached", "share of the operations", 0.5),
         watts: number("watts", "W", facts.watts), idleWatts: rangeOf(take("idleWatts", "W", facts.idleWatts)),
@@ -133,6 +137,11 @@ function completeMachine(inputs: Inputs): Machine {
         embodiedKg: rangeOf(take("embodiedKg", "kg CO2e", facts.embodiedKg)), serverEmbodiedKg: rangeOf(take("serverEmbodiedKg", "kg CO2e", facts.serverEmbodiedKg)),
         lifetimeYears: inputs.take("machine.lifetimeYears", "years", 5), usdPerHour: priceOf(inputs, facts.prices)
     };
+}
+
+function groupOf(inputs: Inputs): number | null {
+    const given = inputs.find<number>("machine.gpusPerGroup");
+    return given === undefined ? null : inputs.take("machine.gpusPerGroup", "GPUs", given.value);
 }
 
 function priceOf(inputs: Inputs, prices: readonly (Fact & {provider: string; kind: string})[]): Range {

@@ -2,7 +2,7 @@ import type {Machine, PlannedModel, Speed} from "./scenario.js";
 
 /** What one group of GPUs does in a second, with one cache. */
 export interface Throughput {
-    /** Tokens a second for so many sequences at once. */
+    /** Tokens a second for so many sequences at once; for less than one, of a step that one waits for. */
     decode(sequences: number): number;
     /** Most sequences that each get at least so many tokens a second. 0 if not even one does. */
     mostAt(leastSpeed: number): number;
@@ -23,19 +23,24 @@ export function estimate(model: PlannedModel, machine: Machine, gpus: number, re
     const bandwidth = gpus * machine.bandwidth * machine.bandwidthReached, flops = gpus * machine.flops * machine.flopsReached;
     const activeBytes = model.weightBytes * model.activeParameters / model.parameters;
     const seconds = (sequences: number) => Math.max(
-        (Math.min(model.weightBytes, activeBytes * sequences) + sequences * read) / bandwidth, sequences * 2 * model.activeParameters / flops);
+        (Math.min(model.weightBytes, activeBytes * Math.max(1, sequences)) + sequences * read) / bandwidth, sequences * 2 * model.activeParameters / flops);
     return {
         decode: (sequences) => sequences / seconds(sequences), prefill: flops / (2 * model.activeParameters), measured: false,
         mostAt: (leastSpeed) => largest(mostSequences, (sequences) => seconds(sequences) <= 1 / leastSpeed)
     };
 }
 
-/** What was measured, where it was; the estimate is for the rest. Beyond as many sequences as were measured nothing is promised. */
-export function withMeasured(estimated: Throughput, {decode, sequences = 1, prefill}: Speed): Throughput {
-    if (decode === undefined) return {...estimated, prefill: prefill ?? estimated.prefill, measured: prefill !== undefined};
+/**
+ * What was measured, where it was; the estimate is for the rest. Several GPUs are as many times as fast as the one that was measured. Beyond as many sequences
+ * as were measured nothing is promised.
+ */
+export function withMeasured(estimated: Throughput, {decode, prefill}: Speed, gpus: number): Throughput {
+    const evaluated = {...estimated, ...prefill === undefined ? {} : {prefill: prefill * gpus}, measured: prefill !== undefined || decode.length > 0};
+    if (decode.length === 0) return evaluated;
+    const points = decode.map(({sequences, speed}) => ({sequences: sequences * gpus, speed: speed * gpus}));
     return {
-        decode: (count) => decode * Math.min(1, count / sequences), prefill: prefill ?? estimated.prefill, measured: true,
-        mostAt: (leastSpeed) => decode / sequences < leastSpeed ? 0 : Math.floor(decode / leastSpeed)
+        ...evaluated, decode: (count) => Math.max(...points.map(({sequences, speed}) => speed * Math.min(1, count / sequences))),
+        mostAt: (leastSpeed) => Math.max(0, ...points.filter(({sequences, speed}) => speed / sequences >= leastSpeed).map(({sequences}) => sequences))
     };
 }
 

@@ -13,7 +13,7 @@ export function problem(pointer: string, value: unknown, wrong: string): string 
 
 /** JSON of a value, cut where a sentence would get too long. */
 export function shortJson(value: unknown): string {
-    const json = JSON.stringify(value) ?? String(value);
+    const json = typeof value === "number" ? String(value) : JSON.stringify(value) ?? String(value);
     return json.length > 60 ? `${json.slice(0, 57)}...` : json;
 }
 
