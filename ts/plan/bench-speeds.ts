@@ -43,7 +43,8 @@ function readPoints(path: string): Point[] {
 
 function isPoint(value: unknown): value is Point {
     const times = (list: unknown) => Array.isArray(list) && list.length > 0 && list.every((time) => typeof time === "number" && time > 0);
-    return isRecord(value) && typeof value["cache"] === "string" && typeof value["depth"] === "number" && Number.isInteger(value["sequences"]) && (value["sequences"] as number) > 0 &&
+    return isRecord(value) && typeof value["cache"] === "string" && typeof value["depth"] === "number" &&
+        Number.isInteger(value["sequences"]) && (value["sequences"] as number) > 0 &&
         isRecord(value["decode"]) && times(value["decode"]["undisturbed"]) && (value["prefill"] === undefined || times(value["prefill"]));
 }
 

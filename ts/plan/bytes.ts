@@ -34,7 +34,8 @@ const mostForecast = 256;
 
 /** Bytes of a sequence's cells in node-llama-cpp's own cache, as it allocates them. Windows have cells for a window and a batch. */
 function stockBytes(shape: ModelShape, cells: number, blockBytes: number, batchSize: number): number {
-    const row = (groups: readonly LayerGroup[]) => groups.reduce((all, {count, kvHeads, keyLength, valueLength, latent}) => all + count * kvHeads * (keyLength + (latent ? 0 : valueLength)), 0);
+    const elements = ({count, kvHeads, keyLength, valueLength, latent}: LayerGroup) => count * kvHeads * (keyLength + (latent ? 0 : valueLength));
+    const row = (groups: readonly LayerGroup[]) => groups.reduce((all, group) => all + elements(group), 0);
     const windowCells = Math.min(cells, padded(shape.window + batchSize));
     return (row(shape.attention) * cells + row(shape.windows) * windowCells) * blockBytes / 32 + shape.stateBytes;
 }

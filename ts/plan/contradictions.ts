@@ -15,7 +15,9 @@ const rangePointers = [
     "/region/marketKgPerKwh", "/region/pue", "/region/waterOnSite", "/region/waterOffSite"
 ];
 
-const valueAt = (file: unknown, pointer: string): unknown => pointer.slice(1).split("/").reduce<unknown>((value, field) => isRecord(value) ? value[field] : undefined, file);
+function valueAt(file: unknown, pointer: string): unknown {
+    return pointer.slice(1).split("/").reduce<unknown>((value, field) => isRecord(value) ? value[field] : undefined, file);
+}
 
 /** Mistakes that the schema can't express. The input may be anything that failed the schema; what the schema refuses is left to it. */
 export function contradictions(file: Record<string, unknown>): string[] {

@@ -57,25 +57,45 @@ export function demandOf({users, context, turns}: Scenario, count: number, resto
     };
 }
 
-/**
- * The fewest GPUs for a demand.
- * @param throughput of so many GPUs that work as one
- */
-export function fleetFor(demand: Demand, bytes: CacheBytes, model: PlannedModel, machine: Machine, throughput: (gpus: number) => Throughput, leastSpeed: number): Fleet | Impossible {
-    const room = machine.memory * machine.usable, needed = (sequences: number) => model.weightBytes + bytes.resident(sequences);
-    if (needed(demand.resident) / room > mostGpus) return tooMany;
-    const load = (gpus: number, groups: number) => loadOf(demand, throughput(gpus), groups, leastSpeed);
-    if (machine.weights === "sharded") {
-        const forMemory = Math.max(1, Math.ceil(needed(demand.resident) / room)), gpus = fewest(forMemory, (count) => fits(load(count, 1)));
-        return gpus === null ? tooSlow(load(forMemory, 1), leastSpeed) : describe(gpus, 1, gpus === forMemory, needed(demand.resident) / (gpus * room), load(gpus, 1), demand.resident);
-    }
-    const least = Math.max(1, Math.ceil(needed(1) / room)), perGroup = machine.gpusPerGroup ?? Math.max(least, Math.ceil(model.weightBytes / (mostForWeights * room)));
-    if (perGroup < least) return {reason: `${perGroup} GPUs of a group don't hold the weights and a conversation; ${least} do`};
-    const forMemory = Math.ceil(demand.resident / largest(demand.resident, (sequences) => needed(sequences) <= perGroup * room));
-    const groups = fewest(forMemory, (count) => fits(load(perGroup, count)));
-    if (groups === null) return tooSlow(load(perGroup, forMemory), leastSpeed);
-    const sequences = Math.ceil(demand.resident / groups);
-    return describe(perGroup, groups, groups === forMemory, needed(sequences) / (perGroup * room), load(perGroup, groups), sequences);
+/** A demand, and what is to serve it. */
+export interface Service {
+    readonly demand: Demand;
+    readonly bytes: CacheBytes;
+    readonly model: PlannedModel;
+    readonly machine: Machine;
+    /** Of so many GPUs that work as one. */
+    readonly throughput: (gpus: number) => Throughput;
+    readonly leastSpeed: number;
+}
+
+/** The fewest GPUs for a demand. */
+export function fleetFor(service: Service): Fleet | Impossible {
+    if (needed(service, service.demand.resident) / roomOf(service.machine) > mostGpus) return tooMany;
+    return service.machine.weights === "sharded" ? shardedFleet(service) : replicatedFleet(service);
+}
+
+const roomOf = ({memory, usable}: Machine): number => memory * usable;
+
+const needed = ({model, bytes}: Service, sequences: number): number => model.weightBytes + bytes.resident(sequences);
+
+/** All GPUs are one group. */
+function shardedFleet(service: Service): Fleet | Impossible {
+    const {resident} = service.demand, all = needed(service, resident), room = roomOf(service.machine), forMemory = Math.max(1, Math.ceil(all / room));
+    const gpus = fewest(forMemory, (count) => fits(loadOf(service, count, 1)));
+    if (gpus === null) return tooSlow(service, forMemory);
+    return describe({gpusPerGroup: gpus, groups: 1, memoryShare: all / (gpus * room), sequencesPerGroup: resident}, gpus === forMemory, loadOf(service, gpus, 1));
+}
+
+/** Groups of equally many GPUs, of which each has the weights. */
+function replicatedFleet(service: Service): Fleet | Impossible {
+    const {demand: {resident}, model, machine} = service, room = roomOf(machine), least = Math.max(1, Math.ceil(needed(service, 1) / room));
+    const gpusPerGroup = machine.gpusPerGroup ?? Math.max(least, Math.ceil(model.weightBytes / (mostForWeights * room)));
+    if (gpusPerGroup < least) return {reason: `${gpusPerGroup} GPUs of a group don't hold the weights and a conversation; ${least} do`};
+    const forMemory = Math.ceil(resident / largest(resident, (sequences) => needed(service, sequences) <= gpusPerGroup * room));
+    const groups = fewest(forMemory, (count) => fits(loadOf(service, gpusPerGroup, count)));
+    if (groups === null) return tooSlow(service, gpusPerGroup);
+    const sequencesPerGroup = Math.ceil(resident / groups), memoryShare = needed(service, sequencesPerGroup) / (gpusPerGroup * room);
+    return describe({gpusPerGroup, groups, memoryShare, sequencesPerGroup}, groups === forMemory, loadOf(service, gpusPerGroup, groups));
 }
 
 /** Conversations that so many GPUs of a group have room for. */
@@ -92,8 +112,9 @@ interface Load {
 }
 
 /** Of one of `groups` groups. */
-function loadOf(demand: Demand, throughput: Throughput, groups: number, leastSpeed: number): Load {
-    const batch = Math.min(throughput.mostAt(leastSpeed), Math.max(1, demand.active / groups)), decode = demand.decode / groups, prefillShare = demand.prefill / groups / throughput.prefill;
+function loadOf({demand, throughput: throughputOf, leastSpeed}: Service, gpusPerGroup: number, groups: number): Load {
+    const throughput = throughputOf(gpusPerGroup), batch = Math.min(throughput.mostAt(leastSpeed), Math.max(1, demand.active / groups));
+    const decode = demand.decode / groups, prefillShare = demand.prefill / groups / throughput.prefill;
     const busy = (peak: number) => busyShare(throughput, decode / peak, prefillShare / peak, batch);
     return {decodeShare: decode / throughput.decode(batch), prefillShare, batch, busy: busy(1), meanBusy: busy(demand.peak)};
 }
@@ -124,14 +145,13 @@ function fewest(least: number, willDo: (count: number) => boolean): number | nul
 }
 
 /** @param byMemory whether the room alone asks for as many GPUs */
-function describe(gpusPerGroup: number, groups: number, byMemory: boolean, memoryShare: number, load: Load, sequencesPerGroup: number): Fleet {
-    const {decodeShare, prefillShare} = load, fullest = groups > 1 || memoryShare >= decodeShare + prefillShare;
-    const limit = byMemory && fullest ? "memory" : decodeShare >= prefillShare ? "decode" : "prefill";
-    return {gpus: gpusPerGroup * groups, gpusPerGroup, groups, limit, memoryShare, ...load, sequencesPerGroup};
+function describe(fleet: Pick<Fleet, "gpusPerGroup" | "groups" | "memoryShare" | "sequencesPerGroup">, byMemory: boolean, load: Load): Fleet {
+    const {decodeShare, prefillShare} = load, fullest = fleet.groups > 1 || fleet.memoryShare >= decodeShare + prefillShare;
+    return {...fleet, ...load, gpus: fleet.gpusPerGroup * fleet.groups, limit: byMemory && fullest ? "memory" : decodeShare >= prefillShare ? "decode" : "prefill"};
 }
 
-function tooSlow({batch}: Load, leastSpeed: number): Impossible {
-    return batch === 0 ? {reason: `no sequence gets ${leastSpeed} tokens a second`} : tooMany;
+function tooSlow({throughput, leastSpeed}: Service, gpus: number): Impossible {
+    return throughput(gpus).mostAt(leastSpeed) === 0 ? {reason: `no sequence gets ${leastSpeed} tokens a second`} : tooMany;
 }
 
 const tooMany: Impossible = {reason: `more than ${mostGpus.toLocaleString("en")} GPUs would be needed`};

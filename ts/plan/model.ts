@@ -19,19 +19,15 @@ const defaultShape = "llama-3-8b", defaultBits = 16;
  * @throws DeltaStoreError MODEL_* of a file
  */
 export async function resolveModel(layers: readonly Layer[]): Promise<{model: PlannedModel; inputs: readonly Input[]}> {
-    const inputs = new Inputs(layers), file = inputs.find<string>("model.file"), name = inputs.find<string>("model.name");
-    const isFile = file !== undefined && (name === undefined || layersOf(layers, file.source) <= layersOf(layers, name.source));
-    const base = isFile ? await ofFile(file.value) : ofShape(inputs.take("model.name", "", defaultShape));
-    if (isFile) inputs.take("model.file", "", file.value);
+    const inputs = new Inputs(layers), file = inputs.find<string>("model.file");
+    const base = file === undefined ? ofShape(inputs.take("model.name", "", defaultShape)) : await ofFile(inputs.take("model.file", "", file.value));
     const bits = inputs.take("model.weightBits", "bits a weight", base.weightBits, base.source);
     const activeParameters = inputs.take("model.activeParameters", "parameters", base.activeParameters, base.source);
     const {title, shape, parameters, trainedTokens, path} = base;
     inputs.list.push({name: "model.parameters", value: parameters, unit: "parameters", source: base.source});
-    return {model: {title, shape, parameters, trainedTokens, path, activeParameters: Math.min(activeParameters, parameters), weightBytes: parameters * bits / 8}, inputs: inputs.list};
+    const model = {title, shape, parameters, trainedTokens, path, activeParameters: Math.min(activeParameters, parameters), weightBytes: parameters * bits / 8};
+    return {model, inputs: inputs.list};
 }
-
-/** Of two layers the first counts more. */
-const layersOf = (layers: readonly Layer[], source: string): number => layers.findIndex((layer) => layer.source === source);
 
 type Found = Omit<PlannedModel, "weightBytes"> & {weightBits: number; source: string};
 
@@ -47,7 +43,8 @@ async function ofFile(file: string): Promise<Found> {
     if (isUrl(file)) return await withRemoteHeader(file, (header) => ofHeader(header, file, null));
     const names = [...Object.keys(shapes()), ...namedModels.keys()];
     if (!file.includes("/") && !existsSync(file) && !namedModels.has(file))
-        throw new DeltaStoreError("MODEL_NOT_FOUND", `There is no file ${file}, and no shape or model of that name; the names are ${quoteList([...new Set(names)])}${didYouMean(file, names)}`);
+        throw new DeltaStoreError("MODEL_NOT_FOUND", `There is no file ${file}, and no shape or model of that name; ` +
+            `the names are ${quoteList([...new Set(names)])}${didYouMean(file, names)}`);
     const path = await findModel({path: file});
     return await ofHeader(path, basename(path), path);
 }

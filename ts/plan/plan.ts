@@ -10,7 +10,7 @@ import {atRest} from "./facts.js";
 import {demandOf, fleetFor, mostSequences, type Fleet, type Impossible} from "./fleet.js";
 import {impactOf, type Impact} from "./impact.js";
 import type {Layer} from "./inputs.js";
-import {displaced} from "./layers.js";
+import {displaced, overlaid} from "./layers.js";
 import {readScenario} from "./load.js";
 import {measureBytes, type MeasuredBytes} from "./measure.js";
 import {resolveModel} from "./model.js";
@@ -37,9 +37,10 @@ export async function plan(input?: string | PlanFile, options: PlanOptions = {})
     requireOptions("plan", options, ["measure"]);
     if (options.measure !== undefined && typeof options.measure !== "boolean") throw invalid(`measure is ${inspect(options.measure)}; allowed are true and false`);
     const given = readScenario(input), preset = given.preset === undefined ? undefined : readPreset(given.preset);
-    const layers: Layer[] = [{source: "given", fields: given}, ...preset === undefined ? [] : [{source: `preset ${given.preset}`, fields: displaced(preset.scenario, given)}]];
+    const layers: Layer[] = [{source: "given", fields: given}];
+    if (preset !== undefined) layers.push({source: `preset ${given.preset}`, fields: displaced(preset.scenario, given)});
     const {model, inputs} = await resolveModel(layers), scenario = completeScenario(layers), native = await openNative();
-    const measured: MeasuredBytes = options.measure === true ? await measureBytes(model, scenario) : new Map(), speeds = speedsOf({...preset?.scenario, ...given}, scenario);
+    const measured: MeasuredBytes = options.measure === true ? await measureBytes(model, scenario) : new Map(), speeds = speedsOf(overlaid(preset?.scenario ?? {}, given), scenario);
     const planner = new Planner(native, model, scenario, measured, speeds), caches = scenario.caches.map((name) => planner.planCache(name));
     return {
         inputs: [...inputs, ...scenario.inputs], model: {title: model.title, parameters: model.parameters, weightBytes: model.weightBytes},
@@ -85,8 +86,11 @@ class Planner {
     }
 
     #fleet(name: string, users: number): Fleet | Impossible {
-        const {machine, turns} = this.#scenario, demand = demandOf(this.#scenario, users, !isStock(name));
-        return fleetFor(demand, this.#bytes.get(name)!, this.#model, machine, (gpus) => this.#throughput(name, gpus), turns.leastSpeed);
+        const {machine, turns} = this.#scenario;
+        return fleetFor({
+            demand: demandOf(this.#scenario, users, !isStock(name)), bytes: this.#bytes.get(name)!, model: this.#model, machine,
+            throughput: (gpus) => this.#throughput(name, gpus), leastSpeed: turns.leastSpeed
+        });
     }
 
     #impact(name: string, users: number, fleet: Fleet | Impossible): Impact | null {
@@ -94,17 +98,19 @@ class Planner {
     }
 
     planCache(name: string): Omit<CachePlan, "saved"> {
-        const bytes = this.#bytes.get(name)!, fleet = this.#fleet(name, this.#scenario.users.count), {machine} = this.#scenario;
+        const {machine, users} = this.#scenario, bytes = this.#bytes.get(name)!, fleet = this.#fleet(name, users.count);
         const plan = {
             name, title: stockCaches[name]?.title ?? name, bytes: Object.values(bytes.parts).reduce((all: number, part: number) => all + part, 0), parts: bytes.parts,
-            measured: this.#measured.has(name), bytesAtRest: bytes.atRest, fleet, impact: this.#impact(name, this.#scenario.users.count, fleet)
+            measured: this.#measured.has(name), bytesAtRest: bytes.atRest, fleet, impact: this.#impact(name, users.count, fleet)
         };
         if (!isFleet(fleet)) return {...plan, bytesShared: plan.bytes, sequencesPerGpu: null, speed: null, joulesPerToken: null};
-        const {gpus, gpusPerGroup, sequencesPerGroup, batch, busy} = fleet, demand = demandOf(this.#scenario, this.#scenario.users.count, !isStock(name)), throughput = this.#throughput(name, gpusPerGroup), decode = throughput.decode(batch);
+        const {gpus, gpusPerGroup, sequencesPerGroup, batch, busy} = fleet, throughput = this.#throughput(name, gpusPerGroup);
+        const tokens = demandOf(this.#scenario, users.count, !isStock(name)).decode;
         return {
             ...plan, bytesShared: bytes.resident(sequencesPerGroup) / sequencesPerGroup,
             sequencesPerGpu: Math.floor(mostSequences(bytes, this.#model, machine, gpusPerGroup) / gpusPerGroup),
-            speed: {decode, prefill: throughput.prefill, measured: throughput.measured}, joulesPerToken: demand.decode === 0 ? null : gpus * machine.watts * busy / demand.decode
+            speed: {decode: throughput.decode(batch), prefill: throughput.prefill, measured: throughput.measured},
+            joulesPerToken: tokens === 0 ? null : gpus * machine.watts * busy / tokens
         };
     }
 

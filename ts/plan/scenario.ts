@@ -123,7 +123,8 @@ export function completeScenario(layers: readonly Layer[]): Scenario {
 
 function completeMachine(inputs: Inputs): Machine {
     const facts = factsOf("machine.name", machines(), inputs.take("machine.name", "", "h100"));
-    const take = <Value extends number | Range>(field: string, unit: string, fact: Fact<Value>) => inputs.take<number | Range>(`machine.${field}`, unit, fact.value, cited(fact));
+    const take = <Value extends number | Range>(field: string, unit: string, fact: Fact<Value>) =>
+        inputs.take<number | Range>(`machine.${field}`, unit, fact.value, cited(fact));
     const memory = inputs.take<number | string>("machine.memory", "bytes", facts.memory.value, cited(facts.memory));
     const number = (field: string, unit: string, fact: Fact) => take(field, unit, fact) as number;
     return {
@@ -131,7 +132,8 @@ function completeMachine(inputs: Inputs): Machine {
         usable: inputs.take("machine.usable", "share of the memory", 0.9, "vLLM's default of gpu_memory_utilization (2025)"),
         weights: inputs.take("machine.weights", "", "replicated"), gpusPerGroup: groupOf(inputs),
         bandwidth: number("bandwidth", "bytes/s", facts.bandwidth), flops: number("flops", "operations/s", facts.flops),
-        bandwidthReached: inputs.take("machine.bandwidthReached", "share of the bandwidth", 0.6, bandwidthSource), flopsReached: inputs.take("machine.flopsReached", "share of the operations", 0.5),
+        bandwidthReached: inputs.take("machine.bandwidthReached", "share of the bandwidth", 0.6, bandwidthSource),
+        flopsReached: inputs.take("machine.flopsReached", "share of the operations", 0.5),
         watts: number("watts", "W", facts.watts), idleWatts: rangeOf(take("idleWatts", "W", facts.idleWatts)),
         serverWatts: rangeOf(take("serverWatts", "W a GPU", facts.serverWatts)), gpusPerServer: facts.gpusPerServer.value, isProcessor: facts.processor === true,
         embodiedKg: rangeOf(take("embodiedKg", "kg CO2e", facts.embodiedKg)), serverEmbodiedKg: rangeOf(take("serverEmbodiedKg", "kg CO2e", facts.serverEmbodiedKg)),
