@@ -11,8 +11,9 @@ const floors = [
     ["context/"],
     ["turns/"],
     ["store/"],
+    ["eval/"],
     ["plan/"],
-    ["eval/", "index.ts", "register.ts"],
+    ["index.ts", "register.ts"],
     ["cli/"]
 ];
 

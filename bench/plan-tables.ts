@@ -1,25 +1,33 @@
-import {readdirSync, readFileSync} from "node:fs";
-import path from "node:path";
-import type {FacilityFacts, Fact, MachineFacts, RegionFacts, ShapeFacts} from "../ts/plan/facts.js";
-import type {Preset} from "../ts/plan/presets.js";
+import type {Fact} from "../ts/plan/facts.js";
 import type {Range} from "../ts/plan/range.js";
-import {count, mib, table} from "./support/format.js";
-import {dist, root} from "./support/package.js";
+import {count, mib, percent, table} from "./support/format.js";
+import {dist} from "./support/package.js";
 
-const {follows} = await dist("plan/presets.js");
+const {follows, presetNames, readPreset} = await dist("plan/presets.js"), facts = await dist("plan/facts.js");
 
-/** bench/results/plan.json has one of the table's scenario, and one of each preset. */
-export interface PlanSummary {
-    preset: string | null;
-    users: number;
-    caches: {
-        title: string; bytes: number; bytesAtRest: number; gpus: number | null; limit: string | null; usd: Range | null; kwh: Range | null; carbonKg: Range | null;
-    }[];
+/** Of each cache. */
+export type PlanSummary = {
+    title: string; bytes: number; gpus: number | null; limit: string | null; usd: Range | null; kwh: Range | null; carbonKg: Range | null;
+}[];
+
+/** bench/results/plan.json. */
+export interface PlanResults {
+    /** The table's. */
+    fleet: PlanSummary;
+    presets: Record<string, PlanSummary>;
+    /** Of an 8B model on an H100, 64 sequences at once. */
+    joulesPerToken: number;
 }
 
-const from = (folder: string, file: string): unknown => JSON.parse(readFileSync(path.join(root, "ts/plan", folder, file), "utf8"));
-const facts = <Facts>(name: string) => Object.entries(from("facts", `${name}.json`) as Record<string, Facts>);
-const presets = () => readdirSync(path.join(root, "ts/plan/presets")).sort().map((file) => [path.basename(file, ".json"), from("presets", file) as Preset] as const);
+/** bench/results/plan-bytes.json has one for each tier, length, number of sequences and shared part. */
+export interface PlanBytes {
+    tier: string;
+    tokens: number;
+    sequences: number;
+    sharedTokens: number;
+    planned: number;
+    resident: number;
+}
 
 const short = (value: number) => value >= 1000 ? count(Math.round(value)) : String(Number(value.toPrecision(3)));
 const millions = ({low, high}: Range) => `${(low / 1e6).toFixed(2)} to ${(high / 1e6).toFixed(2)}`;
@@ -27,33 +35,47 @@ const range = (value: number | Range, unit = 1) => typeof value === "number" ? s
     : value.low === value.high ? short(value.low / unit) : `${short(value.low / unit)} to ${short(value.high / unit)}`;
 
 /** By the name of their place in docs/plan.md. */
-export function planTables(report: readonly PlanSummary[]): Record<string, string> {
-    const own = report.find(({preset}) => preset === null)!;
+export function planTables({fleet, presets}: PlanResults): Record<string, string> {
+    const claims = presetNames().flatMap((name) => readPreset(name).claims.map((claim) => [name, claim] as const)), planned = Object.entries(presets);
+    const gpusOf = ({gpus}: PlanSummary[number]) => gpus === null ? "none will do" : count(gpus);
     return {
-        plan: table(["cache", "one user", "GPUs", "limit", "million USD a year", "MWh a year", "t CO2e a year"],
-            own.caches.map(({title, bytes, gpus, limit, usd, kwh, carbonKg}) => [
-                title, mib(bytes), gpus === null ? "" : count(gpus), limit ?? "", usd === null ? "" : millions(usd), kwh === null ? "" : range(kwh, 1000), carbonKg === null ? "" : range(carbonKg, 1000)
-            ])),
-        "plan-presets": table(["preset", "users", ...report[1]!.caches.map(({title}) => `GPUs, ${title}`), "limit"],
-            report.filter(({preset}) => preset !== null).map(({preset, users, caches}) =>
-                [preset!, count(users), ...caches.map(({gpus}) => gpus === null ? "none will do" : count(gpus)), caches.map(({limit}) => limit ?? "").join(", ")])),
-        "plan-claims": table(["preset", "the paper says", "stated", "follows", "arithmetic"], presets().flatMap(([name, {claims}]) => claims.map(({what, unit, stated, value, arithmetic}) =>
-            [name, what, `${short(stated)} ${unit}`, follows({what, unit, stated, value, arithmetic}) ? "yes" : `no: ${short(value)}`, `\`${arithmetic}\``]))),
-        "plan-remarks": [...new Set(presets().flatMap(([, {claims}]) => claims.flatMap(({what, remark}) => remark === undefined ? [] : [`- ${what}: ${remark}.`])))].join("\n"),
-        "plan-machines": table(["machine", "GB", "TB/s", "TFLOP/s", "W", "idle W", "USD an hour", "sources and dates"], facts<MachineFacts>("machines").map(([name, machine]) => {
-            const prices = machine.prices.map(({value}) => value);
-            return [name, range(machine.memory.value, 1e9), range(machine.bandwidth.value, 1e12), range(machine.flops.value, 1e12), range(machine.watts.value), range(machine.idleWatts.value),
-                range({low: Math.min(...prices), high: Math.max(...prices)}), sources([machine.bandwidth, machine.idleWatts, ...machine.prices])];
+        plan: table(["cache", "one user", "GPUs", "limit", "million USD a year", "MWh a year", "t CO2e a year"], fleet.map((cache) => {
+            const {title, bytes, limit, usd, kwh, carbonKg} = cache;
+            return [title, mib(bytes), gpusOf(cache), limit ?? "", usd === null ? "" : millions(usd), kwh === null ? "" : range(kwh, 1000), carbonKg === null ? "" : range(carbonKg, 1000)];
         })),
-        "plan-regions": table(["region", "kg CO2e a kWh", "litres a kWh off site", "sources and dates"], facts<RegionFacts>("regions").map(([name, region]) =>
-            [name, range(region.gridKgPerKwh.value), range(region.waterOffSite.value), sources([region.gridKgPerKwh, region.waterOffSite])])),
-        "plan-facilities": table(["facility", "PUE", "litres a kWh on site", "sources and dates"], facts<FacilityFacts>("facilities").map(([name, facility]) =>
-            [name, range(facility.pue.value), range(facility.waterOnSite.value), sources([facility.pue, facility.waterOnSite])])),
-        "plan-shapes": table(["shape", "parameters, billions", "source"], facts<ShapeFacts>("models").map(([name, {parameters, source, date}]) => [name, range(parameters, 1e9), `${source} (${date})`]))
+        "plan-presets": table(["preset", "of", ...planned[0]![1].map(({title}) => `GPUs, ${title}`), "limit"], planned.map(([name, caches]) =>
+            [name, readPreset(name).title, ...caches.map(gpusOf), caches.map(({limit}) => limit ?? "").join(", ")])),
+        "plan-claims": table(["preset", "the paper says", "stated", "follows", "arithmetic"], claims.map(([name, claim]) => {
+            const {what, unit, stated, value, arithmetic} = claim;
+            return [name, what, `${short(stated)} ${unit}`, follows(claim) ? "yes" : `no: ${short(value)}`, `\`${arithmetic}\``];
+        })),
+        "plan-remarks": [...new Set(claims.flatMap(([, {what, remark}]) => remark === undefined ? [] : [`- ${what}: ${remark}.`]))].join("\n"),
+        "plan-machines": table(["machine", "GB", "TB/s", "TFLOP/s", "W", "idle W", "USD an hour", "sources and dates"], Object.entries(facts.machines()).map(([name, machine]) => {
+            const {memory, bandwidth, flops, watts, idleWatts} = machine, prices = machine.prices.map(({value}) => value);
+            return [name, range(memory.value, 1e9), range(bandwidth.value, 1e12), range(flops.value, 1e12), range(watts.value), range(idleWatts.value),
+                range({low: Math.min(...prices), high: Math.max(...prices)}), sources([bandwidth, idleWatts, ...machine.prices])];
+        })),
+        "plan-regions": table(["region", "", "kg CO2e a kWh", "litres a kWh off site", "sources and dates"], Object.entries(facts.regions()).map(([name, {title, gridKgPerKwh, waterOffSite}]) =>
+            [name, title, range(gridKgPerKwh.value), range(waterOffSite.value), sources([gridKgPerKwh, waterOffSite])])),
+        "plan-facilities": table(["facility", "", "PUE", "litres a kWh on site", "sources and dates"], Object.entries(facts.facilities()).map(([name, {title, pue, waterOnSite}]) =>
+            [name, title, range(pue.value), range(waterOnSite.value), sources([pue, waterOnSite])])),
+        "plan-shapes": table(["shape", "parameters, billions", "source"],
+            Object.entries(facts.shapes()).map(([name, {parameters, source, date}]) => [name, range(parameters, 1e9), `${source} (${date})`]))
     };
 }
 
 /** Whose figures they are. */
 function sources(all: readonly Fact<unknown>[]): string {
     return [...new Set(all.map(({source, date}) => `${source} (${date})`))].join("; ");
+}
+
+/** For each tier the largest part that a plan is off by, over lengths and shared parts; below it, of how many cases. */
+export function planBytesTable(points: readonly PlanBytes[]): string {
+    const counts = [...new Set(points.map(({sequences}) => sequences))], off = ({planned, resident}: PlanBytes) => Math.abs(planned / resident - 1);
+    const rows = [...new Set(points.map(({tier}) => tier))].map((tier) => [
+        tier, ...counts.map((sequences) => percent(Math.max(...points.filter((point) => point.tier === tier && point.sequences === sequences).map(off))))
+    ]);
+    const within = points.filter((point) => off(point) <= 0.02).length, lengths = [...new Set(points.map(({tokens}) => count(tokens)))];
+    return `${table(["off by at most", ...counts.map((sequences) => sequences === 1 ? "1 sequence" : `${sequences} sequences`)], rows)}\n\n` +
+        `${within} of ${points.length} cases are within 2%: sequences of ${lengths.join(", ")} tokens, with nothing shared and with three quarters.`;
 }

@@ -2,22 +2,25 @@
 import {writeFileSync} from "node:fs";
 import path from "node:path";
 import type {PlanFile} from "../ts/plan/plan-file.js";
-import type {PlanSummary} from "./plan-tables.js";
+import type {PlanReport} from "../ts/plan/report.js";
+import type {PlanResults, PlanSummary} from "./plan-tables.js";
 import {dist, root} from "./support/package.js";
 
 const {plan} = await dist("plan/plan.js"), {planPicture} = await dist("plan/picture.js"), {presetNames} = await dist("plan/presets.js");
-const caches: NonNullable<PlanFile["caches"]> = ["stock-f16", "stock-q8_0", "stock-q4_0", "high", "conservative", "recommended"];
-const scenario: PlanFile = {users: {count: 50_000}, context: {tokens: 8192, sharedTokens: 1024}, caches};
-
-const summarize = async (preset: string | null, file: PlanFile): Promise<PlanSummary> => {
-    const {caches: plans, inputs} = await plan(file);
-    const users = inputs.find(({name}) => name === "users.count")!.value as number;
-    return {preset, users, caches: plans.map(({title, bytesShared, bytesAtRest, fleet, impact}) => ({
-        title, bytes: Math.round(bytesShared), bytesAtRest: Math.round(bytesAtRest), gpus: "gpus" in fleet ? fleet.gpus : null, limit: "limit" in fleet ? fleet.limit : null,
-        usd: impact?.usd ?? null, kwh: impact?.kwh ?? null, carbonKg: impact?.carbonKg ?? null
-    }))};
+const fleet: PlanFile = {
+    users: {count: 50_000}, context: {tokens: 8192, sharedTokens: 1024}, caches: ["stock-f16", "stock-q8_0", "stock-q4_0", "high", "conservative", "recommended"]
 };
-const report = [await summarize(null, scenario)];
-for (const preset of presetNames()) report.push(await summarize(preset, {preset, caches: ["stock-f16", "high", "recommended"]}));
-writeFileSync(path.join(root, "bench/results/plan.json"), JSON.stringify(report, (_, value: unknown) => typeof value === "number" ? Number(value.toPrecision(6)) : value, 1) + "\n");
-writeFileSync(path.join(root, "bench/results/plan.svg"), planPicture(await plan(scenario)));
+/** 64 sequences at once, all the time: what ML.ENERGY measured of an 8B model on an H100. */
+const busy: PlanFile = {users: {count: 64, active: 1}, context: {tokens: 600}, turns: {outputRate: 94, leastSpeed: 94, perDay: 0}, caches: ["stock-f16"]};
+
+const summaryOf = ({caches}: PlanReport): PlanSummary => caches.map(({title, bytesShared, fleet: of, impact}) => ({
+    title, bytes: Math.round(bytesShared), gpus: "gpus" in of ? of.gpus : null, limit: "limit" in of ? of.limit : null,
+    usd: impact?.usd ?? null, kwh: impact?.kwh ?? null, carbonKg: impact?.carbonKg ?? null
+}));
+
+const planned = await plan(fleet);
+const results: PlanResults = {fleet: summaryOf(planned), presets: {}, joulesPerToken: (await plan(busy)).caches[0]!.joulesPerToken!};
+for (const preset of presetNames()) results.presets[preset] = summaryOf(await plan({preset, caches: ["stock-f16", "high", "recommended"]}));
+const short = (_: string, value: unknown) => typeof value === "number" ? Number(value.toPrecision(6)) : value;
+writeFileSync(path.join(root, "bench/results/plan.json"), JSON.stringify(results, short, 1) + "\n");
+writeFileSync(path.join(root, "bench/results/plan.svg"), planPicture(planned));

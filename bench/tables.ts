@@ -9,7 +9,7 @@ import type {EvalReport} from "../ts/eval/report.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import {loadTable, type LoadReport} from "./load-report.js";
 import {memoryTables, type MemoryReport} from "./memory-report.js";
-import {planTables, type PlanSummary} from "./plan-tables.js";
+import {planBytesTable, planTables, type PlanBytes, type PlanResults} from "./plan-tables.js";
 import {evalTables} from "./quality/eval-tables.js";
 import {factsTable, type FactsReport} from "./quality/facts-report.js";
 import {sweepTable, type SweepReport} from "./quality/sweep-report.js";
@@ -32,6 +32,7 @@ const reports: SummaryReports = {
 };
 const papers = results<SweepReport>("sweep-papers"), scorers = results<SweepReport>("sweep-scorers");
 const gemma = evalTables(results<EvalReport>("quality-gemma-3-270m")), gemmaPapers = results<SweepReport>("sweep-papers-gemma-3-270m");
+const plan = results<PlanResults>("plan");
 const {together} = reports.speed.tables;
 const tables: Record<string, string> = {
     summary: summaryTable(reports), tiers: tierTable(reports), ...memoryTables(reports.memory), ...evalTables(reports.quality), facts: factsTable(reports.facts),
@@ -43,13 +44,14 @@ const tables: Record<string, string> = {
     "gemma-papers": `${sweepTable(gemmaPapers)}\n\n![Memory against divergence of Gemma 3 270M](../bench/results/sweep-papers-gemma-3-270m.svg)`,
     "gemma-speed": speedOf("speed-gemma-3-270m"), "hybrid-speed": speedOf("speed-lfm2-350m-random"),
     "gemma-memory": memoryTables(results<MemoryReport[]>("memory-gemma-3-270m")).memory,
-    ...planTables(results<PlanSummary[]>("plan")),
+    ...planTables(plan), "plan-bytes": planBytesTable(results<PlanBytes[]>("plan-bytes")),
     "gemma-sharing": sharedPrefixOf("first-token-gemma-3-270m"), "hybrid-sharing": sharedPrefixOf("first-token-lfm2-350m-random")
 };
 
 const kldOf = (list: readonly {name: string; kld: number | undefined}[], name: string) => list.find((entry) => entry.name === name)!.kld!.toFixed(5);
 const tierKlds = reports.quality.caches.map(({name, logits}) => ({name, kld: logits?.window.kld}));
 const figures: Record<string, string> = {
+    "plan-joules": plan.joulesPerToken.toFixed(3),
     "kld-conservative": kldOf(tierKlds, "conservative"), "kld-without-important-rows": kldOf(papers.points, "k4v2"),
     "kld-uniform": kldOf(scorers.points, "keep-68-attention-uniform"), "kld-retrieval": kldOf(scorers.points, "keep-68-attention-retrieval")
 };

@@ -10,8 +10,8 @@ namespace deltastore {
 
 namespace {
 
-constexpr int64_t kMostTokens = int64_t(1) << 38;       // of all sequences: no sum of bytes wraps
 constexpr int64_t kMostStateBytes = int64_t(1) << 40;  // of a sequence
+constexpr double kMostBytes = double(int64_t(1) << 60);  // of stock's cache: no sum wraps, since a packed one is no more than a few times that
 constexpr int kMostLayers = 4096;  // of one kind, in a forecast; KV heads of a layer likewise
 
 int count_of(const Napi::Object& config, const char* name, int most, int absent = -1) {
@@ -109,7 +109,8 @@ Napi::Value forecast(const Napi::CallbackInfo& info) {
         const Napi::Object config = info[2].As<Napi::Object>();
         const Load load{count_of(config, "sequences", 1 << 16), size_t(count_of(config, "tokens", INT32_MAX)), count_of(config, "batchSize", INT32_MAX),
                         size_t(count_of(config, "sharedTokens", INT32_MAX, 0)), count_of(config, "groups", 1 << 16, 1)};
-        if (double(load.tokens) * load.sequences > double(kMostTokens)) throw CodedError("OPTION_INVALID", "sequences have more tokens together than a forecast is made for");
+        const double token_bytes = double(Layers(shape.attention).stock_bytes_per_token() + Layers(shape.windows).stock_bytes_per_token());
+        if (load.sequences * (double(load.tokens) * token_bytes + double(shape.state_bytes)) > kMostBytes) throw CodedError("OPTION_INVALID", "The sequences have too many tokens for a forecast");
         if (load.shared > load.tokens) throw CodedError("OPTION_INVALID", "sharedTokens can't be more than tokens");
         Napi::Object result = Napi::Object::New(info.Env());
         result.Set("stockBytes", double(stock_bytes(shape, load)));

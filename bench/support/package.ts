@@ -22,6 +22,7 @@ type Modules = {
     "index.js": typeof import("../../ts/index.js");
     "engine/load.js": typeof import("../../ts/engine/load.js");
     "models/fetch.js": typeof import("../../ts/models/fetch.js");
+    "plan/facts.js": typeof import("../../ts/plan/facts.js");
     "plan/picture.js": typeof import("../../ts/plan/picture.js");
     "plan/plan.js": typeof import("../../ts/plan/plan.js");
     "plan/presets.js": typeof import("../../ts/plan/presets.js");

@@ -75,7 +75,7 @@ Holders behind(const Holders& prefix, const Tier& tier, const SlidingWindow& sli
 // Shares of their own tokens that the tables' rows keep, where all rows are worth the same. [table]
 std::vector<double> kept_shares(const Tier& tier, const Layers& layers, const Holders& holders) {
     std::vector<double> shares(layers.tables(), 1.0);
-    if (!holders.evicted) return shares;
+    if (!holders.evicted || holders.tokens == holders.shared) return shares;
     const int tokens = int(std::min<size_t>(holders.tokens - holders.shared, kSampleTokens));
     const std::vector<float> scores(tokens, 1.0f);
     BudgetRequest request{layers.count(), tokens, tier.eviction->keep, {}};
@@ -236,8 +236,7 @@ Forecast forecast(const ModelShape& model, const Tier& tier, const Load& load) {
         const Forecast windows = cache_forecast(Layers(model.windows), window_tier, load, model.sliding);
         for (size_t Forecast::*part : {&Forecast::resident, &Forecast::sinks, &Forecast::window, &Forecast::packed}) all.*part += windows.*part;
     }
-    all.states = size_t(load.sequences + (load.shared > 0 ? load.groups : 0)) * model.state_bytes;  // a prefix has one, too
-    all.resident += all.states;
+    all.resident += size_t(load.sequences + (load.shared > 0 ? load.groups : 0)) * model.state_bytes;  // a prefix has a state, too
     return all;
 }
 

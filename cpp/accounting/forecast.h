@@ -28,11 +28,10 @@ struct Load {
 // Of llama.cpp's own 16-bit cache.
 size_t stock_bytes(const ModelShape& model, const Load& load);
 
-// Bytes of a packed cache, and the parts that pages in use have in it. What is left is bookkeeping, and room in slabs.
+// Bytes of a packed cache, and the parts that pages in use have in it. What is left is recurrent states, bookkeeping, and room in slabs.
 struct Forecast {
     size_t resident = 0;
     size_t sinks = 0, window = 0, packed = 0;
-    size_t states = 0;  // recurrent ones, which llama.cpp keeps
 };
 
 // A tier that evicts has just done so. Slabs are as full as can be, which those of a cache in use may not be.

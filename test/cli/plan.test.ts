@@ -55,13 +55,16 @@ t.test("plan reads a model's header, from a file or a URL", async (t) => {
 });
 
 t.test("plan measures contexts on this machine, of a model with recurrent states, too", async (t) => {
-    const args = ["plan", "--model", await tinyPath("lfm2"), "--tokens", "1000", "--shared", "300", "--users", "50", "--caches", "stock-f16,high,ultra", "--json"];
+    const file = await tinyPath("lfm2"), args = ["plan", "--model", file, "--tokens", "1000", "--shared", "300", "--users", "50", "--caches", "stock-f16,high,ultra", "--json"];
     const outputs = await Promise.all([[...args, "--measure"], args].map((args) => deltastore(args)));
     for (const {code, stderr} of outputs) t.equal(code, 0, stderr);
     const [measured, planned] = outputs.map(({stdout}) => JSON.parse(stdout).caches);
     t.strictSame(measured.map(({measured: is}: {measured: boolean}) => is), [false, true, true]);
     for (const [index, {name, bytesShared}] of measured.entries())
         t.ok(Math.abs(bytesShared - planned[index].bytesShared) < 0.02 * planned[index].bytesShared + slabs, `${name}: ${bytesShared}, ${planned[index].bytesShared}`);
+    const [alone, computed] = await Promise.all([["--measure"], []].map((more) => deltastore(["plan", "--model", file, "--tokens", "500", "--caches", "high", "--json", ...more])));
+    const [own, expected] = [alone!, computed!].map(({stdout}) => JSON.parse(stdout).caches[0].bytesShared);
+    t.ok(Math.abs(own - expected) < 0.02 * expected + slabs, `nothing shared: ${own}, ${expected}`);
     const none = await deltastore(["plan", "--measure"]);
     t.equal(none.code, 1);
     t.match(none.stderr, /PLAN_INVALID: Measuring needs a model file/);

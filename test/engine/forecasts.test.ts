@@ -73,5 +73,9 @@ t.test("what several sequences take is forecast, and what can't be is refused", 
     for (const wrong of [{...load, tokens: -1}, {...load, tokens: 1.5}, {...load, sequences: NaN}, {...load, batchSize: 2 ** 40}, {...load, sharedTokens: 1001}, {...load, groups: -1}])
         t.throws(() => native.forecast(shape, high, wrong), {code: "OPTION_INVALID"});
     t.throws(() => native.forecast({...shape, attention: [{count: 1e9, kvHeads: 2, keyLength: 64, valueLength: 64}]}, high, load), {code: "OPTION_INVALID"});
+    const vast = {...shape, attention: [{count: 4096, kvHeads: 4096, keyLength: 256, valueLength: 256}]};
+    t.throws(() => native.forecast(vast, null, {sequences: 65_536, tokens: 2 ** 31 - 1, batchSize: 512}), {code: "OPTION_INVALID"}, "bytes that no sum holds");
+    const ultra = nativeTier(builtInTiers.get("ultra")!), atOnce = {...ultra, window: 0, eviction: {...ultra.eviction!, slack: 1}};
+    t.ok(native.forecast(shape, atOnce, {...load, sharedTokens: load.tokens}).residentBytes! > 0, "nothing of one's own");
     t.throws(() => native.forecast(shape, {...high, format: "k9v9"} as never, load), {code: "OPTION_INVALID"});
 });

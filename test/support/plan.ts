@@ -1,6 +1,5 @@
 import {dist} from "./paths.js";
 
-export type Plan = typeof import("../../dist/plan/plan.js").plan;
 export type {PlanFile} from "../../dist/plan/plan-file.js";
 export type {CachePlan, PlanReport} from "../../dist/plan/report.js";
 

@@ -1,3 +1,4 @@
+import {quantile} from "../eval/statistics.js";
 import {formatBytes} from "../policy/bytes.js";
 import {decodeRound, prefillRound, type CacheRun} from "./demo-run.js";
 import {formatTable} from "./output.js";
@@ -48,13 +49,7 @@ export function computeFigures(runs: readonly CacheRun[]): CacheFigures[] {
 }
 
 function speedOf(rates: readonly number[], stockRates: readonly number[]): Speed {
-    return {rounds: rates.length, tokensPerSecond: median(rates), toStock: median(rates) / median(stockRates)};
-}
-
-function median(values: readonly number[]): number {
-    const sorted = [...values].sort((a, b) => a - b);
-    const middle = sorted.length / 2;
-    return (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
+    return {rounds: rates.length, tokensPerSecond: quantile(rates, 0.5), toStock: quantile(rates, 0.5) / quantile(stockRates, 0.5)};
 }
 
 /** The figures side by side, then the answers. */

@@ -1,8 +1,6 @@
 import {writeFileSync} from "node:fs";
 import {InvalidArgumentError, Option, type Command} from "commander";
 import {DeltaStoreError} from "../errors.js";
-import {shapes} from "../plan/facts.js";
-import {readScenario} from "../plan/load.js";
 import type {PlanFile} from "../plan/plan-file.js";
 import {given} from "../options.js";
 import {nameList, wholeNumber} from "./options.js";
@@ -48,9 +46,9 @@ export function addPlanCommand(program: Command): void {
 }
 
 async function planFleet(scenario: string | undefined, {measure = false, json = false, csv = false, svg, ...options}: PlanCommandOptions): Promise<void> {
-    const {plan} = await import("../plan/plan.js");
+    const [{plan}, {readScenario}] = await Promise.all([import("../plan/plan.js"), import("../plan/load.js")]);
     if (measure && (options.model ?? scenario) !== undefined && !json && !csv) printNote("Contexts are filled, tier by tier. This takes as long as evaluating so many tokens does.");
-    const report = await plan(readScenario(scenario, scenarioOf({...options, measure})), {measure});
+    const report = await plan(readScenario(scenario, await scenarioOf({...options, measure})), {measure});
     if (json) printJson(report);
     else if (csv) process.stdout.write((await import("../plan/csv.js")).planCsv(report));
     else printLine((await import("./plan-report.js")).formatPlan(report));
@@ -66,7 +64,8 @@ function draw(path: string, picture: string): void {
 }
 
 /** As a scenario, which counts more than the file. */
-function scenarioOf({preset, model, users: count, active, tokens, shared: sharedTokens, caches, machine, weights, region, measure}: PlanCommandOptions): PlanFile {
+async function scenarioOf({preset, model, users: count, active, tokens, shared: sharedTokens, caches, machine, weights, region, measure}: PlanCommandOptions): Promise<PlanFile> {
+    const {shapes} = await import("../plan/facts.js");
     // A shape has no rows to measure.
     const isShape = model !== undefined && measure !== true && Object.hasOwn(shapes(), model);
     const parts = {

@@ -1,7 +1,7 @@
 import {open, type FileHandle} from "node:fs/promises";
 import {DeltaStoreError} from "../errors.js";
 import {tensorBytes} from "./ggml-types.js";
-import {readTensors} from "./gguf-header.js";
+import {readTensors, type GgufTensor} from "./gguf-header.js";
 
 /**
  * Checks that a file is a whole GGUF file: its header can be read, and the data of every tensor lies inside the file. The
@@ -9,11 +9,23 @@ import {readTensors} from "./gguf-header.js";
  * @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_DAMAGED
  */
 export async function verifyGguf(path: string): Promise<void> {
+    const {tensors, fileBytes} = await readGguf(path);
+    for (const {name, type, dimensions, offset} of tensors) {
+        const end = offset + tensorBytes(type, dimensions);
+        if (!(end <= fileBytes)) throw damaged(path, `the tensor ${name} ends at byte ${end}, but the file has ${fileBytes} bytes`);
+    }
+}
+
+/**
+ * The tensors that a file's header describes.
+ * @throws DeltaStoreError MODEL_NOT_FOUND, MODEL_DAMAGED
+ */
+export async function readGguf(path: string): Promise<{tensors: GgufTensor[]; fileBytes: number}> {
     const file = await openFile(path);
     try {
         const status = await file.stat();
         if (!status.isFile()) throw notFound(path, "it is not a file");
-        checkTensors(path, file.fd, status.size);
+        return {tensors: tensorsIn(path, file.fd, status.size), fileBytes: status.size};
     } finally {
         await file.close();
     }
@@ -27,17 +39,11 @@ async function openFile(path: string): Promise<FileHandle> {
     }
 }
 
-function checkTensors(path: string, descriptor: number, fileBytes: number): void {
-    let tensors;
+function tensorsIn(path: string, descriptor: number, fileBytes: number): GgufTensor[] {
     try {
-        tensors = readTensors(descriptor, fileBytes);
+        return readTensors(descriptor, fileBytes);
     } catch (error) {
         throw damaged(path, (error as Error).message, error);
-    }
-    for (const {name, type, dimensions, offset} of tensors) {
-        const end = offset + tensorBytes(type, dimensions);
-        if (!(end <= fileBytes))
-            throw damaged(path, `the tensor ${name} ends at byte ${end}, but the file has ${fileBytes} bytes`);
     }
 }
 

@@ -11,6 +11,7 @@ const stallLimit = 30_000;
 const mostHeaderBytes = 1 << 28;
 const firstLook = 1 << 20;
 
+const mostParts = 1000;
 /** Characters of a file's name that are kept, its end: file systems have a limit. */
 const mostNameLength = 200;
 
@@ -41,7 +42,9 @@ export async function withRemoteHeader<Result>(url: string, use: (path: string) 
 function partsOf(given: string): URL[] {
     const url = URL.canParse(given) ? new URL(given) : undefined;
     if (url === undefined || !/^https?:$/.test(url.protocol)) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} is no URL of http or https`);
-    return partPaths(url.pathname).map((path) => {
+    const paths = partPaths(url.pathname);
+    if (paths.length > mostParts) throw new DeltaStoreError("MODEL_NOT_FOUND", `${given} has ${paths.length} parts by its name; at most ${mostParts} are read`);
+    return paths.map((path) => {
         const part = new URL(url);
         part.pathname = path;
         return part;

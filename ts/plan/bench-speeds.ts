@@ -1,5 +1,6 @@
 import {readFileSync} from "node:fs";
 import {DeltaStoreError} from "../errors.js";
+import {quantile} from "../eval/statistics.js";
 import {isRecord} from "../options.js";
 import type {Speed} from "./scenario.js";
 
@@ -24,8 +25,8 @@ export function benchSpeeds(path: string): Map<string, Speed> {
     for (const {cache, sequences, decode, prefill} of points) {
         const name = cache.toLowerCase().replace(" ", "-"), known = speeds.get(name), others = known?.decode.filter((point) => point.sequences !== sequences) ?? [];
         speeds.set(name, {
-            decode: [...others, {sequences, speed: sequences / median(decode.undisturbed) * 1000}],
-            prefill: prefill === undefined ? known?.prefill : prefillTokens / median(prefill) * 1000
+            decode: [...others, {sequences, speed: sequences / quantile(decode.undisturbed, 0.5) * 1000}],
+            prefill: prefill === undefined ? known?.prefill : prefillTokens / quantile(prefill, 0.5) * 1000
         });
     }
     return speeds;
@@ -46,9 +47,4 @@ function isPoint(value: unknown): value is Point {
     return isRecord(value) && typeof value["cache"] === "string" && typeof value["depth"] === "number" &&
         Number.isInteger(value["sequences"]) && (value["sequences"] as number) > 0 &&
         isRecord(value["decode"]) && times(value["decode"]["undisturbed"]) && (value["prefill"] === undefined || times(value["prefill"]));
-}
-
-function median(values: readonly number[]): number {
-    const sorted = [...values].sort((a, b) => a - b), middle = sorted.length >> 1;
-    return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

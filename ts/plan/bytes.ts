@@ -1,5 +1,5 @@
 import {nativeTier} from "../context/pack.js";
-import type {LayerGroup, ModelShape, NativeBinding} from "../engine/native.js";
+import type {ModelShape, NativeBinding} from "../engine/native.js";
 import {pageFormatOf, type Tier} from "../policy/tiers.js";
 import {batchOf} from "../store/model-report.js";
 import type {AtRestFacts} from "./facts.js";
@@ -27,26 +27,22 @@ export interface CacheBytes {
     readonly atRest: number;
 }
 
-/** llama.cpp pads a sequence's cells, and those of a window. */
+/** llama.cpp pads a sequence's cells. */
 const padded = (cells: number): number => Math.ceil(cells / 256) * 256;
 /** Above so many sequences bytes are a straight line. */
 const mostForecast = 256;
 
-/** Bytes of a sequence's cells in node-llama-cpp's own cache, as it allocates them. Windows have cells for a window and a batch. */
-function stockBytes(shape: ModelShape, cells: number, blockBytes: number, batchSize: number): number {
-    const elements = ({count, kvHeads, keyLength, valueLength, latent}: LayerGroup) => count * kvHeads * (keyLength + (latent ? 0 : valueLength));
-    const row = (groups: readonly LayerGroup[]) => groups.reduce((all, group) => all + elements(group), 0);
-    const windowCells = Math.min(cells, padded(shape.window + batchSize));
-    return (row(shape.attention) * cells + row(shape.windows) * windowCells) * blockBytes / 32 + shape.stateBytes;
-}
-
-/** Of one of `stockCaches`. Nothing is shared. A saved conversation is a state file. */
-export function stockCacheBytes(shape: ModelShape, name: string, {context}: Scenario): CacheBytes {
-    const {blockBytes} = stockCaches[name]!, batch = batchOf(shape), allocated = stockBytes(shape, padded(context.tokens), blockBytes, batch);
-    const used = stockBytes(shape, context.tokens, blockBytes, batch);
+/** Of one of `stockCaches`, as node-llama-cpp allocates it. Nothing is shared. A saved conversation is a state file. */
+export function stockCacheBytes(native: NativeBinding, shape: ModelShape, name: string, {context}: Scenario): CacheBytes {
+    const {stateBytes} = shape;
+    const rows = (tokens: number) => {
+        const {stockBytes} = native.forecast(shape, null, {sequences: 1, tokens, batchSize: batchOf(shape)});
+        return (stockBytes - stateBytes) / stockCaches["stock-f16"]!.blockBytes * stockCaches[name]!.blockBytes;
+    };
+    const used = rows(context.tokens), allocated = rows(padded(context.tokens)) + stateBytes;
     return {
-        resident: (sequences) => sequences * allocated, read: used, atRest: used,
-        parts: {packed: used - shape.stateBytes, window: 0, sinks: 0, bookkeeping: allocated - used, states: shape.stateBytes}
+        resident: (sequences) => sequences * allocated, read: used + stateBytes, atRest: used + stateBytes,
+        parts: {packed: used, window: 0, sinks: 0, bookkeeping: allocated - used - stateBytes, states: stateBytes}
     };
 }
 
@@ -56,11 +52,15 @@ export function tierBytes(native: NativeBinding, shape: ModelShape, tier: Tier, 
         sequences, tokens: context.tokens, batchSize: batchOf(shape), sharedTokens, groups: Math.min(context.groups, sequences)
     });
     const {residentBytes, parts: pages, bytesBeside} = forecast(1, 0), {packed, window, sinks} = pages!;
-    const of = (sequences: number) => forecast(sequences, context.sharedTokens).residentBytes!;
+    const known = new Map<number, number>();
+    const of = (sequences: number): number => {
+        const bytes = known.get(sequences) ?? forecast(sequences, context.sharedTokens).residentBytes!;
+        known.set(sequences, bytes);
+        return bytes;
+    };
     const most = mostForecast + context.groups;
-    const line = () => (of(2 * most) - of(most)) / most;
     return {
-        resident: (sequences) => sequences <= most ? of(sequences) : of(most) + (sequences - most) * line(),
+        resident: (sequences) => sequences <= most ? of(sequences) : of(most) + (sequences - most) * (of(2 * most) - of(most)) / most,
         parts: {packed, window, sinks, bookkeeping: residentBytes! - packed - window - sinks - bytesBeside, states: bytesBeside},
         read: packed + window + sinks + bytesBeside,
         atRest: packed * facts.formats[pageFormatOf(tier)]! + window * facts.window + sinks + bytesBeside

@@ -1,5 +1,4 @@
 import {readFileSync} from "node:fs";
-import {DeltaStoreError} from "../errors.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import type {LayerGroup} from "../engine/native.js";
 import type {Range} from "./range.js";
@@ -85,11 +84,4 @@ export const atRest = once<AtRestFacts>("at-rest");
 /** The sentence about a name that a table doesn't have. */
 export function unknownName(name: string, known: readonly string[]): string {
     return `is not known; known are ${quoteList(known)}${didYouMean(name, known)}`;
-}
-
-/** @throws DeltaStoreError OPTION_INVALID for a name that the table doesn't have */
-export function factsOf<Facts>(what: string, table: Readonly<Record<string, Facts>>, name: string): Facts {
-    const facts = Object.hasOwn(table, name) ? table[name] : undefined;
-    if (facts === undefined) throw new DeltaStoreError("OPTION_INVALID", `${what}: ${JSON.stringify(name)} ${unknownName(name, Object.keys(table))}.`);
-    return facts;
 }

@@ -20,8 +20,9 @@ export interface Fleet {
     /** Shares of its time that a GPU works: in that hour, and in the mean hour. It works for few sequences nearly as long as for many. */
     readonly busy: number;
     readonly meanBusy: number;
-    /** Conversations of a group that are in memory. */
+    /** Conversations of a group that are in memory, and that it has room for. */
     readonly sequencesPerGroup: number;
+    readonly roomPerGroup: number;
 }
 
 /** Why no number of GPUs will do. */
@@ -78,12 +79,15 @@ const roomOf = ({memory, usable}: Machine): number => memory * usable;
 
 const needed = ({model, bytes}: Service, sequences: number): number => model.weightBytes + bytes.resident(sequences);
 
+/** Conversations that so many GPUs of a group have room for. */
+const roomFor = (service: Service, gpus: number): number => largest(1 << 30, (sequences) => needed(service, sequences) <= gpus * roomOf(service.machine));
+
 /** All GPUs are one group. */
 function shardedFleet(service: Service): Fleet | Impossible {
     const {resident} = service.demand, all = needed(service, resident), room = roomOf(service.machine), forMemory = Math.max(1, Math.ceil(all / room));
     const gpus = fewest(forMemory, (count) => fits(loadOf(service, count, 1)));
     if (gpus === null) return tooSlow(service, forMemory);
-    return describe({gpusPerGroup: gpus, groups: 1, memoryShare: all / (gpus * room), sequencesPerGroup: resident}, gpus === forMemory, loadOf(service, gpus, 1));
+    return describe(service, {gpusPerGroup: gpus, groups: 1, memoryShare: all / (gpus * room), sequencesPerGroup: resident}, gpus === forMemory);
 }
 
 /** Groups of equally many GPUs, of which each has the weights. */
@@ -91,45 +95,39 @@ function replicatedFleet(service: Service): Fleet | Impossible {
     const {demand: {resident}, model, machine} = service, room = roomOf(machine), least = Math.max(1, Math.ceil(needed(service, 1) / room));
     const gpusPerGroup = machine.gpusPerGroup ?? Math.max(least, Math.ceil(model.weightBytes / (mostForWeights * room)));
     if (gpusPerGroup < least) return {reason: `${gpusPerGroup} GPUs of a group don't hold the weights and a conversation; ${least} do`};
-    const forMemory = Math.ceil(resident / largest(resident, (sequences) => needed(service, sequences) <= gpusPerGroup * room));
+    const forMemory = Math.ceil(resident / roomFor(service, gpusPerGroup));
     const groups = fewest(forMemory, (count) => fits(loadOf(service, gpusPerGroup, count)));
     if (groups === null) return tooSlow(service, gpusPerGroup);
     const sequencesPerGroup = Math.ceil(resident / groups), memoryShare = needed(service, sequencesPerGroup) / (gpusPerGroup * room);
-    return describe({gpusPerGroup, groups, memoryShare, sequencesPerGroup}, groups === forMemory, loadOf(service, gpusPerGroup, groups));
-}
-
-/** Conversations that so many GPUs of a group have room for. */
-export function mostSequences(bytes: CacheBytes, model: PlannedModel, {memory, usable}: Machine, gpus: number): number {
-    return largest(1 << 30, (sequences) => model.weightBytes + bytes.resident(sequences) <= gpus * memory * usable);
+    return describe(service, {gpusPerGroup, groups, memoryShare, sequencesPerGroup}, groups === forMemory);
 }
 
 interface Load {
     readonly decodeShare: number;
     readonly prefillShare: number;
     readonly batch: number;
-    readonly busy: number;
-    readonly meanBusy: number;
 }
 
 /** Of one of `groups` groups. */
 function loadOf({demand, throughput: throughputOf, leastSpeed}: Service, gpusPerGroup: number, groups: number): Load {
     const throughput = throughputOf(gpusPerGroup), batch = Math.min(throughput.mostAt(leastSpeed), Math.max(1, demand.active / groups));
-    const decode = demand.decode / groups, prefillShare = demand.prefill / groups / throughput.prefill;
-    const busy = (peak: number) => busyShare(throughput, decode / peak, prefillShare / peak, batch);
-    return {decodeShare: decode / throughput.decode(batch), prefillShare, batch, busy: busy(1), meanBusy: busy(demand.peak)};
+    return {decodeShare: demand.decode / groups / throughput.decode(batch), prefillShare: demand.prefill / groups / throughput.prefill, batch};
 }
 
-/** Decoding takes as many sequences at once as make so many tokens a second. Less than one is a share of the time. */
-function busyShare(throughput: Throughput, rate: number, prefillShare: number, batch: number): number {
-    if (batch === 0 || prefillShare >= 1) return 1;
-    const left = 1 - prefillShare;
+/**
+ * The share of its time that a group works under a part of its load. It decodes for as many sequences at once as make so many tokens a second; less than one is
+ * a share of the time.
+ */
+function busyShare(throughput: Throughput, {decodeShare, prefillShare, batch}: Load, part: number): number {
+    const left = 1 - prefillShare * part, rate = decodeShare * throughput.decode(batch) * part;
+    if (left <= 0) return 1;
     let low = 0, high = batch;
     for (let step = 0; step < 40; step++) {
         const between = (low + high) / 2;
         if (throughput.decode(between) * left < rate) low = between;
         else high = between;
     }
-    return prefillShare + left * Math.min(1, rate === 0 ? 0 : high);
+    return 1 - left + (rate === 0 ? 0 : left * Math.min(1, high));
 }
 
 const fits = ({decodeShare, prefillShare, batch}: Load): boolean => batch > 0 && decodeShare + prefillShare <= 1;
@@ -145,9 +143,14 @@ function fewest(least: number, willDo: (count: number) => boolean): number | nul
 }
 
 /** @param byMemory whether the room alone asks for as many GPUs */
-function describe(fleet: Pick<Fleet, "gpusPerGroup" | "groups" | "memoryShare" | "sequencesPerGroup">, byMemory: boolean, load: Load): Fleet {
+function describe(service: Service, fleet: Pick<Fleet, "gpusPerGroup" | "groups" | "memoryShare" | "sequencesPerGroup">,
+                  byMemory: boolean): Fleet {
+    const load = loadOf(service, fleet.gpusPerGroup, fleet.groups), throughput = service.throughput(fleet.gpusPerGroup);
     const {decodeShare, prefillShare} = load, fullest = fleet.groups > 1 || fleet.memoryShare >= decodeShare + prefillShare;
-    return {...fleet, ...load, gpus: fleet.gpusPerGroup * fleet.groups, limit: byMemory && fullest ? "memory" : decodeShare >= prefillShare ? "decode" : "prefill"};
+    return {
+        ...fleet, ...load, roomPerGroup: roomFor(service, fleet.gpusPerGroup), gpus: fleet.gpusPerGroup * fleet.groups, limit: byMemory && fullest ? "memory" : decodeShare >= prefillShare ? "decode" : "prefill",
+        busy: busyShare(throughput, load, 1), meanBusy: busyShare(throughput, load, 1 / service.demand.peak)
+    };
 }
 
 function tooSlow({throughput, leastSpeed}: Service, gpus: number): Impossible {

@@ -20,7 +20,7 @@ export interface Impact {
     readonly waterOffSite: Range;
 }
 
-export const hoursPerYear = 8760;
+const hoursPerYear = 8760;
 
 /** @param atRest bytes of a conversation on disk; 0 where none is kept */
 export function impactOf(fleet: Fleet, atRest: number, count: number, scenario: Scenario): Impact {

@@ -1,8 +1,6 @@
-import {readFileSync} from "node:fs";
-import {Ajv, type ErrorObject, type ValidateFunction} from "ajv";
-import {DeltaStoreError} from "../errors.js";
+import type {ErrorObject} from "ajv";
 import {isRecord} from "../options.js";
-import {parseJsonText} from "../policy/json-text.js";
+import {mistakesIn, readJsonFile, schemaCheck} from "../policy/json-files.js";
 import {describeSchemaError, problem, sentencesOf, sizeRule, unitHint} from "../policy/schema-problems.js";
 import {contradictions} from "./contradictions.js";
 import {overlaid} from "./layers.js";
@@ -16,33 +14,16 @@ import type {PlanFile} from "./plan-file.js";
  */
 export function readScenario(input: string | PlanFile | undefined, over: PlanFile = {}): PlanFile {
     if (typeof input !== "string") return checkScenario(input === undefined ? over : input, "The scenario");
-    let text: string;
-    try {
-        text = readFileSync(input, "utf8");
-    } catch (error) {
-        throw new DeltaStoreError("PLAN_NOT_FOUND", `The scenario file ${input} can't be read: ${(error as Error).message}`, {cause: error});
-    }
-    const {value, problems} = parseJsonText(text), what = `The scenario file ${input}`;
-    const sentences = problems.map(({message, line, column}) => `Line ${line}, column ${column}: ${message}.`);
-    if (sentences.length > 0 && !isRecord(value)) throw invalid(what, sentences);
-    return checkScenario(isRecord(value) ? overlaid(value, over) : value, what, sentences);
+    const what = `The scenario file ${input}`, {value, problems} = readJsonFile(input, what, {notFound: "PLAN_NOT_FOUND", invalid: "PLAN_INVALID"});
+    return checkScenario(isRecord(value) ? overlaid(value, over) : value, what, problems);
 }
 
-let validate: ValidateFunction<PlanFile> | undefined;
-
-function schemaCheck(): ValidateFunction<PlanFile> {
-    if (validate === undefined) {
-        const schemaUrl = new URL("../../config-schema/plan.schema.json", import.meta.url);
-        const ajv = new Ajv({allErrors: true, verbose: true, allowUnionTypes: true, strictTypes: false});
-        validate = ajv.compile<PlanFile>(JSON.parse(readFileSync(schemaUrl, "utf8")));
-    }
-    return validate;
-}
+const planCheck = schemaCheck<PlanFile>("plan", {strictTypes: false});
 
 function checkScenario(input: unknown, what: string, textProblems: readonly string[] = []): PlanFile {
-    const check = schemaCheck(), valid = check(input);
+    const check = planCheck(), valid = check(input);
     const problems = [...textProblems, ...valid ? [] : sentencesOf(check.errors ?? [], describe), ...contradictions(isRecord(input) ? input : {})];
-    if (problems.length > 0) throw invalid(what, problems);
+    if (problems.length > 0) throw mistakesIn(what, problems, "PLAN_INVALID");
     return input as PlanFile;
 }
 
@@ -58,9 +39,4 @@ function describe(error: ErrorObject): string | null {
     if (type === "object" && error.keyword === "type" && (parentSchema as {properties?: unknown}).properties === undefined)
         return problem(pointer, data, "is not allowed; give an object with a cache's speeds for its name");
     return describeSchemaError(error);
-}
-
-function invalid(what: string, problems: readonly string[]): DeltaStoreError {
-    const count = problems.length === 1 ? "a mistake" : `${problems.length} mistakes`;
-    return new DeltaStoreError("PLAN_INVALID", `${what} has ${count}:\n${problems.join("\n")}`, {problems});
 }

@@ -25,8 +25,9 @@ export async function measureBytes(model: PlannedModel, scenario: Scenario): Pro
         const {tiers} = readPolicy(scenario.policy), measured = new Map<string, {beginning: number; own: number}>();
         const store = await attach(llama, {policy: {...tiers === undefined ? {} : {tiers}, sharing: {automatic: false}}});
         const loaded = await llama.loadModel({modelPath: model.path, gpuLayers: 0});
+        const {tokens, sharedTokens} = scenario.context, shared = tokensOf(loaded, sharedTokens, "shared");
+        const own = Array.from({length: filled}, (_, index) => tokensOf(loaded, tokens - sharedTokens, `own ${index}`));
         for (const name of scenario.caches.filter((cache) => !isStock(cache))) {
-            const {tokens, sharedTokens} = scenario.context, shared = tokensOf(loaded, sharedTokens, "shared");
             const context = await loaded.createContext({contextSize: tokens + 1, sequences: filled + 1, kvCache: name});
             const first = context.getSequence(), others = Array.from({length: filled}, () => context.getSequence());
             // Recurrent states have room for all sequences from the start.
@@ -35,10 +36,10 @@ export async function measureBytes(model: PlannedModel, scenario: Scenario): Pro
             const beginning = rows();
             for (const [index, sequence] of others.entries()) {
                 if (shared.length > 0) await store.fork(first, sequence);
-                await evaluate(sequence, tokensOf(loaded, tokens - sharedTokens, `own ${index}`));
+                await evaluate(sequence, own[index]!);
             }
-            const own = (rows() - beginning) / filled + model.shape.stateBytes;
-            measured.set(name, {beginning: shared.length > 0 ? beginning + model.shape.stateBytes : 0, own});
+            const {stateBytes} = model.shape;
+            measured.set(name, {beginning: shared.length > 0 ? beginning + stateBytes : 0, own: (rows() - beginning) / filled + stateBytes});
             await context.dispose();
         }
         return measured;

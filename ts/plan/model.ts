@@ -8,7 +8,7 @@ import {readWeights} from "../models/weights.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import {builtInTiers} from "../policy/tiers.js";
 import {outlineModel} from "../store/outline.js";
-import {factsOf, shapes} from "./facts.js";
+import {shapes} from "./facts.js";
 import {Inputs, type Input, type Layer} from "./inputs.js";
 import type {PlannedModel} from "./scenario.js";
 
@@ -32,7 +32,7 @@ export async function resolveModel(layers: readonly Layer[]): Promise<{model: Pl
 type Found = Omit<PlannedModel, "weightBytes"> & {weightBits: number; source: string};
 
 function ofShape(name: string): Found {
-    const {title, parameters, activeParameters, weightBits, trainedTokens, attention, windows = [], window = 0, source, date} = factsOf("model.name", shapes(), name);
+    const {title, parameters, activeParameters, weightBits, trainedTokens, attention, windows = [], window = 0, source, date} = shapes()[name]!;
     return {
         title, parameters, trainedTokens, activeParameters: activeParameters ?? parameters, weightBits: weightBits ?? defaultBits, path: null, source: `${source} (${date})`,
         shape: {attention, windows, window, stateBytes: 0}
@@ -50,7 +50,7 @@ async function ofFile(file: string): Promise<Found> {
 }
 
 async function ofHeader(header: string, title: string, path: string | null): Promise<Found> {
-    const {shape, refusal, trainedTokens} = await outlineModel(header, builtInTiers.get("high")!), {parameters, bytes} = readWeights(header);
+    const {shape, refusal, trainedTokens} = await outlineModel(header, builtInTiers.get("high")!), {parameters, bytes} = await readWeights(header);
     if (refusal !== null) throw new DeltaStoreError("MODEL_UNSUPPORTED", `${title}: ${refusal.reason}`);
     return {title, shape, path, parameters, trainedTokens, activeParameters: parameters, weightBits: 8 * bytes / parameters, source: "the file's header"};
 }

@@ -43,10 +43,10 @@ function logScale(values: readonly number[], from: number, to: number): ScaleLog
 }
 
 function axes(x: ScaleLogarithmic<number, number>, y: ScaleLogarithmic<number, number>, panelTop: number): string[] {
-    const bottom = panelTop + panelHeight, end = width - right;
+    const bottom = panelTop + panelHeight, end = width - right, ticks = x.ticks(6);
     return [
         `<path d="M${left} ${panelTop}V${bottom}H${end}" fill="none" stroke="#333333"/>`,
-        ...x.ticks(6).filter((tick) => firstDigit(tick) === 1 || x.ticks(6).length < 12)
+        ...ticks.filter((tick) => firstDigit(tick) === 1 || ticks.length < 12)
             .map((tick) => `<text x="${x(tick).toFixed(1)}" y="${bottom + 18}" text-anchor="middle">${short(tick)}</text>`),
         ...y.ticks(6).filter((tick) => [1, 2, 5].includes(firstDigit(tick))).map((tick) =>
             `<path d="M${left} ${y(tick).toFixed(1)}H${end}" stroke="#dddddd"/><text x="${left - 8}" y="${(y(tick) + 4).toFixed(1)}" text-anchor="end">${short(tick)}</text>`),

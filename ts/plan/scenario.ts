@@ -2,7 +2,7 @@ import type {ModelShape} from "../engine/native.js";
 import {parseBytes} from "../policy/bytes.js";
 import {loadPolicy} from "../policy/load.js";
 import {builtInTiers, type Tier} from "../policy/tiers.js";
-import {facilities, factsOf, machines, regions, type Fact} from "./facts.js";
+import {facilities, machines, regions, type Fact} from "./facts.js";
 import {Inputs, type Input, type Layer} from "./inputs.js";
 import {rangeOf, type Range} from "./range.js";
 
@@ -91,7 +91,7 @@ const bandwidthSource = "ML.ENERGY leaderboard v3, Llama 3.1 8B on H100, 16 sequ
 const cited = ({source, date}: Fact<unknown>): string => `${source} (${date})`;
 
 /**
- * Fills in what the layers leave out. They have passed the schema.
+ * Fills in what the layers leave out. They were checked, names among them.
  * @param layers the ones that count most first
  */
 export function completeScenario(layers: readonly Layer[]): Scenario {
@@ -122,7 +122,7 @@ export function completeScenario(layers: readonly Layer[]): Scenario {
 }
 
 function completeMachine(inputs: Inputs): Machine {
-    const facts = factsOf("machine.name", machines(), inputs.take("machine.name", "", "h100"));
+    const facts = machines()[inputs.take("machine.name", "", "h100")]!;
     const take = <Value extends number | Range>(field: string, unit: string, fact: Fact<Value>) =>
         inputs.take<number | Range>(`machine.${field}`, unit, fact.value, cited(fact));
     const memory = inputs.take<number | string>("machine.memory", "bytes", facts.memory.value, cited(facts.memory));
@@ -154,8 +154,8 @@ function priceOf(inputs: Inputs, prices: readonly (Fact & {provider: string; kin
 }
 
 function completeRegion(inputs: Inputs): Region {
-    const region = factsOf("region.name", regions(), inputs.take("region.name", "", "us"));
-    const facility = factsOf("region.facility", facilities(), inputs.take("region.facility", "", "typical"));
+    const region = regions()[inputs.take("region.name", "", "us")]!;
+    const facility = facilities()[inputs.take("region.facility", "", "typical")]!;
     const take = (field: string, unit: string, fact: Fact<Range>) => rangeOf(inputs.take<number | Range>(`region.${field}`, unit, fact.value, cited(fact)));
     const market = inputs.find<number | Range>("region.marketKgPerKwh");
     return {

@@ -1,10 +1,9 @@
-import {existsSync, readFileSync} from "node:fs";
-import {Ajv, type ValidateFunction} from "ajv";
+import {existsSync} from "node:fs";
 import {DeltaStoreError} from "../errors.js";
-import {given, isRecord} from "../options.js";
+import {given} from "../options.js";
 import {parseBytes} from "./bytes.js";
 import {allTierNames, asRecord, contradictions, tierNamePattern} from "./contradictions.js";
-import {parseJsonText} from "./json-text.js";
+import {mistakesIn, readJsonFile, schemaCheck} from "./json-files.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
 import {describePolicyErrors} from "./problems.js";
 import {
@@ -31,10 +30,7 @@ export function readPolicy(input: string | PolicyFile | undefined): PolicyFile {
     if (builtInTiers.has(input)) return {default: input};
     if (tierNamePattern.test(input) && !existsSync(input))
         throw unknownTier(input, [...builtInTiers.keys()], " and no file has this path");
-    const {value, problems} = readPolicyFile(input);
-    const what = `The policy file ${input}`;
-    // After syntax errors, a value that is no object says nothing about the fields that were meant.
-    if (problems.length > 0 && !isRecord(value)) throw invalid(what, problems);
+    const what = `The policy file ${input}`, {value, problems} = readJsonFile(input, what, {notFound: "POLICY_NOT_FOUND", invalid: "POLICY_INVALID"});
     return checkPolicy(value, what, problems);
 }
 
@@ -43,31 +39,10 @@ export function policyFromEnvironment(env: NodeJS.ProcessEnv): string | undefine
     return env["DELTASTORE_POLICY"]?.trim() || undefined;
 }
 
-let validate: ValidateFunction<PolicyFile> | undefined;
-
-function schemaCheck(): ValidateFunction<PolicyFile> {
-    if (validate === undefined) {
-        const schemaUrl = new URL("../../config-schema/policy.schema.json", import.meta.url);
-        const ajv = new Ajv({allErrors: true, verbose: true, allowUnionTypes: true, strictRequired: false});
-        validate = ajv.compile<PolicyFile>(JSON.parse(readFileSync(schemaUrl, "utf8")));
-    }
-    return validate;
-}
-
-function readPolicyFile(path: string): {value: unknown; problems: string[]} {
-    let text: string;
-    try {
-        text = readFileSync(path, "utf8");
-    } catch (error) {
-        throw new DeltaStoreError(
-            "POLICY_NOT_FOUND", `The policy file ${path} can't be read: ${(error as Error).message}`, {cause: error});
-    }
-    const {value, problems} = parseJsonText(text);
-    return {value, problems: problems.map(({message, line, column}) => `Line ${line}, column ${column}: ${message}.`)};
-}
+const policyCheck = schemaCheck<PolicyFile>("policy", {strictRequired: false});
 
 function checkPolicy(input: unknown, what: string, textProblems: readonly string[] = []): PolicyFile {
-    const check = schemaCheck();
+    const check = policyCheck();
     const valid = check(input);
     const file = asRecord(input) as PolicyFile;
     const names = allTierNames(file);
@@ -76,7 +51,7 @@ function checkPolicy(input: unknown, what: string, textProblems: readonly string
         ...valid ? [] : describePolicyErrors(check.errors ?? [], names),
         ...contradictions(file, names)
     ];
-    if (problems.length > 0) throw invalid(what, problems);
+    if (problems.length > 0) throw mistakesIn(what, problems, "POLICY_INVALID");
     return file;
 }
 
@@ -117,9 +92,4 @@ function completeTier(name: string, tier: PolicyTier): Tier {
         important: hasCoarseValues(format) && window > 0 ? tier.important?.share ?? base?.important ?? 0 : 0,
         eviction: tier.evict === undefined ? base?.eviction ?? null : {...defaultEviction, ...base?.eviction, ...given(tier.evict)}
     };
-}
-
-function invalid(what: string, problems: readonly string[]): DeltaStoreError {
-    const count = problems.length === 1 ? "a mistake" : `${problems.length} mistakes`;
-    return new DeltaStoreError("POLICY_INVALID", `${what} has ${count}:\n${problems.join("\n")}`, {problems});
 }

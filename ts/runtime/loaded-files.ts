@@ -1,7 +1,7 @@
 import path from "node:path";
 import {Llama, LlamaModel} from "node-llama-cpp";
 import {fileHash, stampOf, type FileStamp} from "../models/file-hash.js";
-import {partsOf} from "./model-files.js";
+import {partPaths} from "../models/split-files.js";
 import type {NativeBinding} from "../engine/native.js";
 import type {AddonLora} from "./addon.js";
 import {modelInternals, type ModelInternals} from "./internals.js";
@@ -32,7 +32,7 @@ export class LoadedFile {
 }
 
 const load = async (file: string): Promise<LoadedFile> => new LoadedFile(await stampOf(file));
-const loadParts = (modelPath: string): Promise<LoadedFile[]> => Promise.all(partsOf(path.resolve(modelPath)).map(load));
+const loadParts = (modelPath: string): Promise<LoadedFile[]> => Promise.all(partPaths(path.resolve(modelPath)).map(load));
 
 const models = new WeakMap<LlamaModel, Promise<LoadedFile[]>>();
 const adapters = new WeakMap<AddonLora, Promise<LoadedFile>>();
