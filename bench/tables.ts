@@ -6,6 +6,8 @@
 import {readdirSync, readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import type {EvalReport} from "../ts/eval/report.js";
+import {findingsFigures, findingsTables, type Findings} from "./findings-tables.js";
+import {coldTable, type ColdReport} from "./cold-report.js";
 import {firstTokenTables, type FirstTokenReport} from "./first-token-report.js";
 import {loadTable, type LoadReport} from "./load-report.js";
 import {memoryTables, type MemoryReport} from "./memory-report.js";
@@ -32,7 +34,7 @@ const reports: SummaryReports = {
 };
 const papers = results<SweepReport>("sweep-papers"), scorers = results<SweepReport>("sweep-scorers");
 const gemma = evalTables(results<EvalReport>("quality-gemma-3-270m")), gemmaPapers = results<SweepReport>("sweep-papers-gemma-3-270m");
-const plan = results<PlanResults>("plan");
+const plan = results<PlanResults>("plan"), findings = results<Findings>("findings");
 const {together} = reports.speed.tables;
 const tables: Record<string, string> = {
     summary: summaryTable(reports), tiers: tierTable(reports), ...memoryTables(reports.memory), ...evalTables(reports.quality), facts: factsTable(reports.facts),
@@ -44,7 +46,7 @@ const tables: Record<string, string> = {
     "gemma-papers": `${sweepTable(gemmaPapers)}\n\n![Memory against divergence of Gemma 3 270M](../bench/results/sweep-papers-gemma-3-270m.svg)`,
     "gemma-speed": speedOf("speed-gemma-3-270m"), "hybrid-speed": speedOf("speed-lfm2-350m-random"),
     "gemma-memory": memoryTables(results<MemoryReport[]>("memory-gemma-3-270m")).memory,
-    ...planTables(plan), "plan-bytes": planBytesTable(results<PlanBytes[]>("plan-bytes")),
+    ...planTables(plan), ...findingsTables(findings), "plan-bytes": planBytesTable(results<PlanBytes[]>("plan-bytes")), cold: coldTable(results<ColdReport>("cold")),
     "gemma-sharing": sharedPrefixOf("first-token-gemma-3-270m"), "hybrid-sharing": sharedPrefixOf("first-token-lfm2-350m-random")
 };
 
@@ -52,6 +54,7 @@ const kldOf = (list: readonly {name: string; kld: number | undefined}[], name: s
 const tierKlds = reports.quality.caches.map(({name, logits}) => ({name, kld: logits?.window.kld}));
 const figures: Record<string, string> = {
     "plan-joules": plan.joulesPerToken.toFixed(3),
+    ...findingsFigures(findings), "kld-compact": kldOf(tierKlds, "compact"), "kld-stock-q4": kldOf(tierKlds, "stock-q4_0"),
     "kld-conservative": kldOf(tierKlds, "conservative"), "kld-without-important-rows": kldOf(papers.points, "k4v2"),
     "kld-uniform": kldOf(scorers.points, "keep-68-attention-uniform"), "kld-retrieval": kldOf(scorers.points, "keep-68-attention-retrieval")
 };

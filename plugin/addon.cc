@@ -7,6 +7,7 @@
 
 #include "AddonModel.h"
 #include "adopt.h"
+#include "archives.h"
 #include "content_hash.h"
 #include "failure_report.h"
 #include "live.h"
@@ -358,6 +359,13 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("snapshotBlocks", snapshot_blocks);
     add("endSnapshot", end_snapshot);
     add("restoreSnapshot", restore_snapshot);
+    add("keyTurns", key_turns);
+    add("beginTraining", begin_training);
+    add("addTraining", add_training);
+    add("endTraining", end_training);
+    add("openBook", open_book);
+    add("freezeParts", freeze_parts);
+    add("thawParts", thaw_parts);
     add("vocabularySize", vocabulary_size);
     add("canShift", can_shift);
     add("onlyAttention", only_attention);

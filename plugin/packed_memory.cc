@@ -1,9 +1,12 @@
 #include "packed_memory.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "archive/key_turns.h"
 #include "failure.h"
+#include "snapshot/parts.h"
 #include "snapshot/state.h"
 
 namespace deltastore {
@@ -64,6 +67,20 @@ static std::vector<Turn> far_turns(const llama_hparams& hparams, KeyTurn& turn, 
         turns.push_back(same ? turns.back() : std::make_shared<const std::vector<float>>(std::move(mean)));
     }
     return turns;
+}
+
+// Turns each element by one position, and sees where it goes.
+static std::vector<TurnedPair> turned_pairs(KeyTurn& turn, int layer, int dim) {
+    std::vector<float> basis(size_t(dim) * dim);
+    for (int d = 0; d < dim; d++) basis[size_t(d) * dim + d] = 1;
+    turn.turn(layer, basis.data(), dim, dim, 1);
+    std::vector<TurnedPair> pairs;
+    for (int i = 0; i < dim; i++)
+        for (int j = i + 1; j < dim; j++) {
+            const float across = basis[size_t(i) * dim + j];
+            if (across != 0) pairs.push_back({uint16_t(i), uint16_t(j), std::atan2(across, basis[size_t(i) * dim + i])});
+        }
+    return pairs;
 }
 
 // Rows of windows are saved beside those of the attention, which tell what both are made with.
@@ -251,6 +268,18 @@ void PackedMemory::repack(int sequence, int window) {
     if (failure == Failure::none) return;
     const FailureReport report = this->report(failure);
     throw CodedError(report.code, report.message);
+}
+
+const Bytes& PackedMemory::key_turns() {
+    const llama_hparams& hparams = context_.get_model().hparams;
+    if (!key_turns_.empty() || hparams.n_pos_per_embd() > 1) return key_turns_;
+    KeyTurn turn(context_);  // the other may be in use
+    std::vector<std::vector<TurnedPair>> layers;
+    for (size_t layer = 0; layer < layer_ids_.size(); layer++)
+        layers.push_back(turned_pairs(turn, int(layer_ids_[layer]), cache_->options().layers[layer].head.key_dim));
+    Writer writer = writer_to(key_turns_);
+    KeyTurns(layers).write(writer);
+    return key_turns_;
 }
 
 std::shared_ptr<Snapshot> PackedMemory::snapshot(int sequence) {

@@ -61,6 +61,9 @@ public:
     // Throws CodedError as restore_snapshot() does, or NATIVE_FAILURE.
     Restored restore(int sequence, const std::string& tier, const SnapshotParts& parts);
 
+    // Bytes of KeyTurns: how the model turns keys by their positions. None where positions have several parts (M-RoPE).
+    const Bytes& key_turns();
+
     // What llama.cpp's own part with sliding windows takes for a sequence of so many tokens.
     size_t stock_bytes(size_t tokens) const;
     // Opens rows for these ubatches. Null if that is refused; take_failure() then says why.
@@ -99,6 +102,7 @@ private:
     ggml_backend_buffer_ptr ggml_buffer_;
     KeyTurn turn_;
     std::vector<uint32_t> layer_ids_;
+    Bytes key_turns_;
     size_t context_cells_;
     size_t projected_bytes_;
     uint64_t fingerprint_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "beside_state.h"
+#include "byte_values.h"
 #include "live.h"
 #include "prefixes.h"
 #include "promise_worker.h"
@@ -34,25 +35,6 @@ Napi::Array copies_of(Napi::Env env, const std::vector<Bytes>& parts) {
     Napi::Array array = Napi::Array::New(env, parts.size());
     for (size_t i = 0; i < parts.size(); i++) array.Set(uint32_t(i), copy_of(env, parts[i]));
     return array;
-}
-
-// Without copying, where the runtime has buffers of memory that is not its own.
-Napi::Buffer<uint8_t> give(Napi::Env env, Bytes&& bytes) {
-    Bytes* owned = new Bytes(std::move(bytes));
-    return Napi::Buffer<uint8_t>::NewOrCopy(env, owned->data(), owned->size(), [](Napi::Env, uint8_t*, Bytes* owned) { delete owned; }, owned);
-}
-
-ByteSpan span_of(const Napi::Value& value) {
-    if (!value.IsTypedArray()) return {};
-    const Napi::Uint8Array array = value.As<Napi::Uint8Array>();
-    return {array.Data(), array.ByteLength()};
-}
-
-std::vector<ByteSpan> spans_of(const Napi::Value& value) {
-    const Napi::Array array = value.As<Napi::Array>();
-    std::vector<ByteSpan> spans;
-    for (uint32_t i = 0; i < array.Length(); i++) spans.push_back(span_of(array.Get(i)));
-    return spans;
 }
 
 // The state beside the attention, if there is any, and then the snapshot's own tail.
@@ -131,11 +113,7 @@ Napi::Value snapshot_blocks(const Napi::CallbackInfo& info) {
         return PromiseWorker::run(info.Env(), info[0].As<Napi::Object>(), [snapshot, begin, end]() -> PromiseWorker::Result {
             auto blocks = std::make_shared<std::vector<Bytes>>();
             for (int i = begin; i < end; i++) blocks->push_back(snapshot->block(i));
-            return [blocks](Napi::Env env) -> Napi::Value {
-                Napi::Array array = Napi::Array::New(env, blocks->size());
-                for (size_t i = 0; i < blocks->size(); i++) array.Set(uint32_t(i), give(env, std::move((*blocks)[i])));
-                return array;
-            };
+            return [blocks](Napi::Env env) -> Napi::Value { return give_all(env, *blocks); };
         });
     });
 }

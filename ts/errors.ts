@@ -35,6 +35,7 @@ export const errorCodes = {
     TURN_DAMAGED: "A turn, or an object that it needs, is damaged or missing. Go back to an earlier turn, or evaluate the tokens again.",
     TURN_FOREIGN: "The turn was saved by a version of this package that this one can't read.",
     TURN_MODEL_MISMATCH: "The turn was saved with another model, other adapters (LoRA) or other position settings; the message says which. Evaluate its tokens again.",
+    CODEC_UNTRAINED: "The codec has to learn from more rows of the model than the store has. Save longer conversations first, or take a codec that learns nothing: \"channel\" or \"tokens\".",
     DISPOSED: "The store, the context or the Llama instance was disposed.",
     NATIVE_FAILURE: "The engine failed in an unexpected way; the message has the details."
 } as const satisfies Record<string, string>;

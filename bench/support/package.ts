@@ -22,10 +22,13 @@ type Modules = {
     "index.js": typeof import("../../ts/index.js");
     "engine/load.js": typeof import("../../ts/engine/load.js");
     "models/fetch.js": typeof import("../../ts/models/fetch.js");
+    "models/weights.js": typeof import("../../ts/models/weights.js");
     "plan/facts.js": typeof import("../../ts/plan/facts.js");
     "plan/picture.js": typeof import("../../ts/plan/picture.js");
     "plan/plan.js": typeof import("../../ts/plan/plan.js");
     "plan/presets.js": typeof import("../../ts/plan/presets.js");
+    "runtime/context-lock.js": typeof import("../../ts/runtime/context-lock.js");
+    "runtime/contexts.js": typeof import("../../ts/runtime/contexts.js");
     "policy/load.js": typeof import("../../ts/policy/load.js");
     "policy/tiers.js": typeof import("../../ts/policy/tiers.js");
     "store/model-report.js": typeof import("../../ts/store/model-report.js");

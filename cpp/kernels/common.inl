@@ -379,6 +379,38 @@ void dot_rows(const float* rows, int count, int dim, const float* vector, float*
     }
 }
 
+// As many rows of the product as the registers of AVX2 hold, kLanes columns at a time.
+constexpr int kProductRows = 6;
+
+// `b` and `product` begin at the columns.
+template <int N>
+inline void multiply_rows(const float* a, int inner, const float* b, int stride, float* product, int columns) {
+    Lanes sums[N];
+    for (int r = 0; r < N; r++) sums[r] = load_lanes(product + r * columns);
+    for (int i = 0; i < inner; i++, b += stride) {
+        const Lanes lanes = load_lanes(b);
+        for (int r = 0; r < N; r++) sums[r] = fused(spread(a[r * inner + i]), lanes, sums[r]);
+    }
+    for (int r = 0; r < N; r++) store_lanes(product + r * columns, sums[r]);
+}
+
+template <int N>
+inline void multiply_last(int rows, const float* a, int inner, const float* b, int stride, float* product, int columns) {
+    if (rows == N) return multiply_rows<N>(a, inner, b, stride, product, columns);
+    if constexpr (N > 1) multiply_last<N - 1>(rows, a, inner, b, stride, product, columns);
+}
+
+// Columns outside: those of `b` stay in the processor's cache for all rows.
+void add_product(const float* a, int rows, int inner, const float* b, int stride, int columns, float* product) {
+    for (int column = 0; column < columns; column += kLanes) {
+        int row = 0;
+        const auto rows_from = [&](int first) { return a + long(first) * inner; };
+        const auto target = [&](int first) { return product + long(first) * columns + column; };
+        for (; row + kProductRows <= rows; row += kProductRows) multiply_rows<kProductRows>(rows_from(row), inner, b + column, stride, target(row), columns);
+        if (row < rows) multiply_last<kProductRows - 1>(rows - row, rows_from(row), inner, b + column, stride, target(row), columns);
+    }
+}
+
 // ---- attention
 
 // The end of the page's rows that a query sees, given those of the reference.

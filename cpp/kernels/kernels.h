@@ -46,6 +46,8 @@ struct PageRows {
     const float* centre = nullptr;  // [key_dim]: of latent values, what was taken from them
 };
 
+inline constexpr int kProductColumns = 16;
+
 struct Kernels {
     const char* name;
 
@@ -70,6 +72,10 @@ struct Kernels {
 
     // dots[i] = row i . vector. rows: [count][dim]
     void (*dot_rows)(const float* rows, int count, int dim, const float* vector, float* dots);
+
+    // product += a b, for a: [rows][inner], b: [inner][columns], whose rows begin `stride` floats apart, and product: [rows][columns]. columns: a multiple
+    // of kProductColumns. The sets give the same bits, but for the scalar one.
+    void (*add_product)(const float* a, int rows, int inner, const float* b, int stride, int columns, float* product);
 
     // Adds a page's rows at or before each query's position. `scratch` has attention_scratch_bytes(), aligned to 64.
     void (*attend_half)(const PageRows& rows, const QueryBlock& queries, void* scratch);

@@ -6,42 +6,6 @@ namespace deltastore {
 
 namespace {
 
-// Reads a span from its beginning to its end.
-class SpanReader {
-public:
-    explicit SpanReader(ByteSpan span) : left_(span) {}
-    Reader reader() {
-        return Reader([this](void* target, size_t count) {
-            if (count > left_.size) throw std::runtime_error(std::to_string(left_.size) + " bytes are left");
-            if (count > 0) std::memcpy(target, left_.data, count);
-            left_.data += count;
-            left_.size -= count;
-        });
-    }
-    size_t left() const { return left_.size; }
-    void finish() const {
-        if (left_.size > 0) throw CodedError("STATE_DAMAGED", "The state has " + std::to_string(left_.size) + " bytes too many");
-    }
-
-private:
-    ByteSpan left_;
-};
-
-uint32_t read_version(const char* kind, Reader& reader) {
-    char magic[4];
-    reader.bytes(magic, sizeof magic);
-    if (std::memcmp(magic, kind, sizeof magic) != 0) throw CodedError("STATE_FOREIGN", "A part of the state is not what it should be");
-    const uint32_t version = reader.number<uint32_t>();
-    if (version < kSnapshotWithFingerprint || version > kSnapshotVersion)
-        throw CodedError("STATE_FOREIGN", "The state has version " + std::to_string(version) + "; this build reads " +
-                                              std::to_string(kSnapshotWithFingerprint) + " to " + std::to_string(kSnapshotVersion));
-    return version;
-}
-
-void require_version(const char* kind, uint32_t version, Reader& reader) {
-    if (read_version(kind, reader) != version) throw CodedError("STATE_DAMAGED", "A part of the state has another version than its head");
-}
-
 // The cache's numbers for the centres of a part.
 class ArrivingCentres {
 public:

@@ -27,11 +27,9 @@ void write_head(const PageRef& reference, uint8_t centre, Writer& writer) {
     writer.number(uint8_t(reference.kind));
 }
 
-Fields fields_of(const SequenceTable& sequences, int table, const PageRef& reference) {
-    const PageLayout& layout = sequences.layout(table, reference);
+Fields fields_of(const PageLayout& layout, const HeadShape& shape, const PageRef& reference) {
     Fields fields{};
     if (!is_whole(reference)) {
-        const HeadShape& shape = sequences.shape(table);
         const size_t key_row = shape.key_dim * 2, value_row = shape.stored_value_dim() * 2;
         fields[0] = {layout.keys + reference.begin * key_row, reference.count * key_row};
         fields[1] = {layout.values + reference.begin * value_row, reference.count * value_row};
@@ -49,11 +47,18 @@ Fields fields_of(const SequenceTable& sequences, int table, const PageRef& refer
     return fields;
 }
 
-// The same bytes in as few pieces as can be.
-static std::vector<Field> whole_fields(const SequenceTable& sequences, int table, const PageRef& reference) {
-    if (is_whole(reference)) return {{0, sequences.layout(table, reference).bytes}};
-    const Fields fields = fields_of(sequences, table, reference);
+Fields fields_of(const SequenceTable& sequences, int table, const PageRef& reference) {
+    return fields_of(sequences.layout(table, reference), sequences.shape(table), reference);
+}
+
+std::vector<Field> whole_fields(const PageLayout& layout, const HeadShape& shape, const PageRef& reference) {
+    if (is_whole(reference)) return {{0, layout.bytes}};
+    const Fields fields = fields_of(layout, shape, reference);
     return {fields[0], fields[1]};
+}
+
+static std::vector<Field> whole_fields(const SequenceTable& sequences, int table, const PageRef& reference) {
+    return whole_fields(sequences.layout(table, reference), sequences.shape(table), reference);
 }
 
 void write_reference(const SequenceTable& sequences, int table, const PageRef& reference, uint8_t centre, Writer& writer) {
@@ -62,8 +67,7 @@ void write_reference(const SequenceTable& sequences, int table, const PageRef& r
         sequences.place().read(reference.page, field.offset, field.bytes, writer.sink());
 }
 
-// It has no page yet.
-static PageRef read_head(CentreNumbers centres, Reader& reader, const PageRef* before) {
+PageRef read_head(CentreNumbers centres, Reader& reader, const PageRef* before) {
     PageRef reference;
     reference.position = reader.number<int32_t>(0, kMostPosition, "position");
     if (before != nullptr && reference.position < before->end_position())

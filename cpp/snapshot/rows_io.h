@@ -51,7 +51,10 @@ struct Field {
 };
 inline constexpr int kFields = 8;
 using Fields = std::array<Field, kFields>;  // in the page's order
+Fields fields_of(const PageLayout& layout, const HeadShape& shape, const PageRef& reference);
 Fields fields_of(const SequenceTable& sequences, int table, const PageRef& reference);
+// The same bytes in as few pieces as can be.
+std::vector<Field> whole_fields(const PageLayout& layout, const HeadShape& shape, const PageRef& reference);
 
 // The head and all fields.
 void write_reference(const SequenceTable& sequences, int table, const PageRef& reference, uint8_t centre, Writer& writer);
@@ -61,6 +64,9 @@ struct CentreNumbers {
     size_t count;
     const uint8_t* numbers = nullptr;
 };
+
+// The head of a reference that has no page yet. `before`: the reference in front of it, or null. Throws CodedError STATE_DAMAGED.
+PageRef read_head(CentreNumbers centres, Reader& reader, const PageRef* before);
 
 // Whose equal page a reference may take instead of its own.
 enum class Twins { none, all };

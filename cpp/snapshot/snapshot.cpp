@@ -6,18 +6,6 @@ namespace deltastore {
 
 namespace {
 
-Writer writer_to(Bytes& bytes) {
-    return Writer([&bytes](const void* source, size_t count) {
-        const uint8_t* from = static_cast<const uint8_t*>(source);
-        bytes.insert(bytes.end(), from, from + count);
-    });
-}
-
-void write_kind(const char* kind, Writer& writer) {
-    writer.bytes(kind, 4);
-    writer.number(kSnapshotVersion);
-}
-
 // Those that these references name, in the order in which they come, and the index of each.
 class Tags {
 public:

@@ -321,6 +321,24 @@ static void check_definition(const Kernels& kernels, const PageFormat& kind, con
     CHECK_AT_MOST(relative, coded ? 0.02 : 1e-5);
 }
 
+// Of any number of rows, and in a part of a wider matrix.
+static void check_product(const Kernels& kernels, Random& random) {
+    for (int round = 0; round < check::rounds(60) && check::clean(); round++) {
+        const int rows = random.between(1, 20), inner = random.between(1, 70), columns = kProductColumns * random.between(1, 5);
+        const int stride = columns + kProductColumns * random.between(0, 2);
+        const std::vector<float> a = random.gaussians(size_t(rows) * inner), b = random.gaussians(size_t(inner) * stride);
+        const std::vector<float> before = random.gaussians(size_t(rows) * columns);
+        std::vector<float> product = before;
+        kernels.add_product(a.data(), rows, inner, b.data(), stride, columns, product.data());
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < columns; c++) {
+                double expected = before[size_t(r) * columns + c];
+                for (int i = 0; i < inner; i++) expected += double(a[size_t(r) * inner + i]) * b[size_t(i) * stride + c];
+                CHECK_AT_MOST(std::abs(product[size_t(r) * columns + c] - expected), 1e-4);
+            }
+    }
+}
+
 int main(int argc, char** argv) {
     check::begin(argc, argv);
     const Kernels* found[4];
@@ -330,6 +348,7 @@ int main(int argc, char** argv) {
     std::printf("\n");
     for (int k = 0; k < count; k++) {
         Random random(check::state().seed);
+        check::run(std::string(found[k]->name) + ": products of matrices", [&] { check_product(*found[k], random); });
         for (const HeadShape& shape : kShapes) {
             for (const PageFormat& kind : kPageFormats) {
                 const std::string name = std::string(found[k]->name) + ": attention over pages of " + std::to_string(kind.rows) + " rows, " +

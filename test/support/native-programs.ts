@@ -7,8 +7,8 @@ import {root} from "./paths.js";
 const run = promisify(execFile);
 /** `kernels`, `packing` and `conversions` go through all kernels themselves; the others run on the one that DELTASTORE_KERNEL names. */
 export const ofAllKernels = ["conversions", "packing", "kernels"];
-export const ofOneKernel = ["cache", "attention", "eviction", "state", "state_refusals", "snapshot", "snapshot_restore", "snapshot_refusals", "identity"];
-export const ofNone = ["pool", "scoring"];
+export const ofOneKernel = ["cache", "attention", "eviction", "state", "state_refusals", "snapshot", "snapshot_restore", "snapshot_refusals", "identity", "archive", "vector_codec"];
+export const ofNone = ["pool", "scoring", "channel_codec"];
 
 const endedWith = "# ended with";
 

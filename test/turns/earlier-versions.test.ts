@@ -162,6 +162,17 @@ t.test("turns of the version before are restored, and what they can't tell is sa
     await context.dispose();
 });
 
+t.test("turns of the version before are not frozen, and stay as they are", async (t) => {
+    const turns = await storedTurns(t), before = await turns.history("anna"), sequence = (await createContext()).getSequence();
+    t.match(await turns.freeze("anna", {codec: "tokens"}), {turns: 0});
+    t.strictSame(await turns.history("anna"), before);
+    t.match(await turns.restore("anna", sequence), {codec: "packed", evaluated: 0});
+    await turns.save("anna", sequence);
+    t.match(await turns.freeze("anna", {codec: "tokens"}), {turns: 1});
+    t.match(await turns.restore("anna", sequence), {codec: "tokens", evaluated: 230});
+    await isWell(t, turns);
+});
+
 t.test("turns of the version before are refused by what they tell", async (t) => {
     const folder = storeFolder(t), norm = join(folder, "norm.gguf"), lora = join(folder, "adapter.gguf"), turns = await storedTurns(t);
     changedCopy(modelPath, norm, "blk.1.attn_norm.weight");

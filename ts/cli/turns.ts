@@ -1,33 +1,22 @@
-import {existsSync} from "node:fs";
-import {join} from "node:path";
 import type {Command} from "commander";
 import {DeltaStoreError} from "../errors.js";
 import {formatBytes, parseBytes} from "../policy/bytes.js";
-import {loadPolicy, policyFromEnvironment} from "../policy/load.js";
-import type {TurnsPolicy} from "../policy/tiers.js";
-import {openTurns} from "../turns/open.js";
+import {openNative} from "../store/open-native.js";
 import type {Turns} from "../turns/turns.js";
 import {exitCodes, formatTable, printJson, printLine} from "./output.js";
-
-interface StoreOptions {
-    store?: string;
-    policy?: string;
-    json?: boolean;
-}
+import {addEstimateCommand} from "./turns-estimate.js";
+import {addFreezeCommand} from "./turns-freeze.js";
+import {policyOf, printable, storeCommand, using, type StoreOptions} from "./turns-store.js";
 
 interface CollectOptions extends StoreOptions {
     ttl?: string;
     budget?: string;
 }
 
-/** Adds `turns ls|show|rm|gc|verify`. */
+/** Adds `turns ls|show|rm|gc|verify|freeze|estimate`. */
 export function addTurnsCommand(program: Command): void {
     const turns = program.command("turns").description("look at saved conversations, and tidy up their store");
-    const add = (usage: string, description: string) => turns.command(usage)
-        .description(description)
-        .option("--store <place>", "the store's folder or Redis URL (default: the policy's turns.store)")
-        .option("--policy <file>", "policy file (JSON; default: DELTASTORE_POLICY)")
-        .option("--json", "print JSON");
+    const add = (usage: string, description: string) => storeCommand(turns, usage, description);
     add("ls", "list the conversations, the last used first").action(async (options: StoreOptions) => await using(options, list));
     add("show <conversation>", "list a conversation's turns, the newest last")
         .action(async (name: string, options: StoreOptions) => await using(options, (turns) => show(turns, name, options)));
@@ -38,6 +27,8 @@ export function addTurnsCommand(program: Command): void {
         .option("--budget <bytes>", "drop the longest unused ones above this size, as bytes or with a unit (default: the policy's)")
         .action(async (options: CollectOptions) => await using(options, collect));
     add("verify", "read everything and tell what is damaged").action(async (options: StoreOptions) => await using(options, verify));
+    addFreezeCommand(turns);
+    addEstimateCommand(turns);
     turns.addHelpText("after", "\nA store that is encrypted needs its key in DELTASTORE_KEY (64 hexadecimal digits).");
 }
 
@@ -48,39 +39,29 @@ function limitOf(name: string, text: string | undefined, allowed: string, parse:
     return value;
 }
 
-async function using<Options extends StoreOptions>(options: Options, work: (turns: Turns, options: Options) => Promise<void>): Promise<void> {
-    const place = options.store ?? policyOf(options)?.store;
-    if (place === undefined) throw new DeltaStoreError("OPTION_INVALID", "Which store? Give --store, or a policy with turns.store");
-    if (!/^\w+:\/\//.test(place) && !existsSync(join(place, "data.mdb"))) throw new DeltaStoreError("STORE_FAILED", `There is no store in ${place}`);
-    await using turns = await openTurns({store: place}, null, false);
-    await work(turns, options);
-}
-
-function policyOf({policy}: StoreOptions): TurnsPolicy | null {
-    return loadPolicy(policy ?? policyFromEnvironment(process.env)).turns;
-}
-
 async function list(turns: Turns, {json}: StoreOptions): Promise<void> {
-    const conversations = await turns.list(), bytes = await turns.bytes();
+    const own = await turns.ownBytes(), bytes = await turns.bytes();
+    const conversations = (await turns.list()).map((conversation) => ({...conversation, ownBytes: own.get(conversation.name) ?? 0}));
     if (json) return printJson({place: turns.place, bytes, conversations});
     printLine(formatTable([
-        ["conversation", "turns", "tokens", "last used"],
-        ...conversations.map(({name, turns, tokens, usedAt}) => [printable(name), String(turns), String(tokens), usedAt.toISOString()])
+        ["conversation", "turns", "tokens", "codec", "its own", "last used", "age"],
+        ...conversations.map(({name, turns, tokens, codec, ownBytes, usedAt}) =>
+            [printable(name), String(turns), String(tokens), codec, formatBytes(ownBytes), usedAt.toISOString(), formatAge(Date.now() - usedAt.getTime())])
     ]));
     printLine(`\n${formatBytes(bytes)} in ${turns.place}`);
 }
 
-/** Other people choose the names, and a terminal obeys some characters. */
-function printable(name: string): string {
-    return /\p{Cc}/u.test(name) ? JSON.stringify(name) : name;
+function formatAge(milliseconds: number): string {
+    const seconds = Math.max(0, milliseconds / 1000), [unit, length] = ([["d", 86_400], ["h", 3600], ["m", 60]] as const).find(([, length]) => seconds >= length) ?? ["s", 1];
+    return `${Math.floor(seconds / length)}${unit}`;
 }
 
 async function show(turns: Turns, name: string, {json}: StoreOptions): Promise<void> {
     const history = await turns.history(name), {own, all} = await turns.sizeOf(name);
     if (json) return printJson({name, bytes: all, ownBytes: own, turns: history});
     printLine(formatTable([
-        ["turn", "saved at", "tokens", "it added"],
-        ...history.map(({id, savedAt, tokens, bytes}) => [id, new Date(savedAt).toISOString(), String(tokens), formatBytes(bytes)])
+        ["turn", "saved at", "tokens", "codec", "it added"],
+        ...history.map(({id, savedAt, tokens, codec, bytes}) => [id, new Date(savedAt).toISOString(), String(tokens), codec ?? "packed", formatBytes(bytes)])
     ]));
     printLine(`\n${formatBytes(all)}, of which ${formatBytes(all - own)} are shared with other conversations`);
 }
@@ -104,10 +85,12 @@ async function collect(turns: Turns, {ttl, budget, ...options}: CollectOptions):
 }
 
 async function verify(turns: Turns, {json}: StoreOptions): Promise<void> {
-    const report = await turns.verify();
+    const report = await turns.verify(openNative);
     if (json) printJson(report);
     else {
         printLine(`${report.conversations} conversations, ${report.turns} turns, ${report.objects} objects: ${report.problems.length === 0 ? "all is well" : ""}`);
+        if (report.thawed > 0) printLine(`${report.thawed} frozen parts were thawed`);
+        if (report.notThawed !== null) printLine(`Frozen parts were not thawed: ${report.notThawed}`);
         for (const problem of report.problems) printLine(problem);
     }
     if (report.problems.length > 0) process.exitCode = exitCodes.failure;

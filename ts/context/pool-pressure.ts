@@ -1,12 +1,10 @@
 import type {NativeBinding} from "../engine/native.js";
 import {bitsOf, type Policy} from "../policy/tiers.js";
 import type {AddonContext} from "../runtime/addon.js";
+import {betweenTokens, evaluating} from "./evaluating.js";
 import type {SequenceLife} from "./sequence-life.js";
 import type {SequenceTiers} from "./sequence-tiers.js";
 import type {Parking} from "./parking.js";
-
-/** An app may take so long from one token of an answer to the next. Seconds. */
-const betweenTokens = 0.1;
 
 /**
  * Decides what a context gives up when its pool comes to the limit. Kept prefixes go first, then rows of idle sequences, as the policy says.
@@ -44,7 +42,7 @@ export class PoolPressure {
         this.#busy.set(life, {evaluations: evaluations + 1, end: Math.max(end, before)});
         this.#tiers.woken(life.sequenceId);
         try {
-            return await work();
+            return await evaluating(work);
         } finally {
             const busy = this.#busy.get(life)!;
             if (--busy.evaluations === 0) this.#busy.delete(life);

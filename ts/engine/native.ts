@@ -202,6 +202,18 @@ export interface NativeSnapshot {
     readonly identities: Uint8Array;
 }
 
+/** How rows are stored that nobody reads for long, see `cpp/archive/row_codec.h`. Other fields than the codec's own are absent. */
+export interface ArchiveCodec {
+    readonly name: "transform" | "vq" | "pq" | "channel";
+    readonly ratio?: number;
+    /** Of `vq`: values that share a code word. Of `pq`: parts of a head. */
+    readonly size?: number;
+    readonly threshold?: number;
+    readonly keyBits?: number;
+    readonly valueBits?: number;
+    readonly group?: number;
+}
+
 export interface NativeBinding {
     /** The kernels that this processor can run, best first, and the one in use. `DELTASTORE_KERNEL` overrides that. */
     kernels(): {available: string[]; selected: string};
@@ -259,6 +271,33 @@ export interface NativeBinding {
      * meanwhile. Rejects with STATE_*, POOL_LIMIT_REACHED or OUT_OF_MEMORY: the sequence is as it was, or empty if a part beside the attention has failed.
      */
     restoreSnapshot(context: AddonContextHandle, sequenceId: number, tier: string, parts: SnapshotParts): Promise<{tokens: number; identities: Uint8Array}>;
+    /** How the context turns keys by their positions (RoPE). A few hundred bytes. */
+    keyTurns(context: AddonContextHandle): Uint8Array;
+    /**
+     * Begins to learn from rows what a codec has to know of a model: its book. Not for `channel`, which needs none.
+     * @param head of any snapshot whose origin and shapes the rows will have
+     * @param turns what `keyTurns` gave; null if nobody knows
+     */
+    beginTraining(codec: ArchiveCodec, head: Uint8Array, turns: Uint8Array | null): object;
+    /**
+     * Learns from the rows of a snapshot's packed blocks, off the event loop. Gives the number of rows of each head so far. The bytes must not change
+     * meanwhile. Rejects with STATE_*.
+     */
+    addTraining(trainer: object, centres: readonly Uint8Array[], blocks: readonly Uint8Array[]): Promise<number>;
+    /** The book's bytes, some 10 MB for a small model. Off the event loop. The trainer can't be used any more. */
+    endTraining(trainer: object): Promise<Uint8Array>;
+    /** A book for `freezeParts` and `thawParts`. Off the event loop. Rejects with STATE_DAMAGED, STATE_FOREIGN, STATE_MODEL_MISMATCH. */
+    openBook(codec: ArchiveCodec, head: Uint8Array, bytes: Uint8Array): Promise<object>;
+    /**
+     * Packed blocks, or tails, as frozen ones, off the event loop. A pure function. A part that can't be made smaller comes back as it is, and so does a
+     * tail with a state of windows or recurrent layers. The bytes must not change meanwhile. Rejects with STATE_*.
+     * @param book of `openBook`; null for `channel`
+     * @param fine whether these are the newest rows, which are read most
+     */
+    freezeParts(codec: ArchiveCodec, book: object | null, head: Uint8Array, centres: readonly Uint8Array[], parts: readonly Uint8Array[], fine: boolean):
+        Promise<Uint8Array[]>;
+    /** Frozen blocks, or tails, as `restoreSnapshot` takes them. The reverse of `freezeParts`. */
+    thawParts(codec: ArchiveCodec, book: object | null, head: Uint8Array, centres: readonly Uint8Array[], parts: readonly Uint8Array[]): Promise<Uint8Array[]>;
     /** Tokens of the model's vocabulary. */
     vocabularySize(context: AddonContextHandle): number;
     /** Whether all of the model's layers attend to all tokens. Others have sliding windows or recurrent states. */

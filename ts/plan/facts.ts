@@ -1,6 +1,7 @@
 import {readFileSync} from "node:fs";
 import {didYouMean, quoteList} from "../nearest.js";
 import type {LayerGroup} from "../engine/native.js";
+import type {CodecName, CodecOptions} from "../policy/codecs.js";
 import type {Range} from "./range.js";
 
 /** A figure that somebody published, and when it was true. */
@@ -68,6 +69,21 @@ export interface AtRestFacts {
     readonly date: string;
 }
 
+/** Of conversations at rest, cold and warm, as they were measured. */
+export interface ColdFacts {
+    readonly model: string;
+    /** Of the keys and values of one token. */
+    readonly elements: number;
+    readonly parameters: number;
+    readonly tokens: number;
+    /** A conversation of so many tokens, with each codec and its options: its bytes, and how long restoring it takes, on how many cores. */
+    readonly codecs: readonly (CodecOptions & {
+        readonly codec: CodecName | "packed"; readonly bytes: number; readonly seconds: number; readonly cores: number;
+    })[];
+    readonly source: string;
+    readonly date: string;
+}
+
 // dist/plan/facts.js and ts/plan/facts.ts are equally deep.
 const read = <Facts>(name: string): Facts => JSON.parse(readFileSync(new URL(`../../ts/plan/facts/${name}.json`, import.meta.url), "utf8")) as Facts;
 const once = <Facts>(name: string): () => Facts => {
@@ -79,6 +95,7 @@ export const machines = once<Record<string, MachineFacts>>("machines");
 export const regions = once<Record<string, RegionFacts>>("regions");
 export const facilities = once<Record<string, FacilityFacts>>("facilities");
 export const shapes = once<Record<string, ShapeFacts>>("models");
+export const cold = once<ColdFacts>("cold");
 export const atRest = once<AtRestFacts>("at-rest");
 
 /** The sentence about a name that a table doesn't have. */

@@ -1,4 +1,5 @@
 import {parseBytes} from "./bytes.js";
+import {coldProblems} from "./cold.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import {isRecord} from "../options.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
@@ -46,6 +47,7 @@ export function contradictions(file: PolicyFile, tierNames: readonly string[]): 
         }
     }
 
+    problems.push(...coldProblems(asArray(asRecord(file.turns)["cold"])));
     const sharing = asRecord(file.sharing);
     for (const [pointer, given, least, without] of [
         ["/pool/limit", pool["limit"], 1, "no limit"], ["/sharing/kept", sharing["kept"], 0, "the default"],

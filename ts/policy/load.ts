@@ -2,6 +2,7 @@ import {existsSync} from "node:fs";
 import {DeltaStoreError} from "../errors.js";
 import {given} from "../options.js";
 import {parseBytes} from "./bytes.js";
+import {coldSteps} from "./cold.js";
 import {allTierNames, asRecord, contradictions, tierNamePattern} from "./contradictions.js";
 import {mistakesIn, readJsonFile, schemaCheck} from "./json-files.js";
 import type {PolicyFile, PolicyTier} from "./policy-file.js";
@@ -70,7 +71,7 @@ function completePolicy(file: PolicyFile): Policy {
             keptBytes: bytesOf(sharing.kept) ?? defaultSharing.keptBytes, stateBytes: bytesOf(sharing.states) ?? defaultSharing.stateBytes,
             spacing: sharing.spacing ?? defaultSharing.spacing
         },
-        turns: turns === undefined ? null : {...defaultTurns, ...given(turns), budget: bytesOf(turns.budget) ?? defaultTurns.budget},
+        turns: turns === undefined ? null : {...defaultTurns, ...given(turns), budget: bytesOf(turns.budget) ?? defaultTurns.budget, cold: coldSteps(turns.cold ?? [])},
         gpuLayers: file.gpuLayers ?? "host",
         onUnsupported: file.onUnsupported ?? "error"
     };

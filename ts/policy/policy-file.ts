@@ -190,4 +190,49 @@ export interface PolicyTurns {
      * After so many seconds without an evaluation, what a sequence holds goes to the store. It comes back with the next evaluation. With `pool.limit` it goes sooner where a request finds no room. Sequences stay in memory if absent.
      */
     park?: number;
+    /**
+     * What becomes of conversations that nobody saved or restored for so long: they are frozen, step by step. Restoring thaws them. None is frozen if absent.
+     */
+    cold?: PolicyCold[];
+}
+/**
+ * A step of a conversation's age. The last step counts whose age it has. Fields that are left out are as the codec has them by default.
+ */
+export interface PolicyCold {
+    /**
+     * The age: time since the conversation was last saved or restored. A number with the unit s, m, h or d.
+     */
+    after: string;
+    /**
+     * How it is stored then. `transform`, `vq`, `pq` and `channel` lose a little. `tokens` keeps no rows: restoring evaluates the tokens again.
+     */
+    codec: "transform" | "vq" | "pq" | "channel" | "tokens";
+    /**
+     * Of `transform`: bytes of F16 rows to bytes that are stored, about. 12 if absent.
+     */
+    ratio?: number;
+    /**
+     * Of `vq`: values that share a code word. 4 if absent.
+     */
+    size?: 2 | 4 | 8;
+    /**
+     * Of `pq`: parts of a head, each of which has a code word. 8 if absent.
+     */
+    parts?: 2 | 4 | 8 | 16 | 32;
+    /**
+     * Of `vq` and `pq`: a head's row whose relative squared error is above this stays F16. With 0, as if absent, none does.
+     */
+    threshold?: number;
+    /**
+     * Of `channel`: bits of a key's element. 2 if absent.
+     */
+    keyBits?: number;
+    /**
+     * Of `channel`: bits of a value's element. 2 if absent.
+     */
+    valueBits?: number;
+    /**
+     * Of `channel`: rows (of keys) or values (of a row) that share a scale and an offset. 64 if absent.
+     */
+    group?: 16 | 32 | 64;
 }

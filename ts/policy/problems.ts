@@ -1,5 +1,7 @@
 import type {ErrorObject} from "ajv";
 import {didYouMean, quoteList} from "../nearest.js";
+import {ageRule} from "./cold.js";
+import {codecNames} from "./codecs.js";
 import {describeSchemaError, pointerTo, problem, sentencesOf, shortJson, sizeRule, unitHint} from "./schema-problems.js";
 import {builtInTiers} from "./tiers.js";
 
@@ -20,6 +22,8 @@ function describePolicyError(error: ErrorObject, defaultTierNames: readonly stri
         return problem(pointer, data, `is not allowed; give ${sizeRule}${unitHint(data)}`);
     if (pointer === "/sharing/kept" || pointer === "/sharing/states")
         return problem(pointer, data, `is not allowed; give 0, or ${sizeRule}${unitHint(data)}`);
+    if (pointer === "/turns/cold") return problem(pointer, data, 'is not allowed; give a list of steps such as {"after": "7d", "codec": "transform"}');
+    if (/^\/turns\/cold\/\d+\/after$/.test(pointer)) return problem(pointer, data, `is not allowed; give ${ageRule}`);
     if (pointer === "/sharing/automatic") return problem(pointer, data, "is not allowed; give true or false");
     if (error.propertyName !== undefined && builtInTiers.has(error.propertyName)) {
         const name = JSON.stringify(error.propertyName);
@@ -37,7 +41,8 @@ function describePolicyError(error: ErrorObject, defaultTierNames: readonly stri
 
 function describeMissing(pointer: string, data: unknown, field: string): string {
     const hints: Record<string, string> = {
-        keep: "give a number from 0 to 1", share: "give 0, 0.1 or 0.2", tier: "give a tier's name", store: "give a folder or a Redis URL"
+        keep: "give a number from 0 to 1", share: "give 0, 0.1 or 0.2", tier: "give a tier's name", store: "give a folder or a Redis URL",
+        after: `give ${ageRule}`, codec: `give ${quoteList(codecNames)}`
     };
     if (hints[field] !== undefined) return problem(pointer, data, `has no ${JSON.stringify(field)}; ${hints[field]}`);
     return pointer.startsWith("/rules/") ? problem(pointer, data, 'has neither "name" nor "tokens"; give one or both')

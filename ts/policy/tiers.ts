@@ -3,6 +3,7 @@ import {DeltaStoreError} from "../errors.js";
 import type {Eviction, PageFormat, RowFormat, WindowFormat} from "../engine/native.js";
 import {didYouMean, quoteList} from "../nearest.js";
 import {invalid} from "../options.js";
+import type {ColdStep} from "./cold.js";
 
 /** How the rows of one sequence are stored. */
 export interface Tier {
@@ -94,9 +95,11 @@ export interface TurnsPolicy {
     readonly budget: number;
     /** Seconds without an evaluation until a sequence is parked. Null for never. */
     readonly park: number | null;
+    /** By age. Empty if conversations are never frozen. */
+    readonly cold: readonly ColdStep[];
 }
 
-export const defaultTurns = {history: 100, ttl: Infinity, budget: Infinity, park: null} as const;
+export const defaultTurns = {history: 100, ttl: Infinity, budget: Infinity, park: null, cold: []} as const;
 
 /** A checked policy, with everything filled in. */
 export interface Policy {

@@ -1,9 +1,12 @@
+import {inspect} from "node:util";
 import type {LlamaContextSequence} from "node-llama-cpp";
 import {DeltaStoreError} from "../errors.js";
-import {KnownBlocks, keysOf} from "./known-blocks.js";
+import {invalid} from "../options.js";
+import {KnownBlocks} from "./known-blocks.js";
 import {isParked} from "./parked-name.js";
-import {decodeConversation, decodeRecord, encodeConversation, objectsOf, type Conversation, type TurnEntry, type TurnRecord} from "./record.js";
-import type {StoredRows} from "./rows.js";
+import {
+    decodeConversation, decodeRecord, encodeConversation, objectsOf, recordNameOf, type Conversation, type TurnEntry, type TurnRecord
+} from "./record.js";
 import type {Coding, Seal} from "./seal.js";
 import type {Refusal, SnapshotStore, Step} from "./stores/snapshot-store.js";
 
@@ -63,9 +66,9 @@ export class Archive {
         return conversation;
     }
 
-    /** All there are, of every kind. @throws DeltaStoreError as `find` for one that can't be read; STORE_KEY_WRONG */
+    /** All there are, of both kinds. @throws DeltaStoreError as `find` for one that can't be read; STORE_KEY_WRONG */
     async *entries(): AsyncIterable<{readonly key: string; readonly raw: Uint8Array; readonly conversation: Conversation}> {
-        for await (const key of this.store.keys("")) {
+        for (const kind of ["conversation", "parked"] satisfies Kind[]) for await (const key of this.store.keys(`${kind}:`)) {
             const raw = await this.store.get(key);
             if (raw !== undefined) yield {key, raw, conversation: decodeConversation(await this.seal.openEntry(key, raw))};
         }
@@ -123,31 +126,10 @@ export class Archive {
         }
     }
 
-    async record(id: string): Promise<TurnRecord> {
-        const [bytes] = await this.open([id]);
-        return decodeRecord(id, bytes!);
-    }
-
-    /** `lost`: why the newest rows of a whole turn are not among the rows; they can be evaluated again. */
-    async load(turn: TurnEntry): Promise<{record: TurnRecord; rows: StoredRows; lost: DeltaStoreError | null}> {
-        const record = await this.record(turn.id), {head, tokens, adapter = null, shareable, tier: {definition}} = record;
-        let lost: DeltaStoreError | null = null;
-        const [centres, blocks, tail] = await Promise.all([
-            this.open(record.centres), this.open(record.blocks),
-            turn.whole ? this.open([record.tail]).then(([bytes]) => bytes!, (error: unknown) => {
-                if (!isLost(error)) throw error;
-                lost = error;
-                return null;
-            }) : null
-        ]);
-        const rows: StoredRows = {
-            parts: {head, centres, blocks, tail}, tokens, describedAdapters: adapter, shareable, tierDefinition: definition,
-            restored: (sequence, identities) => {
-                if (adapter !== null) return;  // blocks of version 1 would get other bytes now
-                this.known.remember(sequence, keysOf(identities, record.blocks.length), record.blocks);
-            }
-        };
-        return {record, rows, lost};
+    /** @throws DeltaStoreError TURN_DAMAGED, TURN_FOREIGN */
+    async record(turn: TurnEntry): Promise<TurnRecord> {
+        const [bytes] = await this.open([recordNameOf(turn)]);
+        return decodeRecord(turn.id, bytes!);
     }
 
     /** Names that the store should have for a sequence's blocks. */
@@ -155,17 +137,21 @@ export class Archive {
         return this.known.namesOf(sequence, keys).map((name) => name === undefined || this.#broken.has(name) ? undefined : name);
     }
 
-    /** The objects that a conversation's turns hold. A turn whose record is lost tells none; its objects stay until `verify` finds them. */
+    /** The objects that a turn holds. One whose record is lost tells none; its objects stay until `verify` finds them. */
+    async heldByTurn(turn: TurnEntry): Promise<string[]> {
+        const name = recordNameOf(turn);
+        return await this.record(turn).then((record) => objectsOf(name, record, turn.whole), unlessLost([name]));
+    }
+
     async heldBy(turns: readonly TurnEntry[]): Promise<string[]> {
         const held: string[] = [];
-        for (const {id, whole} of turns)
-            held.push(...await this.record(id).then((record) => objectsOf(id, record, whole), unlessLost([id])));
+        for (const turn of turns) held.push(...await this.heldByTurn(turn));
         return held;
     }
 
     async tailsOf(turns: readonly TurnEntry[]): Promise<string[]> {
         const tails: string[] = [];
-        for (const {id, whole} of turns) if (whole) tails.push(...await this.record(id).then(({tail}) => [tail], unlessLost<string[]>([])));
+        for (const turn of turns) if (turn.whole) tails.push(...await this.record(turn).then(({tail}) => tail === null ? [] : [tail], unlessLost<string[]>([])));
         return tails;
     }
 
@@ -228,4 +214,12 @@ export function unlessLost<T>(instead: T): (error: unknown) => T {
 
 export function notFound(name: string): DeltaStoreError {
     return new DeltaStoreError("TURN_NOT_FOUND", `There is no conversation ${JSON.stringify(name)}`);
+}
+
+/** @throws DeltaStoreError TURN_NOT_FOUND, OPTION_INVALID */
+export function turnOf({name, turns}: Conversation, id: unknown): TurnEntry {
+    if (typeof id !== "string") throw invalid(`turn is ${inspect(id, {depth: 0})}; allowed is the id of one of the conversation's turns`);
+    const turn = turns.find((one) => one.id === id);
+    if (turn === undefined) throw new DeltaStoreError("TURN_NOT_FOUND", `The conversation ${JSON.stringify(name)} has no turn ${JSON.stringify(id)}`);
+    return turn;
 }

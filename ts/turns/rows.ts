@@ -20,6 +20,8 @@ export interface Capture extends NativeSnapshot {
     readonly tokens: Uint32Array;
     readonly tier: Tier;
     readonly shareable: boolean;
+    /** How its context turns keys by positions. */
+    readonly keyTurns: Uint8Array;
     /** Whether the context evaluates something. */
     isBusy(): boolean;
     /** Idempotent. */
@@ -51,7 +53,7 @@ export async function captureLocked(life: SequenceLife): Promise<Capture> {
     const snapshot = await coded(native.beginSnapshot(handle, sequenceId));
     return {
         ...snapshot, sequence, native, tokens, tier: tiers.of(sequenceId), shareable: sharing?.holds(sequenceId, tokens.length) ?? false,
-        isBusy: () => packed.pressure.busy, end: () => native.endSnapshot(snapshot.handle)
+        keyTurns: native.keyTurns(handle), isBusy: () => packed.pressure.busy, end: () => native.endSnapshot(snapshot.handle)
     };
 }
 

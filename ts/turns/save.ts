@@ -1,18 +1,13 @@
-import {setTimeout as pause} from "node:timers/promises";
 import {DeltaStoreError} from "../errors.js";
 import type {Archive} from "./archive.js";
 import {keysOf} from "./known-blocks.js";
+import {restAfter} from "./pace.js";
 import {encodeRecord, objectsOf, type TurnEntry, type TurnRecord} from "./record.js";
 import {definitionOf, type Capture} from "./rows.js";
 
 /** Blocks that are stored together. Few, so that other work gets its turn, and a long sequence is not in memory twice. */
 const bytesAtOnce = 1 << 20;
 
-/**
- * While something is evaluated, saving rests this many times as long as it works. Two threads that share a core run at half speed each, so
- * evaluations lose a twentieth then.
- */
-const restToWork = 11;
 /** Milliseconds. */
 const longestRest = 1000;
 
@@ -55,34 +50,36 @@ export async function saveTurn(archive: Archive, name: string, captured: Capture
             const some = await captured.native.snapshotBlocks(captured.handle, begin, Math.min(next < 0 ? captured.blocks : next, begin + atOnce));
             blocks.splice(begin, some.length, ...await bring(some));
             atOnce = Math.max(1, Math.floor(bytesAtOnce / some[0]!.length));
-            if (patient && blocks.includes(undefined) && captured.isBusy()) await pause(Math.min((performance.now() - started) * restToWork, longestRest));
+            if (patient && blocks.includes(undefined) && captured.isBusy()) await restAfter(started, longestRest);
         }
         return {centres: await bring(captured.centres), blocks: blocks as string[], tail: (await bring([captured.tail]))[0]!};
     };
-    const keys = keysOf(captured.identities, captured.blocks);
+    const keys = keysOf(captured.identities, captured.blocks), cold = archive.known.frozenOf(captured.sequence);
     let parts = await bringAll(archive.knownBlocks(captured.sequence, keys), !urgent);
     for (let refusals = 0; ; ) {
         const entry = await archive.readAnyhow(name), old = entry.conversation?.turns ?? [];
+        const frozen = cold !== null && parts.blocks.some((block) => cold.names.has(block)) ? cold.frozen : null;
         const record: TurnRecord = {
             parent: old.at(-1)?.id ?? null, savedAt: Date.now(), tokens: captured.tokens,
             tier: {name: captured.tier.name, definition: definitionOf(captured.tier)}, shareable: captured.shareable,
-            head: captured.head, ...parts, data
+            head: captured.head, ...parts, keyTurns: captured.keyTurns, frozen, data
         };
         const bytes = encodeRecord(record), id = archive.seal.nameOf(bytes), object = await archive.seal.sealObject(id, bytes);
-        const turn: TurnEntry = {id, savedAt: record.savedAt, tokens: captured.tokens.length, bytes: added + object.length, whole: true};
+        const turn: TurnEntry = {id, savedAt: record.savedAt, tokens: captured.tokens.length, bytes: added + object.length, whole: true, codec: frozen?.codec.name};
         const dropped = old.slice(0, Math.max(0, old.length + 1 - history)), stay = old.slice(dropped.length);
         const refusal = await archive.write(entry, {name, usedAt: record.savedAt, turns: [...stay.map((turn) => ({...turn, whole: false})), turn]}, {
             objects: [[id, object]], retain: objectsOf(id, record, true), release: [...await archive.heldBy(dropped), ...await archive.tailsOf(stay)]
         });
         if (refusal === null) {
-            archive.known.remember(captured.sequence, keys, parts.blocks);
+            archive.known.remember(captured.sequence, keys, parts.blocks, frozen === null ? null : cold);
             return turn;
         }
         if (refusal.refused !== "missing") continue;  // somebody else saved this conversation
         if (++refusals > mostRefusals)
             throw new DeltaStoreError("STORE_FAILED", `The store at ${archive.store.place} has lost what the turn needs ${refusals} times while it was saved: it evicts, or is swept all the time`);
         // Known blocks were dropped before this save, or during it. If it happens twice, nothing is taken for known any more.
-        const missing = new Set(refusal.objects);
-        parts = await bringAll(parts.blocks.map((name) => missing.has(name) ? undefined : name), !urgent && refusals < 2);
+        const missing = new Set(refusal.objects), lacksBook = frozen?.book != null && missing.has(frozen.book);
+        const isGone = (block: string) => missing.has(block) || (lacksBook && cold!.names.has(block));
+        parts = await bringAll(parts.blocks.map((name) => isGone(name) ? undefined : name), !urgent && refusals < 2);
     }
 }

@@ -1,19 +1,28 @@
-import {inspect} from "node:util";
 import type {LlamaChatSession, LlamaContextSequence} from "node-llama-cpp";
 import {packedOf} from "../context/packed.js";
 import {packedLife, requireSequence} from "../context/packed-sequence.js";
-import {warnOfEarlierVersion} from "../engine/earlier-versions.js";
-import {DeltaStoreError} from "../errors.js";
 import {given, invalid, requireNumber, requireOptions} from "../options.js";
+import {codecOf} from "../policy/codecs.js";
+import type {ColdStep} from "../policy/cold.js";
 import {addonContextOf} from "../runtime/contexts.js";
-import {Archive, isLost, notFound, unlessLost} from "./archive.js";
-import {isParked} from "./parked-name.js";
-import {objectsOf, type Conversation, type TurnEntry} from "./record.js";
-import {bringBack, capture, type Capture, type StoredRows} from "./rows.js";
+import {Archive} from "./archive.js";
+import {asJson, requireName} from "./checks.js";
+import type {Aged} from "./cold/aging.js";
+import {Books} from "./cold/books.js";
+import {ColdTurns} from "./cold/cold-turns.js";
+import {attachedEngine} from "./cold/engine.js";
+import type {Freezing} from "./cold/freeze.js";
+import {forkConversation} from "./fork.js";
+import {loadTurn} from "./load.js";
+import {newestTurn} from "./newest.js";
+import {restoreTurn} from "./restore.js";
+import {capture, type Capture, type StoredRows} from "./rows.js";
 import {saveTurn} from "./save.js";
 import {keep, type KeptSession} from "./session.js";
-import type {Restored, RestoreOptions, SaveOptions, Turn} from "./turn.js";
-import {collect, dropAbandoned, recount, sizeOf, summarize, sweepUnheld, verify, type ConversationSummary} from "./upkeep.js";
+import {ownBytes, sizeOf} from "./sizes.js";
+import type {FreezeOptions, Restored, RestoreOptions, SaveOptions, Turn} from "./turn.js";
+import {collect, dropAbandoned, recount, summarize, sweepUnheld, type ConversationSummary} from "./upkeep.js";
+import {verify} from "./verify.js";
 
 /** What makes room in the store. */
 export interface Limits {
@@ -32,6 +41,8 @@ export interface Limits {
 export class Turns {
     readonly #archive: Archive;
     readonly #limits: Limits;
+    readonly #books: Books;
+    readonly #cold: ColdTurns;
     /** The last save under way, by conversation. */
     readonly #saving = new Map<string, Promise<unknown>>();
     /** Errors of turns of kept chats that nobody was told of yet. */
@@ -39,10 +50,12 @@ export class Turns {
 
     #closed = false;
 
-    /** @internal Made by `DeltaStore.openTurns`. */
-    constructor(archive: Archive, limits: Limits) {
+    /** @internal Made by `DeltaStore.openTurns`. @param cold what becomes of conversations by their age, see `beginCooling` */
+    constructor(archive: Archive, limits: Limits, cold: readonly ColdStep[]) {
         this.#archive = archive;
         this.#limits = limits;
+        this.#books = new Books(archive);
+        this.#cold = new ColdTurns(archive, this.#books, cold);
     }
 
     /** @internal */
@@ -120,7 +133,7 @@ export class Turns {
     /** @internal A parked sequence's rows. */
     async parked(name: string): Promise<StoredRows> {
         const {turns} = await this.#archive.find(name);
-        return (await this.#archive.load(turns.at(-1)!)).rows;
+        return (await loadTurn(this.#archive, this.#books, turns.at(-1)!)).rows;
     }
 
     /**
@@ -136,30 +149,7 @@ export class Turns {
         requireOptions("restore", options, ["turn"]);
         requireSequence(sequence);
         packedOf(addonContextOf(sequence.context))?.origin.begin();
-        for (;;) {
-            const found = await this.#archive.find(conversation), damaged: {turn: string; error: DeltaStoreError}[] = [];
-            const choices = options.turn === undefined ? [...found.turns].reverse() : [turnOf(found, options.turn)];
-            for (const turn of choices) {
-                try {
-                    const {record: {data}, rows, lost} = await this.#archive.load(turn), evaluated = await bringBack(sequence, rows);
-                    if (rows.describedAdapters !== null)
-                        warnOfEarlierVersion(`The conversation ${JSON.stringify(conversation)} in ${this.place}`, this.place, "rope factors for long and short contexts, nor adapters (LoRA) of the same name and size");
-                    await this.#touch(conversation).catch(() => undefined);  // a store that can be read only has given what was asked for
-                    if (lost !== null) damaged.push({turn: turn.id, error: lost});
-                    return {turn, data, evaluated, damaged};
-                } catch (error) {
-                    if (!isLost(error)) throw error;
-                    if (!await this.#has(conversation, turn)) break;
-                    damaged.push({turn: turn.id, error});
-                }
-            }
-            if (damaged.length === choices.length) throw damaged[0]!.error;
-        }
-    }
-
-    /** Whether the conversation still has a turn that was read just now. Else somebody dropped it meanwhile, and it is not damaged. */
-    async #has(conversation: string, {id}: TurnEntry): Promise<boolean> {
-        return (await this.#archive.read(conversation)).conversation?.turns.some((turn) => turn.id === id) ?? false;
+        return await restoreTurn(this.#archive, this.#books, conversation, sequence, options.turn);
     }
 
     /**
@@ -178,12 +168,7 @@ export class Turns {
     /** The newest turn that can be read, and the data that was kept with it. Restores nothing. Null if there is none. */
     async newest(conversation: string): Promise<{turn: Turn; data: unknown} | null> {
         requireName(conversation);
-        const turns = (await this.#archive.readAnyhow(conversation)).conversation?.turns ?? [];
-        for (const turn of [...turns].reverse()) {
-            const record = await this.#archive.record(turn.id).catch(unlessLost(null));
-            if (record !== null) return {turn, data: record.data};
-        }
-        return null;
+        return await newestTurn(this.#archive, conversation);
     }
 
     /** The turns of a conversation, the newest last. @throws DeltaStoreError TURN_NOT_FOUND */
@@ -200,24 +185,7 @@ export class Turns {
         for (const one of [conversation, name]) requireName(one);
         requireOptions("fork", options, ["turn"]);
         if (name === conversation) throw invalid(`A conversation can't be forked to its own name, ${JSON.stringify(name)}`);
-        const {turn} = options, archive = this.#archive;
-        for (;;) {
-            const source = await archive.read(conversation), found = source.conversation;
-            if (found === undefined) throw notFound(conversation);
-            const end = turn === undefined ? found.turns.length : found.turns.indexOf(turnOf(found, turn)) + 1, turns = found.turns.slice(0, end);
-            const target = await archive.readAnyhow(name), retain: string[] = [];
-            try {
-                for (const one of turns) retain.push(...objectsOf(one.id, await archive.record(one.id), one.whole));
-            } catch (error) {
-                if (isLost(error) && !await archive.isStill(source)) continue;
-                throw error;
-            }
-            const refusal = await archive.write(target, {name, usedAt: Date.now(), turns}, {
-                expect: [[source.key, source.raw!]], retain, release: await archive.heldBy(target.conversation?.turns ?? [])
-            });
-            if (refusal === null) return;
-            if (refusal.refused === "missing") throw new DeltaStoreError("TURN_DAMAGED", `${JSON.stringify(conversation)} lacks objects: ${refusal.objects.join(", ")}`);
-        }
+        await forkConversation(this.#archive, conversation, name, options.turn);
     }
 
     /** Deletes a conversation, after the saves of it that are under way. Whether there was one. */
@@ -257,15 +225,42 @@ export class Turns {
         }
     }
 
-    /** Reads everything, and tells of what is damaged or missing. */
-    async verify(): ReturnType<typeof verify> {
-        return await verify(this.#archive);
+    /** Reads everything, and tells of what is damaged or missing. @param engine what thaws frozen rows: the one that `attach` has loaded, if absent */
+    async verify(engine = attachedEngine): ReturnType<typeof verify> {
+        return await verify(this.#archive, this.#books, engine);
+    }
+
+    /**
+     * Freezes all turns of a conversation: their rows are stored in a form that is much smaller, and loses a little, or not at all. Restoring thaws them. Rows
+     * that a conversation holds, too, which is not cold, stay as they are. It gives way to evaluations. Resolves once that is stored. Nothing is lost,
+     * whatever is saved or restored meanwhile.
+     * @throws DeltaStoreError TURN_NOT_FOUND, TURN_DAMAGED; OPTION_INVALID: options, or a conversation that is frozen with another codec, unless the codec is
+     *     `tokens`; CODEC_UNTRAINED; BINARY_MISSING
+     */
+    async freeze(conversation: string, options: FreezeOptions): Promise<Freezing> {
+        requireName(conversation);
+        return await this.#cold.freeze(conversation, codecOf("freeze", options));
+    }
+
+    /** @internal Freezes what its age makes due. @param steps in place of those that the turns were opened with */
+    async freezeByAge(steps?: readonly ColdStep[]): Promise<Aged> {
+        return await this.#cold.freezeByAge(steps);
+    }
+
+    /** @internal Begins to freeze by age, until `close`. */
+    beginCooling(times?: {first: number; every: number}): void {
+        this.#cold.begin(times);
     }
 
     /** Bytes that a conversation holds in the store (`all`), and those that no other holds (`own`). @throws DeltaStoreError TURN_NOT_FOUND */
     async sizeOf(conversation: string): ReturnType<typeof sizeOf> {
         requireName(conversation);
         return await sizeOf(this.#archive, conversation);
+    }
+
+    /** @internal Bytes that only it holds, of each conversation. */
+    async ownBytes(): Promise<Map<string, number>> {
+        return await ownBytes(this.#archive);
     }
 
     /** Bytes that the store holds. */
@@ -286,7 +281,9 @@ export class Turns {
      */
     async close(): Promise<void> {
         this.#closed = true;
+        const cold = this.#cold.close();
         while (this.#saving.size > 0) await Promise.allSettled(this.#saving.values());
+        await cold;
         await this.#archive.store.close();
         const [failure] = this.#untold;
         this.#untold.clear();
@@ -295,35 +292,5 @@ export class Turns {
 
     async [Symbol.asyncDispose](): Promise<void> {
         await this.close();
-    }
-
-    async #touch(name: string): Promise<void> {
-        const entry = await this.#archive.read(name);
-        if (entry.conversation !== undefined) await this.#archive.write(entry, {...entry.conversation, usedAt: Date.now()}, {});
-    }
-}
-
-function turnOf({name, turns}: Conversation, id: unknown): TurnEntry {
-    if (typeof id !== "string") throw invalid(`turn is ${inspect(id, {depth: 0})}; allowed is the id of one of the conversation's turns`);
-    const turn = turns.find((one) => one.id === id);
-    if (turn === undefined) throw new DeltaStoreError("TURN_NOT_FOUND", `The conversation ${JSON.stringify(name)} has no turn ${JSON.stringify(id)}`);
-    return turn;
-}
-
-function requireName(name: unknown): void {
-    if (typeof name !== "string" || name === "")
-        throw invalid(`A conversation's name is ${inspect(name, {depth: 0})}; allowed is a string that is not empty`);
-    if (/\p{Surrogate}/u.test(name)) throw invalid("A conversation's name has half a character (a lone surrogate), so it can't be told from others");
-    if (isParked(name)) throw invalid(`A conversation's name is ${JSON.stringify(name)}; parked sequences have names that begin so`);
-}
-
-/** A copy of the data as it is now, by way of JSON. */
-function asJson(data: unknown): unknown {
-    try {
-        const text = JSON.stringify(data);
-        if (text === undefined) throw new TypeError("JSON can't say it");
-        return JSON.parse(text) as unknown;
-    } catch (error) {
-        throw new DeltaStoreError("OPTION_INVALID", `data can't be kept: ${(error as Error).message}`, {cause: error});
     }
 }

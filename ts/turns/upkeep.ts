@@ -1,7 +1,10 @@
 import {DeltaStoreError} from "../errors.js";
+import type {CodecName} from "../policy/codecs.js";
 import {isLost, type Archive} from "./archive.js";
+import {booksOf, dropUnusedBooks} from "./cold/book-entries.js";
+import {countOf} from "./counts.js";
 import {isAbandoned} from "./parked-name.js";
-import {objectsOf} from "./record.js";
+import {objectsOf, recordNameOf, type TurnEntry} from "./record.js";
 import type {Held} from "./stores/snapshot-store.js";
 
 export interface ConversationSummary {
@@ -10,19 +13,23 @@ export interface ConversationSummary {
     readonly turns: number;
     /** Tokens of the newest turn. */
     readonly tokens: number;
+    /** How the newest turn is stored: as it was saved, or frozen, at least in part. */
+    readonly codec: CodecName | "packed";
 }
 
 /** All conversations, the last used first. */
 export async function summarize(archive: Archive): Promise<ConversationSummary[]> {
     const summaries: ConversationSummary[] = [];
-    for await (const {name, usedAt, turns} of archive.all("conversation"))
-        summaries.push({name, usedAt: new Date(usedAt), turns: turns.length, tokens: turns.at(-1)!.tokens});
+    for await (const {name, usedAt, turns} of archive.all("conversation")) {
+        const {tokens, codec = "packed"} = turns.at(-1)!;
+        summaries.push({name, usedAt: new Date(usedAt), turns: turns.length, tokens, codec});
+    }
     return summaries.sort((a, b) => b.usedAt.getTime() - a.usedAt.getTime());
 }
 
 /**
- * Drops conversations past their time; above the budget those that were longest unused; objects that nobody holds; and parked rows whose process
- * is gone.
+ * Drops conversations past their time; above the budget those that were longest unused; objects that nobody holds; parked rows whose process is
+ * gone; and what codecs have learned of models if no turn needs it.
  * @param ttl in seconds
  * @param budget in bytes
  * @param remove deletes a conversation
@@ -34,10 +41,12 @@ export async function collect(archive: Archive, {ttl, budget}: {ttl: number; bud
     await recount(archive);
     let conversations = await dropAbandoned(archive, remove);
     await sweepUnheld(archive);
+    await dropUnusedBooks(archive);
     for (const {name, usedAt} of (await summarize(archive)).reverse()) {
         if (!(Date.now() - usedAt.getTime() > 1000 * ttl) && !(await store.bytes() > budget)) break;  // a limit that is no number drops nothing
         if (name !== spared && await remove(name)) conversations++;
     }
+    if (conversations > 0) await dropUnusedBooks(archive);
     return {conversations, bytes: before - await store.bytes()};
 }
 
@@ -59,13 +68,11 @@ async function heldByAll(archive: Archive): Promise<Held | null> {
     try {
         for await (const {key, raw, conversation} of archive.entries()) {
             entries.push([key, raw]);
-            for (const {id, whole} of conversation.turns) {
-                const record = await archive.record(id).catch((error: unknown) => {
-                    if ((error as Partial<DeltaStoreError>).code !== "TURN_DAMAGED") throw error;
-                    return null;
-                });
-                for (const name of record === null ? [id] : objectsOf(id, record, whole)) holders.set(name, (holders.get(name) ?? 0) + 1);
-            }
+            for (const turn of conversation.turns) countOf(await heldUnlessDamaged(archive, turn), holders);
+        }
+        for await (const {key, raw, book} of booksOf(archive)) {
+            entries.push([key, raw]);
+            countOf([book.object], holders);
         }
     } catch (error) {
         if (isLost(error) || (error as Partial<DeltaStoreError>).code === "STORE_KEY_WRONG") return null;
@@ -74,64 +81,18 @@ async function heldByAll(archive: Archive): Promise<Held | null> {
     return {entries, holders};
 }
 
+async function heldUnlessDamaged(archive: Archive, turn: TurnEntry): Promise<string[]> {
+    try {
+        return objectsOf(recordNameOf(turn), await archive.record(turn), turn.whole);
+    } catch (error) {
+        if ((error as Partial<DeltaStoreError>).code !== "TURN_DAMAGED") throw error;
+        return [recordNameOf(turn)];
+    }
+}
+
 /** Drops parked rows whose process is gone. Gives their number. */
 export async function dropAbandoned(archive: Archive, remove: (name: string) => Promise<boolean>): Promise<number> {
     let dropped = 0;
     for await (const {name, usedAt} of archive.all("parked")) if (isAbandoned(name, usedAt) && await remove(name)) dropped++;
     return dropped;
-}
-
-export interface Verified {
-    readonly conversations: number;
-    readonly turns: number;
-    readonly objects: number;
-    readonly problems: string[];
-}
-
-/** Reads everything, and tells what is wrong. What others save meanwhile can look wrong; it does not look wrong twice in the same way. */
-export async function verify(archive: Archive): Promise<Verified> {
-    let report = await examine(archive);
-    for (let again = 0; again < 2 && report.problems.length > 0; again++) {
-        const next = await examine(archive);
-        report = {...next, problems: next.problems.filter((problem) => report.problems.includes(problem))};
-    }
-    return report;
-}
-
-async function examine(archive: Archive): Promise<Verified> {
-    const problems: string[] = [], holders = new Map<string, number>(), turns = new Set<string>();
-    let conversations = 0;
-    const unreadable = (error: Error) => problems.push(error.message), of = [archive.all("conversation", unreadable), archive.all("parked", unreadable)];
-    for (const entries of of) for await (const {name, turns: all} of entries) {
-        conversations++;
-        for (const {id, whole} of all) {
-            turns.add(id);
-            const record = await archive.record(id).catch((error: unknown) => {
-                problems.push(`Conversation ${JSON.stringify(name)}: ${(error as Error).message}`);
-            });
-            for (const object of record === undefined ? [id] : objectsOf(id, record, whole)) holders.set(object, (holders.get(object) ?? 0) + 1);
-        }
-    }
-    const stored = new Map<string, number>();
-    for await (const {name, holders: count} of archive.store.inventory()) stored.set(name, count);
-    for (const name of holders.keys())
-        await archive.open([name]).catch((error: unknown) => problems.push((error as Error).message));
-    if ([...stored.values()].includes(Infinity)) problems.push("The store has lost count of its objects' holders, so that none goes with its last; collectGarbage counts again");
-    for (const [name, count] of stored)
-        if (count !== Infinity && count !== (holders.get(name) ?? 0)) problems.push(`Object ${name} counts ${count} holders instead of ${holders.get(name) ?? 0}`);
-    return {conversations, turns: turns.size, objects: stored.size, problems};
-}
-
-/** Bytes that a conversation holds in the store, and bytes that only it holds. @throws DeltaStoreError TURN_NOT_FOUND */
-export async function sizeOf(archive: Archive, conversation: string): Promise<{all: number; own: number}> {
-    const {turns} = await archive.find(conversation), held = new Map<string, number>();
-    for (const name of await archive.heldBy(turns)) held.set(name, (held.get(name) ?? 0) + 1);
-    let all = 0, own = 0;
-    for await (const {name, bytes, holders} of archive.store.inventory()) {
-        const count = held.get(name);
-        if (count === undefined) continue;
-        all += bytes;
-        if (count === holders) own += bytes;
-    }
-    return {all, own};
 }

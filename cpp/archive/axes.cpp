@@ -1,0 +1,111 @@
+#include "axes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "eigenvectors.h"
+#include "gaussian_tables.h"
+
+namespace deltastore {
+
+static constexpr int kMostElement = 127;
+
+Axes::Axes(const std::vector<double>& covariance, const std::vector<float>& mean, const std::vector<float>& scales, const std::vector<int>& dims)
+    : table_dims_(dims), mean_(mean), table_scales_(scales) {
+    const int size = int(mean.size());
+    std::vector<double> scaled(covariance);
+    const std::vector<float> of_element = scale_of_elements();
+    for (int i = 0; i < size; i++)
+        for (int j = 0; j < size; j++) scaled[size_t(i) * size + j] /= double(of_element[i]) * of_element[j];
+    const Eigenvectors found = eigenvectors(std::move(scaled), size);
+    for (int axis = 0; axis < size; axis++) {
+        const double deviation = std::sqrt(std::max(found.values[axis], 1e-9));
+        widths_.push_back(int8_t(std::clamp<long>(std::lround(kOctave * std::log2(deviation)), INT8_MIN, INT8_MAX)));
+        const double* vector = &found.vectors[size_t(axis) * size];
+        double most = 0;
+        for (int i = 0; i < size; i++) most = std::max(most, std::abs(vector[i]));
+        steps_.push_back(float(most / kMostElement));
+        for (int i = 0; i < size; i++) elements_.push_back(int8_t(std::lround(vector[i] / most * kMostElement)));
+    }
+}
+
+Axes::Axes(const std::vector<int>& dims, Reader& reader) : table_dims_(dims), table_scales_(dims.size()) {
+    const int size = std::accumulate(dims.begin(), dims.end(), 0);
+    const auto finite = [&](std::vector<float>& values, float least, const char* name) {
+        for (float& value : values) {
+            value = reader.number<float>();
+            if (!(value >= least && value <= 65504.0f)) throw CodedError("STATE_DAMAGED", std::string("A book's ") + name + " is not a usable number");
+        }
+    };
+    mean_.resize(size);
+    finite(mean_, -65504.0f, "mean");
+    finite(table_scales_, 1e-9f, "scale");
+    widths_.resize(size);
+    reader.bytes(widths_.data(), widths_.size());
+    if (!std::is_sorted(widths_.begin(), widths_.end(), std::greater<>())) throw CodedError("STATE_DAMAGED", "A book's axes are not in order");
+    steps_.resize(size);
+    finite(steps_, 0, "step");
+    elements_.resize(size_t(size) * size);
+    reader.bytes(elements_.data(), elements_.size());
+}
+
+void Axes::write(Writer& writer) const {
+    for (float value : mean_) writer.number(value);
+    for (float value : table_scales_) writer.number(value);
+    writer.bytes(widths_.data(), widths_.size());
+    for (float value : steps_) writer.number(value);
+    writer.bytes(elements_.data(), elements_.size());
+}
+
+std::vector<float> Axes::scale_of_elements() const {
+    std::vector<float> scales;
+    for (size_t t = 0; t < table_dims_.size(); t++) scales.insert(scales.end(), table_dims_[t], table_scales_[t]);
+    return scales;
+}
+
+const std::vector<float>& Axes::forward() const {
+    std::call_once(forward_once_, [&] {
+        const std::vector<float> scales = scale_of_elements();
+        forward_.resize(size_t(dims()) * padded());
+        for (int axis = 0; axis < dims(); axis++)
+            for (int i = 0; i < dims(); i++) forward_[size_t(i) * padded() + axis] = elements_[size_t(axis) * dims() + i] * steps_[axis] / scales[i];
+    });
+    return forward_;
+}
+
+const std::vector<float>& Axes::backward() const {
+    std::call_once(backward_once_, [&] {
+        const std::vector<float> scales = scale_of_elements();
+        backward_.resize(size_t(dims()) * padded());
+        for (int axis = 0; axis < dims(); axis++)
+            for (int i = 0; i < dims(); i++) backward_[size_t(axis) * padded() + i] = elements_[size_t(axis) * dims() + i] * steps_[axis] * scales[i];
+    });
+    return backward_;
+}
+
+void Axes::transform(const Kernels& kernels, float* rows, int count, int axes, float* along) const {
+    for (int r = 0; r < count; r++)
+        for (int i = 0; i < dims(); i++) rows[size_t(r) * dims() + i] -= mean_[i];
+    const int columns = (axes + kProductColumns - 1) / kProductColumns * kProductColumns;
+    std::vector<float> product(size_t(count) * columns);
+    kernels.add_product(rows, count, dims(), forward().data(), padded(), columns, product.data());
+    for (int r = 0; r < count; r++) std::copy_n(&product[size_t(r) * columns], columns, along + size_t(r) * padded());
+}
+
+void Axes::restore(const Kernels& kernels, const float* along, int count, float* rows) const {
+    const auto reach = [&](const float* row) {
+        int axes = dims();
+        while (axes > 0 && row[axes - 1] == 0) axes--;
+        return axes;
+    };
+    int axes = 0;
+    for (int r = 0; r < count; r++) axes = std::max(axes, reach(along + size_t(r) * padded()));
+    std::vector<float> used(size_t(count) * axes), product(size_t(count) * padded());
+    for (int r = 0; r < count; r++) std::copy_n(along + size_t(r) * padded(), axes, &used[size_t(r) * axes]);
+    kernels.add_product(used.data(), count, axes, backward().data(), padded(), padded(), product.data());
+    for (int r = 0; r < count; r++)
+        for (int i = 0; i < dims(); i++) rows[size_t(r) * dims() + i] = product[size_t(r) * padded() + i] + mean_[i];
+}
+
+}  // namespace deltastore
