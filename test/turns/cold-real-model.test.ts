@@ -19,17 +19,22 @@ t.test("a real text is frozen to a small part, and goes on nearly as before; wit
     const turns = await store.openTurns({store: new MemoryStore()});
     await source.evaluateWithoutGeneratingNewTokens(text);
     await turns.save("c", source);
-    const expected = await nextLogits(source, next), rest = await generate(source, [], 24);
+    const expected = await nextLogits(source, next);
 
     const {bytesBefore, bytesAfter} = await turns.freeze("c", {codec: "transform"});
     t.ok(bytesAfter < 0.7 * bytesBefore, `${bytesBefore} bytes, and ${bytesAfter}`);
     t.match(await turns.restore("c", target), {codec: "transform", evaluated: 0, damaged: []});
     const near = divergence(expected, await nextLogits(target, next));
     t.ok(near < 0.05, `${near} nats`);
-    await turns.freeze("c", {codec: "tokens"});
-    t.match(await turns.restore("c", target), {codec: "tokens", evaluated: 1180});
-    await nextLogits(target, next);
-    t.strictSame(await generate(target, [], 24), rest);
+
+    const answers = [];
+    await source.clearHistory();
+    await source.evaluateWithoutGeneratingNewTokens(text.slice(0, 150));
+    await turns.save("d", source);
+    await turns.freeze("d", {codec: "tokens"});
+    t.match(await turns.restore("d", target), {codec: "tokens", evaluated: 150});
+    for (const sequence of [source, target]) answers.push(await generate(sequence, next, 24));
+    t.strictSame(answers[1], answers[0]);
     await turns.close();
     await context.dispose();
 });

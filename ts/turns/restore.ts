@@ -8,6 +8,8 @@ import {recordNameOf, type TurnEntry} from "./record.js";
 import {bringBack} from "./rows.js";
 import type {Restored} from "./turn.js";
 
+const mostTouches = 3;
+
 /**
  * Replaces what a sequence holds by a turn: the one of this id, or the newest that can be restored.
  * @throws DeltaStoreError as `Turns.restore`
@@ -40,9 +42,9 @@ async function has(archive: Archive, name: string, turn: TurnEntry): Promise<boo
     return (await archive.read(name)).conversation?.turns.some((one) => recordNameOf(one) === recordNameOf(turn)) ?? false;
 }
 
-/** The conversation was used just now. */
+/** The conversation was used just now. If others change it all the time, they say so, too. */
 async function touch(archive: Archive, name: string): Promise<void> {
-    for (;;) {
+    for (let tried = 0; tried < mostTouches; tried++) {
         const entry = await archive.read(name);
         if (entry.conversation === undefined || await archive.write(entry, {...entry.conversation, usedAt: Date.now()}, {}) === null) return;
     }
