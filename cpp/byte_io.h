@@ -75,7 +75,7 @@ public:
     template <typename T>
     T number(T low, T high, const char* name) {
         const T value = number<T>();
-        if (value < low || value > high)
+        if (!(value >= low && value <= high))  // so that NaN is outside
             throw CodedError("STATE_DAMAGED", std::string("The state's ") + name + " is " + std::to_string(value) + ", outside " +
                                                   std::to_string(low) + " to " + std::to_string(high));
         return value;

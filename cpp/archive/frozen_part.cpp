@@ -30,9 +30,14 @@ void write_beside(const StoredHead& head, int table, const StoredPage& page, Wri
     const uint8_t* bytes = page.bytes.data();
     for (const Field& field : fields_as_they_are(head, table, page)) writer.bytes(bytes + field.offset, field.bytes);
     if (archived_rows(page) == 0) return;
-    const int refined = refined_rows(bytes, page.layout);
-    writer.number(uint8_t(refined));
-    writer.bytes(bytes + page.layout.refined_rows, refined);
+    // Others of the page are of rows that are not the reference's, or were erased.
+    std::vector<uint8_t> refined;
+    for (int i = 0; i < refined_rows(bytes, page.layout); i++) {
+        const uint8_t row = bytes[page.layout.refined_rows + i];
+        if (row > reference.begin && row <= reference.end_row()) refined.push_back(row);
+    }
+    writer.number(uint8_t(refined.size()));
+    writer.bytes(refined.data(), refined.size());
     if (!reference.gapped()) return;
     writer.bytes(bytes + page.layout.gaps + reference.begin, reference.count);
     writer.bytes(bytes + page.layout.received + reference.begin, reference.count);

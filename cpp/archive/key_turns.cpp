@@ -52,6 +52,7 @@ KeyTurns KeyTurns::read(const std::vector<int>& key_dims, Reader& reader) {
     }
     const uint32_t count = reader.number<uint32_t>();
     if (count != layers && count != 0) throw CodedError("STATE_DAMAGED", "The turns of keys are of another number of layers");
+    if (count > 0 && turns.sets_.empty()) throw CodedError("STATE_DAMAGED", "The turns of keys have no set");
     for (uint32_t layer = 0; layer < count; layer++) {
         turns.set_of_.push_back(reader.number<uint32_t>(0, uint32_t(turns.sets_.size()) - 1, "turn of a layer"));
         for (const TurnedPair& pair : turns.sets_[turns.set_of_.back()])

@@ -1,6 +1,7 @@
 #include "part_rows.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/codec.h"
 
@@ -29,6 +30,18 @@ static void rotate(const StoredHead& head, const HeadShape& shape, const Kernels
     if (!shape.latent) kernels.rotate(values.data(), int(values.size()) / shape.value_dim, shape.value_dim, value_block(shape.value_dim));
 }
 
+static constexpr float kMostHalf = 65504;
+
+static void require_finite(const std::vector<float>& rows) {
+    for (float x : rows)
+        if (!(std::abs(x) <= 1e9f)) throw CodedError("STATE_DAMAGED", "Rows of the state are not finite");
+}
+
+// What damaged bytes decode to can be of any size; pages hold finite numbers.
+static void clamp(std::vector<float>& rows) {
+    for (float& x : rows) x = std::isfinite(x) ? std::clamp(x, -kMostHalf, kMostHalf) : 0;
+}
+
 RowRuns rows_of(const StoredHead& head, const StoredPart& part, const Kernels& kernels) {
     RowRuns runs;
     for (int table = 0; table < head.tables(); table++)
@@ -41,6 +54,8 @@ RowRuns rows_of(const StoredHead& head, const StoredPart& part, const Kernels& k
             run.values.resize(size_t(run.rows()) * shape.stored_value_dim());
             read_rows(page.bytes.data(), page.layout, reference.format, shape, head.centre(part.tag(reference), table),
                       reference.begin + rows_as_they_are(page), run.rows(), run.keys.data(), shape.latent ? nullptr : run.values.data());
+            require_finite(run.keys);
+            require_finite(run.values);
             rotate(head, shape, kernels, run.keys, run.values);
             runs.push_back(std::move(run));
         }
@@ -57,6 +72,8 @@ void put_rows(const StoredHead& head, const RowRuns& runs, const Kernels& kernel
             const int first = reference.begin + rows_as_they_are(page), rows = run->rows();
             std::vector<float> keys = run->keys, values = run->values;
             run++;
+            clamp(keys);
+            clamp(values);
             rotate(head, shape, kernels, keys, values);
             uint8_t* bytes = page.bytes.data();
             int refined[kMostRefined];

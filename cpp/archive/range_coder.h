@@ -2,6 +2,7 @@
 // last to the first, and decoded from the first on.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -73,7 +74,7 @@ private:
 class RangeDecoder {
 public:
     // `most`: words that there can be. Throws CodedError STATE_DAMAGED.
-    RangeDecoder(uint32_t most, Reader& reader) : words_(reader.number<uint32_t>(2, most, "number of coded words")) {
+    RangeDecoder(uint64_t most, Reader& reader) : words_(reader.number<uint32_t>(2, uint32_t(std::min<uint64_t>(most, 1u << 24)), "number of coded words")) {
         reader.bytes(words_.data(), words_.size() * sizeof(uint16_t));
         state_ = uint32_t(words_[0]) << 16 | words_[1];
     }

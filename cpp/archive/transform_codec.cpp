@@ -171,7 +171,7 @@ void TransformCodec::put_rows(const Axes& axes, int step, const float* along, in
 
 void TransformCodec::get_rows(const Axes& axes, int step, int count, Reader& reader, float* along) const {
     const float each = std::exp2(float(step) / kOctave);
-    RangeDecoder decoder(uint32_t(count) * (3 * axes.dims() + 1) + 2, reader);
+    RangeDecoder decoder(uint64_t(count) * (3 * axes.dims() + 1) + 2, reader);
     for (int r = 0; r < count; r++, along += axes.padded()) {
         const int level = decoder.get(book_.levels) - kLevelOffset, within = axes_within(axes, level, step);
         for (int axis = 0; axis < within; axis++) along[axis] = float(book_.widths.get(decoder, width_of(axes, axis, level, step))) * each;
