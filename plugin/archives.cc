@@ -14,18 +14,10 @@ namespace deltastore {
 
 namespace {
 
-// What heads say of rows without naming centres.
-StoredHead shapes_of(const Bytes& head) {
-    return StoredHead({head.data(), head.size()}, {});
-}
-
-Bytes copy_of(ByteSpan span) {
-    return Bytes(span.data, span.data + span.size);
-}
-
 // A training under way, and the head that it is for.
 struct Trainer {
-    Trainer(const CodecOptions& options, Bytes bytes, ByteSpan turns) : bytes(std::move(bytes)), head(shapes_of(this->bytes)), training(make_training(options, head, turns)) {
+    Trainer(const CodecOptions& options, ByteSpan head, ByteSpan turns)
+        : bytes(head.data, head.data + head.size), head(head, {}), training(make_training(options, this->head, turns)) {
         if (training == nullptr) throw CodedError("OPTION_INVALID", "The codec learns nothing");
     }
     const Bytes bytes;
@@ -36,7 +28,7 @@ struct Trainer {
 
 // A codec with its book, for the model that the head is of.
 struct Book {
-    Book(const CodecOptions& options, const Bytes& bytes, ByteSpan book) : kind(options.kind), head(shapes_of(bytes)), codec(make_codec(options, head, book)) {}
+    Book(const CodecOptions& options, ByteSpan bytes, ByteSpan book) : kind(options.kind), head(bytes, {}), codec(make_codec(options, head, book)) {}
     const CodecOptions::Kind kind;
     const StoredHead head;
     const std::unique_ptr<RowCodec> codec;
@@ -85,7 +77,7 @@ Napi::Value on_parts(const Napi::CallbackInfo& info, Work work) {
     const std::vector<ByteSpan> centres = spans_of(info[3]), parts = spans_of(info[4]);
     return PromiseWorker::run(info.Env(), keeper(info), [=]() -> PromiseWorker::Result {
         const StoredHead with_centres(head, centres);
-        const std::shared_ptr<Book> used = book != nullptr ? book : std::make_shared<Book>(options, copy_of(head), ByteSpan());
+        const std::shared_ptr<Book> used = book != nullptr ? book : std::make_shared<Book>(options, head, ByteSpan());
         if (used->head.made_with() != with_centres.made_with()) throw CodedError("STATE_MODEL_MISMATCH", "The book is of another model");
         const auto done = std::make_shared<std::vector<Bytes>>(work(with_centres, *used, parts));
         return [done](Napi::Env env) -> Napi::Value { return give_all(env, *done); };
@@ -103,7 +95,7 @@ Napi::Value key_turns(const Napi::CallbackInfo& info) {
 
 Napi::Value begin_training(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
-        return hold(info.Env(), std::make_shared<Trainer>(options_of(info[0]), copy_of(span_of(info[1])), span_of(info[2])));
+        return hold(info.Env(), std::make_shared<Trainer>(options_of(info[0]), span_of(info[1]), span_of(info[2])));
     });
 }
 
@@ -138,7 +130,7 @@ Napi::Value open_book(const Napi::CallbackInfo& info) {
         const CodecOptions options = options_of(info[0]);
         const ByteSpan head = span_of(info[1]), bytes = span_of(info[2]);
         return PromiseWorker::run(info.Env(), keeper(info), [=]() -> PromiseWorker::Result {
-            const auto book = std::make_shared<Book>(options, copy_of(head), bytes);
+            const auto book = std::make_shared<Book>(options, head, bytes);
             return [book](Napi::Env env) -> Napi::Value { return hold(env, book); };
         });
     });

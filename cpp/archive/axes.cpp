@@ -90,7 +90,7 @@ void Axes::transform(const Kernels& kernels, float* rows, int count, int axes, f
     const int columns = (axes + kProductColumns - 1) / kProductColumns * kProductColumns;
     std::vector<float> product(size_t(count) * columns);
     kernels.add_product(rows, count, dims(), forward().data(), padded(), columns, product.data());
-    for (int r = 0; r < count; r++) std::copy_n(&product[size_t(r) * columns], columns, along + size_t(r) * padded());
+    for (int r = 0; r < count; r++) std::copy_n(product.data() + size_t(r) * columns, columns, along + size_t(r) * padded());
 }
 
 void Axes::restore(const Kernels& kernels, const float* along, int count, float* rows) const {
@@ -102,7 +102,7 @@ void Axes::restore(const Kernels& kernels, const float* along, int count, float*
     int axes = 0;
     for (int r = 0; r < count; r++) axes = std::max(axes, reach(along + size_t(r) * padded()));
     std::vector<float> used(size_t(count) * axes), product(size_t(count) * padded());
-    for (int r = 0; r < count; r++) std::copy_n(along + size_t(r) * padded(), axes, &used[size_t(r) * axes]);
+    for (int r = 0; r < count; r++) std::copy_n(along + size_t(r) * padded(), axes, used.data() + size_t(r) * axes);
     kernels.add_product(used.data(), count, axes, backward().data(), padded(), padded(), product.data());
     for (int r = 0; r < count; r++)
         for (int i = 0; i < dims(); i++) rows[size_t(r) * dims() + i] = product[size_t(r) * padded() + i] + mean_[i];

@@ -60,7 +60,7 @@ void write_pages(const StoredHead& head, const StoredPart& part, Writer& writer)
     const std::vector<StoredPage>* before = nullptr;
     for (int table = 0; table < head.tables(); before = &part.tables[table++]) {
         const auto& pages = part.tables[table];
-        writer.number(uint16_t(pages.size()));
+        writer.number(uint32_t(pages.size()));
         for (size_t i = 0; i < pages.size(); i++) {
             const PageRef& reference = pages[i].reference;
             const bool same = before != nullptr && i < before->size() && same_head(reference, (*before)[i].reference);
@@ -76,14 +76,13 @@ void read_pages(const StoredHead& head, StoredPart& part, Reader& reader) {
     const std::vector<StoredPage>* before = nullptr;
     for (int table = 0; table < head.tables(); before = &part.tables[table++]) {
         auto& pages = part.tables[table];
-        const int count = reader.number<uint16_t>(0, part.is_tail ? UINT16_MAX : 1, "number of pages");
-        for (int i = 0; i < count; i++) {
-            const bool same = reader.number<uint8_t>(0, before != nullptr && size_t(i) < before->size(), "sameness of heads") != 0;
+        const uint32_t count = reader.number<uint32_t>(0, part.is_tail ? UINT32_MAX : 1, "number of pages");
+        for (uint32_t i = 0; i < count; i++) {
+            const bool same = reader.number<uint8_t>(0, before != nullptr && i < before->size(), "sameness of heads") != 0;
             const PageRef* last = pages.empty() ? nullptr : &pages.back().reference;
             const PageRef reference = same ? (*before)[i].reference : read_head({part.tags.size()}, reader, last);
             if (last != nullptr && reference.position < last->end_position()) throw CodedError("STATE_DAMAGED", "The state's rows are not in order of position");
-            pages.push_back(make_page(head, table, reference));
-            read_beside(head, table, pages.back(), reader);
+            read_beside(head, table, part.add_page(head, table, reference), reader);
         }
     }
 }

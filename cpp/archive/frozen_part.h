@@ -1,6 +1,6 @@
 // A part of a snapshot whose rows a codec has.
 //
-//   "DSNZ", u32 version, u8 codec, u8 whether it is a tail, of a block {u64 origin}, {u8 tags of centres, u64 each}, per table {u16 pages, per page {u8
+//   "DSNZ", u32 version, u8 codec, u8 whether it is a tail, of a block {u64 origin}, {u8 tags of centres, u64 each}, per table {u32 pages, per page {u8
 //   whether its head is that of the table before it, else its head; the rows that stay as they are; if there are others {u8 refined rows, u8 each; of a
 //   gapped page {u8 gap of each row, u8 received of each}}}}, the codec's bytes, the rest of a tail.
 #pragma once

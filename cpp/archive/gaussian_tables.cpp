@@ -37,7 +37,8 @@ void write_frequencies(const std::vector<uint16_t>& frequencies, Writer& writer)
     for (uint16_t frequency : frequencies) writer.number(frequency);
 }
 
-GaussianTables::GaussianTables() {
+GaussianTables GaussianTables::computed() {
+    GaussianTables tables;
     for (int width = kLeastClass; width <= kMostClass; width++) {
         const double deviation = std::exp2(double(width) / kOctave);
         const int most = int(std::ceil(4 * deviation));
@@ -45,9 +46,10 @@ GaussianTables::GaussianTables() {
         std::vector<double> shares;
         for (int value = -most; value <= most; value++) shares.push_back(below(value + 0.5) - below(value - 0.5));
         shares.push_back(2 * below(-most - 0.5));
-        frequencies_.push_back(frequencies_of(shares));
-        tables_.emplace_back(frequencies_.back());
+        tables.frequencies_.push_back(frequencies_of(shares));
+        tables.tables_.emplace_back(tables.frequencies_.back());
     }
+    return tables;
 }
 
 GaussianTables::GaussianTables(Reader& reader) {

@@ -19,7 +19,8 @@ inline constexpr int kWidest = kMostClass + kFrequencyBits * kOctave;
 // The same on every machine: they are part of a book, and are not computed where it is read.
 class GaussianTables {
 public:
-    GaussianTables();
+    GaussianTables() = default;  // of no width
+    static GaussianTables computed();
     // Throws CodedError STATE_DAMAGED.
     explicit GaussianTables(Reader& reader);
     void write(Writer& writer) const;

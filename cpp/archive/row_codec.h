@@ -33,7 +33,8 @@ struct CodecOptions {
     uint16_t group = 0;                    // channel: rows (of keys) or values (of a row) that share a scale and an offset
 };
 
-// Turns rows to bytes and back. Encoding is a pure function of the rows, the options and the book. Both are called from any thread.
+// Turns rows to bytes and back. The same rows, options and book give the same bytes in one build, on processors of one kind. Both are called from any
+// thread.
 class RowCodec {
 public:
     virtual ~RowCodec() = default;

@@ -28,6 +28,7 @@ StoredHead::StoredHead(ByteSpan head, const std::vector<ByteSpan>& centres) {
             throw CodedError("STATE_DAMAGED", "The state's heads have sizes that no head has");
         shape.latent = shape.value_dim == 0;
         if (shape.latent) shape.value_dim = kGroup;  // of no matter: none are stored
+        if (shapes_.size() + heads > kMostTables) throw CodedError("STATE_DAMAGED", "The state has more heads than any model");
         for (uint32_t h = 0; h < heads; h++, floats += shape.key_dim) {
             shapes_.push_back(shape);
             layer_of_.push_back(int(layer));
@@ -56,11 +57,12 @@ bool is_stored_part(ByteSpan bytes) {
     return begins_as(kBlock, bytes) || begins_as(kTail, bytes);
 }
 
-StoredPage make_page(const StoredHead& head, int table, const PageRef& reference) {
-    const HeadShape& shape = head.shapes()[table];
-    StoredPage page{reference, page_layout(reference.format, shape, reference.rows, reference.gapped()), {}};
-    page.bytes.resize(page.layout.bytes);
-    return page;
+StoredPage& StoredPart::add_page(const StoredHead& head, int table, const PageRef& reference) {
+    const PageLayout layout = page_layout(reference.format, head.shapes()[table], reference.rows, reference.gapped());
+    page_bytes += layout.bytes;
+    if (page_bytes > kMostPartBytes) throw CodedError("STATE_DAMAGED", "A part of the state has more than " + std::to_string(kMostPartBytes) + " bytes of pages");
+    tables[table].push_back({reference, layout, Bytes(layout.bytes)});
+    return tables[table].back();
 }
 
 StoredPart read_part(const StoredHead& head, ByteSpan bytes) {
@@ -81,10 +83,9 @@ StoredPart read_part(const StoredHead& head, ByteSpan bytes) {
         auto& pages = part.tables[table];
         const uint32_t count = part.is_tail ? reader.number<uint32_t>() : reader.number<uint8_t>(0, 1, "page flag");
         for (uint32_t i = 0; i < count; i++) {
-            pages.push_back(make_page(head, table, read_head(centres, reader, pages.empty() ? nullptr : &pages.back().reference)));
+            StoredPage& page = part.add_page(head, table, read_head(centres, reader, pages.empty() ? nullptr : &pages.back().reference));
             if (!part.is_tail) continue;
-            for (const Field& field : whole_fields(pages.back().layout, head.shapes()[table], pages.back().reference))
-                reader.bytes(pages.back().bytes.data() + field.offset, field.bytes);
+            for (const Field& field : whole_fields(page.layout, head.shapes()[table], page.reference)) reader.bytes(page.bytes.data() + field.offset, field.bytes);
         }
     }
     for (int i = 0; !part.is_tail && i < kFields; i++)

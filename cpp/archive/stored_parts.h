@@ -38,13 +38,20 @@ struct StoredPage {
     Bytes bytes;
 };
 
+// More than any model has, and what a part's pages can take: heads and parts may be forged.
+inline constexpr size_t kMostTables = 1 << 16;
+inline constexpr size_t kMostPartBytes = size_t(1) << 31;
+
 struct StoredPart {
     bool is_tail = false;
     uint64_t origin = 0;          // of a block
     std::vector<uint64_t> tags;   // of centres
     std::vector<std::vector<StoredPage>> tables;  // [table]; of a block one page at most
     Bytes rest;                   // of a tail: the watch
+    size_t page_bytes = 0;
 
+    // Throws CodedError STATE_DAMAGED above kMostPartBytes of pages.
+    StoredPage& add_page(const StoredHead& head, int table, const PageRef& reference);
     uint64_t tag(const PageRef& reference) const { return reference.centre == kNoCentre ? 0 : tags[reference.centre]; }
 };
 
@@ -54,8 +61,5 @@ bool is_stored_part(ByteSpan bytes);
 StoredPart read_part(const StoredHead& head, ByteSpan bytes);
 // The same bytes again.
 Bytes write_part(const StoredHead& head, const StoredPart& part);
-
-// Of an empty page.
-StoredPage make_page(const StoredHead& head, int table, const PageRef& reference);
 
 }  // namespace deltastore

@@ -9,14 +9,14 @@ namespace deltastore {
 
 namespace {
 
-// Values are rounded to steps that are longer than keys', relative to how large they are: of those tried on SmolLM2-135M the best.
-constexpr int kLongerSteps = -5;
+// Values' steps are shorter than keys', relative to how large the rows are, by so many 1 / kOctave octaves: their errors reach the output as they are.
+constexpr int kShorterSteps = 5;
 // The newest rows' steps are a quarter as long.
 constexpr int kFinerSteps = 16;
 constexpr int kLevelWidth = kOctave / 4;  // of a level
 constexpr int kLeastStep = -100, kMostStep = 100;
 
-int step_of(const Unit& unit, int step) { return unit.keys ? step : step + kLongerSteps; }
+int step_of(const Unit& unit, int step) { return unit.keys ? step : step - kShorterSteps; }
 
 int width_of(const Axes& axes, int axis, int level, int step) {
     return std::min(axes.width(axis) + level * kLevelWidth - step, kWidest);

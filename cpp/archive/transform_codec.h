@@ -9,7 +9,7 @@ namespace deltastore {
 
 class TransformCodec final : public RowCodec {
 public:
-    // `head` must outlive it. Throws CodedError as TransformBook::read, OPTION_INVALID.
+    // `head` must outlive it. Throws CodedError as TransformBook::read.
     TransformCodec(const StoredHead& head, const CodecOptions& options, Reader& book, const Kernels& kernels);
     // Bytes: i16 step of keys, in 1 / kOctave octaves, and for each unit {u8 whether its tables have rows of the same tokens, coded rows}, the latter for
     // each table where they don't.

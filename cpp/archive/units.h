@@ -8,7 +8,7 @@
 
 namespace deltastore {
 
-// Elements of a unit at most, unless one head has more. Rows of one token are alike over heads and layers: six layers together take a third less than one.
+// Elements of a unit at most, unless one head has more. Rows of one token are alike over heads and layers: six layers together take a third fewer bits (docs/findings.md).
 // Books and the time for a row grow with the square.
 inline constexpr int kMostUnitDims = 1152;
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr char kBook[] = "DSVB";
 constexpr uint32_t kBookVersion = 1;
-// That a code book is learned from. With half as many, errors of SmolLM2-135M's rows are 3 to 12% larger.
+// That a code book is learned from.
 constexpr int kSampleVectors = 4096;
 
 void read_outline(const std::vector<HeadShape>& shapes, const CodecOptions& options, Reader& reader) {

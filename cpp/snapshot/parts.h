@@ -14,8 +14,8 @@ inline constexpr char kHead[] = "DSNH", kBlock[] = "DSNB", kTail[] = "DSNT";
 // Appends.
 inline Writer writer_to(Bytes& bytes) {
     return Writer([&bytes](const void* source, size_t count) {
-        const uint8_t* from = static_cast<const uint8_t*>(source);
-        bytes.insert(bytes.end(), from, from + count);
+        bytes.resize(bytes.size() + count);
+        if (count > 0) std::memcpy(bytes.data() + bytes.size() - count, source, count);
     });
 }
 

@@ -19,10 +19,13 @@ std::vector<ByteSpan> spans(const std::vector<Bytes>& all) {
 
 // A saved sequence, and a book of its own rows.
 struct Archived {
-    Archived(Format format, bool evicts, int tokens) : options(make_options(format, evicts)), model(options, *select_kernels(), 7) {
+    // `change` gives the sequence to save.
+    Archived(Format format, bool evicts, int tokens, const std::function<int(CacheModel&)>& change = [](CacheModel&) { return 0; })
+        : options(make_options(format, evicts)), model(options, *select_kernels(), 7) {
         model.add(0, tokens);
         if (evicts) model.evict(0, *options.eviction, true);
-        stored = std::make_unique<Stored>(model, 0);
+        sequence = change(model);
+        stored = std::make_unique<Stored>(model, sequence);
         head = std::make_unique<StoredHead>(span(stored->head), spans(stored->centres));
         const auto training = make_training({}, *head, {});
         for (const Bytes& block : stored->blocks) training->add(rows_of(*head, read_part(*head, span(block)), *select_kernels()));
@@ -41,6 +44,7 @@ struct Archived {
     }
     CacheOptions options;
     CacheModel model;
+    int sequence;
     std::unique_ptr<Stored> stored;
     std::unique_ptr<StoredHead> head;
     Bytes book;
@@ -112,6 +116,38 @@ void check_frozen(Format format, bool evicts) {
     CHECK_AT_MOST(coarse_error, 1.2);
     CHECK(after < before);
     CHECK_CODE(restore(archived.model, 1, thawed, true, archived.model.cache.table().tokens(0)), "");
+}
+
+// Pages of which a sequence has some rows only: cut behind, shared in part, begun in their middle. Refined rows beside those are not the sequence's.
+void check_cut_pages(Format format) {
+    const auto come_back = [](Archived& archived) {
+        const auto codec = archived.codec(2);
+        const std::vector<Bytes> frozen = freeze_parts(*archived.head, *codec, kTransform, true, spans(archived.stored->blocks));
+        Stored thawed = *archived.stored;
+        for (size_t i = 0; i < frozen.size(); i++)
+            if (frozen[i] != thawed.blocks[i]) thawed.blocks[i] = thaw_part(*archived.head, *codec, kTransform, span(frozen[i]));
+        CHECK(frozen != archived.stored->blocks);
+        CHECK_CODE(restore(archived.model, 3, thawed, true, archived.model.cache.table().tokens(archived.sequence)), "");
+    };
+    for (int end = 290; end < 420; end += 17) {
+        Archived cut(format, false, 600, [end](CacheModel& model) {
+            model.erase(0, end, INT32_MAX);
+            return 0;
+        });
+        come_back(cut);
+        Archived shared(format, false, 600, [end](CacheModel& model) {
+            CHECK(model.fork(0, 1, 0, end) == Failure::none);
+            return 1;
+        });
+        come_back(shared);
+        Archived shifted(format, false, 600, [end](CacheModel& model) {
+            model.erase(0, 30, end - 200);
+            model.shift(0, end - 200, INT32_MAX, 230 - end);
+            CHECK(model.apply_shifts() == Failure::none);
+            return 0;
+        });
+        come_back(shifted);
+    }
 }
 
 void check_damage(Format format, bool evicts) {
@@ -270,7 +306,7 @@ void check_eigenvectors() {
 
 void check_symbols() {
     Random random(4);
-    const GaussianTables tables;
+    const GaussianTables tables = GaussianTables::computed();
     for (int width = kLeastClass; width <= kWidest; width++) {
         RangeEncoder encoder;
         std::vector<int32_t> values;
@@ -341,6 +377,7 @@ int main(int argc, char** argv) {
             check::run("parts are frozen and thawed" + of, [=] { check_frozen(format, evicts); });
             check::run("damaged frozen parts" + of, [=] { check_damage(format, evicts); });
         }
+    for (Format format : kTierFormats) check::run(std::string("pages of which a part is held, of ") + format_info(format).name, [=] { check_cut_pages(format); });
     check::run("higher ratios make smaller parts", check_ratios);
     check::run("books of other models, or damaged", check_books);
     return check::finish();

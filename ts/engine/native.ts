@@ -284,12 +284,12 @@ export interface NativeBinding {
      * meanwhile. Rejects with STATE_*.
      */
     addTraining(trainer: object, centres: readonly Uint8Array[], blocks: readonly Uint8Array[]): Promise<number>;
-    /** The book's bytes, some 10 MB for a small model. Off the event loop. The trainer can't be used any more. */
+    /** The book's bytes: megabytes, also for a small model. Off the event loop. The trainer can't be used any more. */
     endTraining(trainer: object): Promise<Uint8Array>;
     /** A book for `freezeParts` and `thawParts`. Off the event loop. Rejects with STATE_DAMAGED, STATE_FOREIGN, STATE_MODEL_MISMATCH. */
     openBook(codec: ArchiveCodec, head: Uint8Array, bytes: Uint8Array): Promise<object>;
     /**
-     * Packed blocks, or tails, as frozen ones, off the event loop. A pure function. A part that can't be made smaller comes back as it is, and so does a
+     * Packed blocks, or tails, as frozen ones, off the event loop. The same parts give the same bytes. A part that can't be made smaller comes back as it is, and so does a
      * tail with a state of windows or recurrent layers. The bytes must not change meanwhile. Rejects with STATE_*.
      * @param book of `openBook`; null for `channel`
      * @param fine whether these are the newest rows, which are read most
