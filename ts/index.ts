@@ -19,7 +19,7 @@ export type {KeptSession} from "./turns/session.js";
 export {LmdbStore} from "./turns/stores/lmdb.js";
 export {MemoryStore} from "./turns/stores/memory.js";
 export {RedisStore} from "./turns/stores/redis.js";
-export type {Held, Refusal, SnapshotStore, Step} from "./turns/stores/snapshot-store.js";
+export type {Held, Holding, Refusal, SnapshotStore, Step} from "./turns/stores/snapshot-store.js";
 export type {FreezeOptions, Restored, RestoreOptions, SaveOptions, Turn} from "./turns/turn.js";
 export type {Turns} from "./turns/turns.js";
 export type {ConversationSummary} from "./turns/upkeep.js";

@@ -44,14 +44,14 @@ export async function openDamagedTurns(t: Test) {
             await source.clearHistory();
             for (const tokens of [randomTokens(260, 1), moreTokens(70, 2)]) {
                 await source.evaluateWithoutGeneratingNewTokens(tokens);
-                saved.ids.push((await saved.turns.save("c", source, {data: {secret}})).id);
+                saved.ids.push((await saved.turns.save("a chat", source, {data: {secret}})).id);
             }
             for await (const name of saved.memory.keys("")) saved.values.push({kind: "entry", name, bytes: (await saved.memory.get(name))!});
             for await (const {name} of saved.memory.inventory()) {
                 const bytes = (await saved.memory.objects([name]))[0]!;
                 saved.values.push({kind: await saved.#kindOf(name, bytes), name, bytes});
             }
-            t.match(await saved.turns.restore("c", target), {evaluated: 0, damaged: []});
+            t.match(await saved.turns.restore("a chat", target), {evaluated: 0, damaged: []});
             saved.expected = await logitsText();
             return saved;
         }
@@ -60,7 +60,7 @@ export async function openDamagedTurns(t: Test) {
         async #kindOf(name: string, bytes: Uint8Array): Promise<Kind> {
             if (this.ids.includes(name)) return "turn";
             this.instead.set(name, undefined);
-            const outcome = await this.turns.restore("c", target).then(({turn}) => turn.id === this.ids[1] ? "tail" : "block", () => "block");
+            const outcome = await this.turns.restore("a chat", target).then(({turn}) => turn.id === this.ids[1] ? "tail" : "block", () => "block");
             this.instead.delete(name);
             return outcome === "tail" ? "tail" : bytes.length < 4000 ? "centre" : "block";
         }
@@ -69,7 +69,7 @@ export async function openDamagedTurns(t: Test) {
         async outcome(): Promise<string> {
             let restored;
             try {
-                restored = await this.turns.restore("c", target);
+                restored = await this.turns.restore("a chat", target);
             } catch (error) {
                 return error instanceof DeltaStoreError ? error.code : `untyped: ${error}`;
             }

@@ -1,15 +1,11 @@
-import {spawn} from "node:child_process";
-import {once} from "node:events";
-import {join} from "node:path";
 import type {Step, Turns} from "llama-deltastore";
 import t, {type Test} from "tap";
 import {evaluated, openCold} from "../support/cold.js";
 import {codeOf, moreTokens, randomTokens} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
-import {root} from "../support/paths.js";
+import {killedAfter} from "../support/killed-process.js";
 import {prompt} from "../support/turns-engine.js";
 import {isWell, storeFolder, wrapped} from "../support/turns.js";
-import {settled} from "../support/waiting.js";
 
 const kills = Number(process.env["DELTASTORE_KILLS"] ?? 4);
 t.setTimeout(180_000 + 10_000 * kills);
@@ -72,24 +68,10 @@ t.test(`a process that is killed ${kills} times while it freezes loses nothing`,
             await evaluated(turns, `${kill} ${begun}`, source, moreTokens(40, 2));
         }
         await turns.close();
-        const child = spawn(process.execPath, [join(root, "build/js/test/turns/cold-process.js"), folder], {stdio: ["ignore", "pipe", "inherit"]});
-        let output = "";
-        const ready = new Promise<void>((resolve, reject) => {
-            child.stdout.setEncoding("utf8").on("data", (text: string) => {
-                output += text;
-                if (output.startsWith("ready\n")) resolve();
-            });
-            child.once("close", () => reject(new Error(`the process ended by itself: ${output}`)));
-        });
-        await ready;
-        const closed = once(child, "close");
-        await settled(random.integer(600));
-        child.kill("SIGKILL");
-        await closed;
+        told += (await killedAfter(random.integer(600), "cold-process.js", folder)).length;
         turns = await openTurns(t, folder);
         await isWell(t, turns);
         await allWhole(t, turns, `kill ${kill}`);
-        told += output.split("\n").length - 2;
         for (const {name} of await turns.list()) if (!isLesson(name)) await turns.delete(name);
     }
     t.comment(`${told} were frozen`);

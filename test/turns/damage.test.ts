@@ -74,7 +74,7 @@ for (const [name, key] of [["in plain", undefined], ["encrypted", randomBytes(32
         for await (const name of saved.memory.keys("")) entries.push(name);
         const [first, second] = entries as [string, string];
         instead.set(first, await saved.memory.get(second)).set(second, await saved.memory.get(first));
-        t.equal(await codeOf(saved.turns.restore("c", target)), "TURN_DAMAGED", "another conversation's entry");
+        t.equal(await codeOf(saved.turns.restore("a chat", target)), "TURN_DAMAGED", "another conversation's entry");
         instead.clear();
         await isWell(t, saved.turns);
     });
@@ -86,10 +86,10 @@ for (const [name, key] of [["in plain", undefined], ["encrypted", randomBytes(32
             newer[0] = 2;
             instead.set(name, newer);
             const outcome = await saved.outcome();
-            if (kind === "entry") t.match(await rejection(saved.turns.restore("c", target)), {code: "TURN_FOREIGN", message: /version 2/});
+            if (kind === "entry") t.match(await rejection(saved.turns.restore("a chat", target)), {code: "TURN_FOREIGN", message: /version 2/});
             else t.match(outcome, /^(older|evaluated|same|TURN_FOREIGN)$/, kind);
             if (kind === "turn" && name === saved.ids[1])
-                t.match(await saved.turns.restore("c", target), {damaged: [{turn: name, error: {code: "TURN_FOREIGN"}}], turn: {id: saved.ids[0]}});
+                t.match(await saved.turns.restore("a chat", target), {damaged: [{turn: name, error: {code: "TURN_FOREIGN"}}], turn: {id: saved.ids[0]}});
             instead.delete(name);
         }
     });
@@ -101,18 +101,18 @@ for (const [name, key] of [["in plain", undefined], ["encrypted", randomBytes(32
         await memory.step({put: [[entry.name, damaged]]});
         t.ok((await turns.verify()).problems.some((problem) => problem.includes(entry.name)));
         t.strictSame(await turns.list(), []);
-        await turns.save("c", source);
-        t.equal((await turns.history("c")).length, 1);
-        t.match(await turns.restore("c", target), {evaluated: 0, damaged: []});
+        await turns.save("a chat", source);
+        t.equal((await turns.history("a chat")).length, 1);
+        t.match(await turns.restore("a chat", target), {evaluated: 0, damaged: []});
         await memory.step({put: [[entry.name, damaged]]});
-        t.equal(await turns.delete("c"), true);
-        t.equal(await codeOf(turns.restore("c", target)), "TURN_NOT_FOUND");
+        t.equal(await turns.delete("a chat"), true);
+        t.equal(await codeOf(turns.restore("a chat", target)), "TURN_NOT_FOUND");
     });
 }
 
 t.test("the next save that has a damaged block makes it whole, for all conversations that hold it", async (t) => {
     const {turns, memory, values} = await Saved.of(t), expected: string[] = [];
-    await turns.fork("c", "d");
+    await turns.fork("a chat", "d");
     await turns.restore("d", target);
     expected.push(await logitsText());
     for (const {name, bytes} of values.filter(({kind}) => kind === "block" || kind === "centre")) {
@@ -125,13 +125,13 @@ t.test("the next save that has a damaged block makes it whole, for all conversat
             await memory.step({objects: [[name, damaged]], retain: held});
         }
     }
-    t.equal(await codeOf(turns.restore("c", target)), "TURN_DAMAGED");
+    t.equal(await codeOf(turns.restore("a chat", target)), "TURN_DAMAGED");
     await source.evaluateWithoutGeneratingNewTokens(moreTokens(3, 5));
-    const {id} = await turns.save("c", source);
-    t.match(await turns.restore("c", target), {turn: {id}, damaged: [], evaluated: 0});
+    const {id} = await turns.save("a chat", source);
+    t.match(await turns.restore("a chat", target), {turn: {id}, damaged: [], evaluated: 0});
     t.match(await turns.restore("d", target), {damaged: [], evaluated: 0});
     t.strictSame([await logitsText()], expected);
     await isWell(t, turns);
-    for (const name of ["c", "d"]) await turns.delete(name);
+    for (const name of ["a chat", "d"]) await turns.delete(name);
     t.equal(await turns.bytes(), 0);
 });

@@ -29,7 +29,7 @@ t.test("a store that fails in the middle leaves a whole sequence, and can be use
             const turns = await store.openTurns({store: failing(method, after + (method === "get" ? 1 : 0))});
             await target.clearHistory();
             await target.evaluateWithoutGeneratingNewTokens(randomTokens(50, 7));
-            const restoring = await codeOf(turns.restore("c", target));
+            const restoring = await codeOf(turns.restore("a chat", target));
             t.match(restoring, /^(fulfilled|STORE_FAILED)$/, `${method} ${after}`);
             t.ok([50, 330].includes(target.nextTokenIndex));
             t.match(await codeOf(turns.save("e", source)), /^(fulfilled|STORE_FAILED)$/, `${method} ${after}`);
@@ -44,10 +44,10 @@ t.test("a store that can't be written still restores what it has", async (t) => 
     const memory = new MemoryStore();
     await source.clearHistory();
     await source.evaluateWithoutGeneratingNewTokens(randomTokens(300, 1));
-    await (await store.openTurns({store: memory})).save("c", source);
+    await (await store.openTurns({store: memory})).save("a chat", source);
     const readOnly = await store.openTurns({store: wrapped(memory, {step: () => Promise.reject(new DeltaStoreError("STORE_FAILED", "read only"))})});
-    t.match(await readOnly.restore("c", target), {evaluated: 0, damaged: []});
-    t.equal(await codeOf(readOnly.save("c", source)), "STORE_FAILED");
+    t.match(await readOnly.restore("a chat", target), {evaluated: 0, damaged: []});
+    t.equal(await codeOf(readOnly.save("a chat", source)), "STORE_FAILED");
 });
 
 t.test("a store with a record of a later version is not counted anew", async (t) => {

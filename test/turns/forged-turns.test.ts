@@ -14,7 +14,7 @@ t.test("forged entries and records are refused as damaged", async (t) => {
     const entry = saved.values.find(({kind}) => kind === "entry")!, honest = JSON.parse(Buffer.from(await seal.openEntry(entry.name, entry.bytes)).toString());
     for (const forged of [{...honest, turns: []}, {...honest, turns: [{}]}, {...honest, name: 5}, {version: 1}, {}, null, [], "x"]) {
         await saved.memory.step({put: [[entry.name, await seal.sealEntry(entry.name, json(forged))]]});
-        t.equal(await codeOf(saved.turns.restore("c", target)), "TURN_DAMAGED", JSON.stringify(forged));
+        t.equal(await codeOf(saved.turns.restore("a chat", target)), "TURN_DAMAGED", JSON.stringify(forged));
         t.strictSame(await saved.turns.list(), []);
         t.strictSame(await saved.turns.collectGarbage({ttl: 1000}), {conversations: 0, bytes: 0});
     }
@@ -26,10 +26,10 @@ t.test("forged entries and records are refused as damaged", async (t) => {
             objects: [[id, await seal.sealObject(id, bytes)]],
             put: [[entry.name, await seal.sealEntry(entry.name, json({...honest, turns: [{...honest.turns[1], id}]}))]]
         });
-        t.equal(await codeOf(saved.turns.restore("c", target)), "TURN_DAMAGED", JSON.stringify(forged).slice(0, 60));
+        t.equal(await codeOf(saved.turns.restore("a chat", target)), "TURN_DAMAGED", JSON.stringify(forged).slice(0, 60));
     }
     const bomb = Buffer.from(entry.bytes);
     bomb.writeUInt32LE(2 ** 30, 2);
     await saved.memory.step({put: [[entry.name, bomb]]});
-    t.match(await rejection(saved.turns.restore("c", target)), {code: "TURN_DAMAGED", message: /says to have 1073741824 bytes/});
+    t.match(await rejection(saved.turns.restore("a chat", target)), {code: "TURN_DAMAGED", message: /says to have 1073741824 bytes/});
 });

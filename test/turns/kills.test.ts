@@ -1,14 +1,10 @@
-import {spawn} from "node:child_process";
-import {once} from "node:events";
-import {join} from "node:path";
 import {attach} from "llama-deltastore";
 import t from "tap";
 import {generate, moreTokens, openLlama} from "../support/engine.js";
 import {Gaussian} from "../support/gaussian.js";
-import {root} from "../support/paths.js";
+import {killedAfter} from "../support/killed-process.js";
 import {tinyPath} from "../support/tiny-engine.js";
 import {storeFolder} from "../support/turns.js";
-import {settled} from "../support/waiting.js";
 
 const kills = Number(process.env["DELTASTORE_KILLS"] ?? 15);
 t.setTimeout(60_000 + 5000 * kills);
@@ -22,30 +18,16 @@ t.test(`a process that is killed ${kills} times loses no turn that it was told o
     const context = await model.createContext({contextSize: 1024, threads: 1, flashAttention: true, batchSize: 256, kvCache: "high"}), sequence = context.getSequence();
     let saved = 0, midway = 0;
     for (let kill = 0; kill < kills; kill++) {
-        const child = spawn(process.execPath, [join(root, "build/js/test/turns/turn-process.js"), modelPath, folder, String(kill)], {stdio: ["ignore", "pipe", "inherit"]});
-        let output = "";
-        const ready = new Promise<void>((resolve, reject) => {
-            child.stdout.setEncoding("utf8").on("data", (text: string) => {
-                output += text;
-                if (output.startsWith("ready\n")) resolve();
-            });
-            child.once("close", () => reject(new Error(`the process ended by itself: ${output}`)));
-        });
-        await ready;
-        const closed = once(child, "close");
-        await settled(random.integer(400));
-        child.kill("SIGKILL");
-        await closed;
-
+        const lines = await killedAfter(random.integer(400), "turn-process.js", modelPath, folder, String(kill));
         const newest = new Map<string, string>(), told = new Map<string, string[]>();
-        for (const line of output.split("\n").slice(1, -1)) {
+        for (const line of lines) {
             const [name, id] = line.split(" ") as [string, string];
             told.set(name, [...told.get(name) ?? [], id]);
             newest.set(name, id);
             saved++;
         }
         const turns = await store.openTurns({store: folder});
-        t.strictSame((await turns.verify()).problems, [], `after ${output.split("\n").length} lines`);
+        t.strictSame((await turns.verify()).problems, [], `after ${lines.length} lines`);
         for (const [name, ids] of told) {
             const known = (await turns.history(name)).map(({id}) => id), unsaid = known.length - 1 - known.indexOf(newest.get(name)!);
             t.ok(unsaid === 0 || unsaid === 1, `${unsaid} turns were stored and not told of`);

@@ -16,7 +16,8 @@ export async function contentsOf(store: SnapshotStore): Promise<Contents> {
     const sum = entries.reduce((sum, [, value]) => sum + value.length, 0) + inventory.reduce((sum, {bytes}) => sum + bytes, 0);
     const bytes = await store.bytes(), stored = await store.stored(names);
     if (sum !== bytes) throw new Error(`bytes() gives ${bytes}, the values have ${sum}`);
-    if (values.some((value, at) => value?.length !== inventory[at]!.bytes) || stored.size !== names.length)
+    const isStored = ({name, bytes, holders}: (typeof inventory)[number]) => stored.get(name)?.bytes === bytes && stored.get(name)?.holders === holders;
+    if (values.some((value, at) => value?.length !== inventory[at]!.bytes) || stored.size !== names.length || !inventory.every(isStored))
         throw new Error("the inventory has something else");
     return {entries, objects: inventory.map(({name, holders}, at) => [name, text(values[at]), holders]), bytes};
 }

@@ -5,11 +5,9 @@ import {countOf} from "./counts.js";
 export async function sizeOf(archive: Archive, conversation: string): Promise<{all: number; own: number}> {
     const {turns} = await archive.find(conversation), held = countOf(await archive.heldBy(turns));
     let all = 0, own = 0;
-    for await (const {name, bytes, holders} of archive.store.inventory()) {
-        const count = held.get(name);
-        if (count === undefined) continue;
+    for (const [name, {bytes, holders}] of await archive.store.stored([...held.keys()])) {
         all += bytes;
-        if (count === holders) own += bytes;
+        if (held.get(name) === holders) own += bytes;
     }
     return {all, own};
 }

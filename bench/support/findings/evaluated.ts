@@ -6,7 +6,7 @@ import {reference, type BenchCache} from "../../caches.js";
 import {batchSize} from "../bench-model.js";
 import type {OpenCache} from "../open-cache.js";
 import type {Runtime} from "../runtime.js";
-import {readStockRows} from "../stock-rows.js";
+import {readStockRows} from "../stock-state.js";
 import {sinks, turnedBack, type Rows, type TextRows} from "./rows.js";
 
 /** A tier that adds up the attention of all queries. It never comes to drop rows. */

@@ -8,7 +8,6 @@ import type {Conversation} from "../record.js";
 import type {Books} from "./books.js";
 import {ColdHolders} from "./cold-holders.js";
 import {freezeConversation, type Freezing} from "./freeze.js";
-import {inventoryOf} from "./read-turns.js";
 
 /** What became of conversations that were due. */
 export interface Aged {
@@ -36,8 +35,8 @@ function isDue({cold}: Conversation, codec: ColdCodec, onlyCold: (block: string)
  * @throws DeltaStoreError STORE_FAILED, BINARY_MISSING, DISPOSED; conversations that were frozen stay so
  */
 export async function freezeByAge(archive: Archive, books: Books, steps: readonly ColdStep[], pace: Pace): Promise<Aged> {
-    const now = Date.now(), held = await ColdHolders.of(archive), stored = held.size === 0 ? null : await inventoryOf(archive.store, held);
-    const onlyCold = (block: string): boolean => stored?.get(block)?.holders === held.count(block);
+    const now = Date.now(), held = await ColdHolders.of(archive), stored = await archive.store.stored(held.blocks);
+    const onlyCold = (block: string): boolean => stored.get(block)?.holders === held.count(block);
     const due: {name: string; step: ColdStep}[] = [], frozen: Aged["frozen"][number][] = [], left: Aged["left"][number][] = [];
     for await (const conversation of archive.all("conversation")) {
         const step = stepOf(conversation, steps, now);

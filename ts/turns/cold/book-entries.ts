@@ -61,11 +61,8 @@ export async function writeBook({store, seal}: Archive, key: string, before: Boo
 export async function dropUnusedBooks(archive: Archive): Promise<void> {
     const entries = new Map<string, BookEntry>();
     for await (const entry of booksOf(archive, () => undefined)) entries.set(entry.book.object, entry);
-    if (entries.size === 0) return;
-    const unused: BookEntry[] = [];
-    for await (const {name, holders} of archive.store.inventory()) {
-        const entry = entries.get(name);
-        if (entry !== undefined && holders === 1) unused.push(entry);
+    for (const [object, {holders}] of await archive.store.stored([...entries.keys()])) {
+        const {key, raw} = entries.get(object)!;
+        if (holders === 1) await archive.store.step({expect: [[key, raw]], delete: [key], release: [object]});
     }
-    for (const {key, raw, book} of unused) await archive.store.step({expect: [[key, raw]], delete: [key], release: [book.object]});
 }

@@ -11,16 +11,12 @@ export class ColdHolders {
         return holders;
     }
 
-    has(block: string): boolean {
-        return this.#holders.has(block);
-    }
-
     count(block: string): number {
         return this.#holders.get(block) ?? 0;
     }
 
-    get size(): number {
-        return this.#holders.size;
+    get blocks(): string[] {
+        return [...this.#holders.keys()];
     }
 
     /** A conversation was frozen. */

@@ -10,7 +10,7 @@ import type {Refusal} from "../stores/snapshot-store.js";
 import type {Books} from "./books.js";
 import type {ColdHolders} from "./cold-holders.js";
 import {FrozenRows, type Blocks} from "./frozen-rows.js";
-import {bytesOf, heldByRead, inventoryOf, partsOf, readTurns, type ReadTurn} from "./read-turns.js";
+import {bytesOf, heldByRead, partsOf, readTurns, type ReadTurn} from "./read-turns.js";
 import {rowsOfBlock} from "./training.js";
 
 /** So many of a conversation's newest rows are frozen finely. */
@@ -66,24 +66,24 @@ async function attempt(archive: Archive, rows: FrozenRows, name: string, {codec,
     const entry = await archive.read(name), {conversation} = entry;
     if (conversation === undefined) throw notFound(name);
     if (conversation.usedAt > usedUntil) return null;
-    const turns = await readTurns(archive, conversation), held = countOf(turns.flatMap(heldByRead)), inventory = await inventoryOf(archive.store, held);
+    const turns = await readTurns(archive, conversation), held = countOf(turns.flatMap(heldByRead)), stored = await archive.store.stored([...held.keys()]);
     refuseOtherCodecs(codec, name, turns);
     const warmHolders = (part: string): number =>
-        (inventory.get(part)?.holders ?? 0) - (held.get(part) ?? 0) - coldHolders.count(part) + (conversation.cold?.packed[part] ?? 0);
+        (stored.get(part)?.holders ?? 0) - (held.get(part) ?? 0) - coldHolders.count(part) + (conversation.cold?.packed[part] ?? 0);
     const fine = finestOf(turns), blocks: Blocks = {stays: (part) => warmHolders(part) > 0, isFine: (block) => fine.has(block)};
     const next: (FrozenTurn | null)[] = [];
     for (const read of turns)
         next.push(heldByRead(read).some((object) => gone.has(object)) ? null : await freezeTurn(archive, rows, read, conversation, blocks));
     const after = turns.map((read, index) => next[index] ?? read), changed = next.filter((turn) => turn !== null);
     const cold = {codec, packed: Object.fromEntries(countOf(after.flatMap(partsOf).filter(blocks.stays)))};
-    const report = {codec, bytesBefore: bytesOf(turns, inventory), turns: changed.length};
+    const report = {codec, bytesBefore: bytesOf(turns, stored), turns: changed.length};
     if (changed.length === 0 && isDeepStrictEqual(conversation.cold, cold)) return {...report, bytesAfter: report.bytesBefore};
     const refusal = await archive.write(entry, {...conversation, turns: after.map(({turn}) => turn), cold}, {
         objects: changed.map(({object}) => object), retain: changed.flatMap(heldByRead), release: turns.filter((_, index) => next[index] !== null).flatMap(heldByRead)
     });
     if (refusal !== null) return refusal;
     coldHolders.replace(conversation.cold, cold);
-    return {...report, bytesAfter: bytesOf(after, await inventoryOf(archive.store, new Set(after.flatMap(heldByRead))))};
+    return {...report, bytesAfter: bytesOf(after, await archive.store.stored([...new Set(after.flatMap(heldByRead))]))};
 }
 
 interface FrozenTurn extends ReadTurn {

@@ -1,6 +1,6 @@
 import {unlessLost, type Archive} from "../archive.js";
 import {objectsOf, recordNameOf, type Conversation, type TurnEntry, type TurnRecord} from "../record.js";
-import type {SnapshotStore} from "../stores/snapshot-store.js";
+import type {Holding} from "../stores/snapshot-store.js";
 
 /** A turn as it stands in its conversation, and its record; null if that is lost. */
 export interface ReadTurn {
@@ -21,15 +21,8 @@ export const heldByRead = ({turn, record}: ReadTurn): string[] =>
 export const partsOf = ({turn, record}: ReadTurn): string[] =>
     record === null ? [] : [...record.blocks, ...turn.whole && record.tail !== null ? [record.tail] : []];
 
-/** Bytes and holders of those of the objects that are stored. */
-export async function inventoryOf(store: SnapshotStore, objects: {has(name: string): boolean}): Promise<Map<string, {bytes: number; holders: number}>> {
-    const found = new Map<string, {bytes: number; holders: number}>();
-    for await (const {name, ...object} of store.inventory()) if (objects.has(name)) found.set(name, object);
-    return found;
-}
-
 /** Bytes of what turns hold, but for what codecs have learned of a model. */
-export function bytesOf(turns: readonly ReadTurn[], inventory: ReadonlyMap<string, {bytes: number}>): number {
+export function bytesOf(turns: readonly ReadTurn[], stored: ReadonlyMap<string, Holding>): number {
     const books = new Set(turns.map(({record}) => record?.frozen?.book)), held = new Set(turns.flatMap(heldByRead));
-    return [...held].reduce((sum, name) => sum + (books.has(name) ? 0 : inventory.get(name)?.bytes ?? 0), 0);
+    return [...held].reduce((sum, name) => sum + (books.has(name) ? 0 : stored.get(name)?.bytes ?? 0), 0);
 }

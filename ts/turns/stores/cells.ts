@@ -1,4 +1,4 @@
-import type {SnapshotStore} from "./snapshot-store.js";
+import type {Holding, SnapshotStore} from "./snapshot-store.js";
 
 /** Named values, read and written synchronously. Stores without a server keep everything in them. */
 export interface Cells {
@@ -11,12 +11,6 @@ export interface Cells {
 
 export type ObjectInfo = SnapshotStore extends {inventory(): AsyncIterable<infer T>} ? T : never;
 
-/** An object's holders, and the bytes of its value. */
-export interface Holding {
-    holders: number;
-    readonly bytes: number;
-}
-
 const totalCell = "total";
 export const entryCell = (key: string): string => `k${key}`;
 export const objectCell = (name: string): string => `o${name}`;
@@ -27,6 +21,13 @@ export function readHolding(cells: Cells, name: string): Holding | undefined {
     if (cell === undefined) return undefined;
     const view = new DataView(cell.buffer, cell.byteOffset);
     return {holders: view.getUint32(0, true), bytes: view.getUint32(4, true)};
+}
+
+export function holdingsIn(cells: Cells, names: readonly string[]): Map<string, Holding> {
+    return new Map(names.flatMap((name) => {
+        const holding = readHolding(cells, name);
+        return holding === undefined ? [] : [[name, holding] as const];
+    }));
 }
 
 export function writeHolding(cells: Cells, name: string, {holders, bytes}: Holding): void {

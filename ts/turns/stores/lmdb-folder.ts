@@ -2,9 +2,9 @@ import {statSync} from "node:fs";
 import {join} from "node:path";
 import type {RootDatabase} from "lmdb";
 import {applyStep} from "./apply-step.js";
-import {type Cells, entryCell, inventoryIn, keysIn, objectCell, type ObjectInfo, readHolding, readTotal} from "./cells.js";
+import {type Cells, entryCell, holdingsIn, inventoryIn, keysIn, objectCell, type ObjectInfo, readTotal} from "./cells.js";
 import {openEnvironment} from "./lmdb-environment.js";
-import type {Refusal, Step} from "./snapshot-store.js";
+import type {Holding, Refusal, Step} from "./snapshot-store.js";
 
 const versionCell = "version", version = "deltastore 1";
 
@@ -47,9 +47,8 @@ export class LmdbFolder {
         return names.map((name) => cells.get(objectCell(name)));
     }
 
-    stored(names: readonly string[]): string[] {
-        const cells = this.#read();
-        return names.filter((name) => readHolding(cells, name) !== undefined);
+    stored(names: readonly string[]): Map<string, Holding> {
+        return holdingsIn(this.#read(), names);
     }
 
     step(step: Step): Refusal | null {

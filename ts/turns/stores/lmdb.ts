@@ -7,7 +7,7 @@ import {invalid} from "../../options.js";
 import type {ObjectInfo} from "./cells.js";
 import {LmdbConnection} from "./lmdb-connection.js";
 import {checkName, checkNames} from "./names.js";
-import type {Refusal, SnapshotStore, Step} from "./snapshot-store.js";
+import type {Holding, Refusal, SnapshotStore, Step} from "./snapshot-store.js";
 import {worthTransfer} from "./transfer.js";
 
 /** Names that are asked for at once. */
@@ -51,9 +51,9 @@ export class LmdbStore implements SnapshotStore {
         return await this.#run(() => this.#connection.call("objects", [names]));
     }
 
-    async stored(names: readonly string[]): Promise<Set<string>> {
+    async stored(names: readonly string[]): Promise<Map<string, Holding>> {
         names.forEach(checkName);
-        return new Set(await this.#run(() => this.#connection.call("stored", [names])));
+        return await this.#run(() => this.#connection.call("stored", [names]));
     }
 
     async step(step: Step): Promise<Refusal | null> {

@@ -1,8 +1,8 @@
 import {DeltaStoreError} from "../../errors.js";
 import {applyStep} from "./apply-step.js";
-import {type Cells, entryCell, inventoryIn, keysIn, objectCell, type ObjectInfo, readHolding, readTotal} from "./cells.js";
+import {type Cells, entryCell, holdingsIn, inventoryIn, keysIn, objectCell, type ObjectInfo, readTotal} from "./cells.js";
 import {checkName, checkNames} from "./names.js";
-import type {Refusal, SnapshotStore, Step} from "./snapshot-store.js";
+import type {Holding, Refusal, SnapshotStore, Step} from "./snapshot-store.js";
 
 /** A store that ends with the process: for tests, and for processes that keep nothing. */
 export class MemoryStore implements SnapshotStore {
@@ -20,9 +20,9 @@ export class MemoryStore implements SnapshotStore {
         return names.map((name) => this.#cells.get(objectCell(name))?.slice());
     }
 
-    async stored(names: readonly string[]): Promise<Set<string>> {
+    async stored(names: readonly string[]): Promise<Map<string, Holding>> {
         this.#check(names);
-        return new Set(names.filter((name) => readHolding(this.#cells, name) !== undefined));
+        return holdingsIn(this.#cells, names);
     }
 
     async step(step: Step): Promise<Refusal | null> {

@@ -2,10 +2,17 @@ import {scriptOf} from "./redis-keys.js";
 
 /** Scripts that ask the server without reading objects' bytes. All but the first two give only `torn` if the store is torn. */
 
-/** For each of the names, whether its bytes are there. */
+/** For each of the names its holders and its bytes; nothing where the bytes are not there. */
 export const storedScript = scriptOf(`
-local found = {}
-for at, name in ipairs(ARGV) do found[at] = redis.call('HEXISTS', values, name) end
+local found, lost = {}, trust() == 'lost'
+for at, name in ipairs(ARGV) do
+    if redis.call('HEXISTS', values, name) == 1 then
+        local holding = redis.call('HGET', holdings, name)
+        found[at] = (not lost and holding and string.match(holding, '%d+') or 'Infinity') .. ' ' .. redis.call('HSTRLEN', values, name)
+    else
+        found[at] = false
+    end
+end
 return found
 `);
 

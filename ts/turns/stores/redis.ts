@@ -11,7 +11,7 @@ import type {RedisScript} from "./redis-keys.js";
 import {inventoryScript, keysScript, livesScript, storedScript, totalScript} from "./redis-looks.js";
 import {mendScript, recountArguments, recountScript} from "./redis-mend.js";
 import {stepArguments, stepScript} from "./redis-script.js";
-import type {Held, Refusal, SnapshotStore, Step} from "./snapshot-store.js";
+import type {Held, Holding, Refusal, SnapshotStore, Step} from "./snapshot-store.js";
 
 export interface RedisStoreOptions {
     /** `redis://`, `rediss://` (TLS) or `unix://`, with user, password and database if need be. */
@@ -86,9 +86,9 @@ export class RedisStore implements SnapshotStore {
         return objects;
     }
 
-    async stored(names: readonly string[]): Promise<Set<string>> {
+    async stored(names: readonly string[]): Promise<Map<string, Holding>> {
         const found = await this.#inBatches(names, batch, (some) => this.#script(storedScript, some));
-        return new Set(names.filter((_, at) => found[at] === 1));
+        return new Map(names.flatMap((name, at) => found[at] === null ? [] : [[name, holdingOf(found[at])] as const]));
     }
 
     async step(step: Step): Promise<Refusal | null> {
@@ -124,7 +124,7 @@ export class RedisStore implements SnapshotStore {
         do {
             const [, trust, next, items] = await this.#look(inventoryScript, [cursor, String(batch)]) as [Buffer, Buffer, Buffer, Buffer[]];
             for (let at = 0; at < items.length; at += 2) {
-                const name = String(items[at]), [holders, bytes] = String(items[at + 1]).split(" ").map(Number) as [number, number];
+                const name = String(items[at]), {bytes, holders} = holdingOf(items[at + 1]!);
                 if (seen.has(name)) continue;
                 seen.add(name);
                 yield {name, bytes, holders: String(trust) === "lost" ? Infinity : holders};
@@ -216,6 +216,12 @@ export class RedisStore implements SnapshotStore {
     #checkOpen(): void {
         if (this.#closed !== undefined) throw new DeltaStoreError("DISPOSED", `The store at ${this.place} was closed.`);
     }
+}
+
+/** Of `holders bytes`, as scripts keep it. */
+function holdingOf(text: Reply | undefined): Holding {
+    const [holders, bytes] = String(text).split(" ").map(Number) as [number, number];
+    return {bytes, holders};
 }
 
 /** A copy: the client's is a part of what came with it. */

@@ -25,6 +25,14 @@ export interface Held {
     readonly holders: ReadonlyMap<string, number>;
 }
 
+/** What is known of an object without its bytes. */
+export interface Holding {
+    /** Of its value. */
+    readonly bytes: number;
+    /** Infinity where the store has lost count: then no release is the last. */
+    readonly holders: number;
+}
+
 /**
  * Where turns are kept: entries by key, and objects by name, which are counted references to bytes that never change. Several stores may be
  * open on the same place, in one process or in several.
@@ -38,17 +46,14 @@ export interface SnapshotStore {
     get(key: string): Promise<Uint8Array | undefined>;
     /** The objects' bytes, in order. */
     objects(names: readonly string[]): Promise<(Uint8Array | undefined)[]>;
-    /** Which of the names are stored. */
-    stored(names: readonly string[]): Promise<Set<string>>;
+    /** Those of the names that are stored. */
+    stored(names: readonly string[]): Promise<Map<string, Holding>>;
     /** Null if the step was done; then it is durable. */
     step(step: Step): Promise<Refusal | null>;
     /** Keys of entries that begin with this, in order. */
     keys(prefix: string): AsyncIterable<string>;
-    /**
-     * Objects with their bytes and holders, in no order. Infinity stands where the store has lost count: then no release is the last. May miss what
-     * comes or goes meanwhile.
-     */
-    inventory(): AsyncIterable<{readonly name: string; readonly bytes: number; readonly holders: number}>;
+    /** All objects, in no order. May miss what comes or goes meanwhile. */
+    inventory(): AsyncIterable<Holding & {readonly name: string}>;
     /** Bytes of all entries' and objects' values. */
     bytes(): Promise<number>;
     /**
