@@ -11,6 +11,9 @@ namespace deltastore {
 
 static constexpr int kMostElement = 127;
 
+// Of a panel of as many axes, 24 KiB lie in the processor's nearest cache while all rows go by.
+static constexpr int kAxesAtOnce = 96;
+
 Axes::Axes(const std::vector<double>& covariance, const std::vector<float>& mean, const std::vector<float>& scales, const std::vector<int>& dims)
     : table_dims_(dims), mean_(mean), table_scales_(scales) {
     const int size = int(mean.size());
@@ -64,22 +67,22 @@ std::vector<float> Axes::scale_of_elements() const {
     return scales;
 }
 
-const std::vector<float>& Axes::forward() const {
+const Panels& Axes::forward() const {
     std::call_once(forward_once_, [&] {
         const std::vector<float> scales = scale_of_elements();
-        forward_.resize(size_t(dims()) * padded());
+        forward_ = Panels(dims(), dims());
         for (int axis = 0; axis < dims(); axis++)
-            for (int i = 0; i < dims(); i++) forward_[size_t(i) * padded() + axis] = elements_[size_t(axis) * dims() + i] * steps_[axis] / scales[i];
+            for (int i = 0; i < dims(); i++) forward_.at(i, axis) = elements_[size_t(axis) * dims() + i] * steps_[axis] / scales[i];
     });
     return forward_;
 }
 
-const std::vector<float>& Axes::backward() const {
+const Panels& Axes::backward() const {
     std::call_once(backward_once_, [&] {
         const std::vector<float> scales = scale_of_elements();
-        backward_.resize(size_t(dims()) * padded());
+        backward_ = Panels(dims(), dims());
         for (int axis = 0; axis < dims(); axis++)
-            for (int i = 0; i < dims(); i++) backward_[size_t(axis) * padded() + i] = elements_[size_t(axis) * dims() + i] * steps_[axis] * scales[i];
+            for (int i = 0; i < dims(); i++) backward_.at(axis, i) = elements_[size_t(axis) * dims() + i] * steps_[axis] * scales[i];
     });
     return backward_;
 }
@@ -87,25 +90,22 @@ const std::vector<float>& Axes::backward() const {
 void Axes::transform(const Kernels& kernels, float* rows, int count, int axes, float* along) const {
     for (int r = 0; r < count; r++)
         for (int i = 0; i < dims(); i++) rows[size_t(r) * dims() + i] -= mean_[i];
-    const int columns = (axes + kProductColumns - 1) / kProductColumns * kProductColumns;
-    std::vector<float> product(size_t(count) * columns);
-    kernels.add_product(rows, count, dims(), forward().data(), padded(), columns, product.data());
-    for (int r = 0; r < count; r++) std::copy_n(product.data() + size_t(r) * columns, columns, along + size_t(r) * padded());
+    forward().add_product(kernels, rows, count, axes, along, padded());
 }
 
-void Axes::restore(const Kernels& kernels, const float* along, int count, float* rows) const {
-    const auto reach = [&](const float* row) {
-        int axes = dims();
-        while (axes > 0 && row[axes - 1] == 0) axes--;
-        return axes;
-    };
-    int axes = 0;
-    for (int r = 0; r < count; r++) axes = std::max(axes, reach(along + size_t(r) * padded()));
-    std::vector<float> used(size_t(count) * axes), product(size_t(count) * padded());
-    for (int r = 0; r < count; r++) std::copy_n(along + size_t(r) * padded(), axes, used.data() + size_t(r) * axes);
-    kernels.add_product(used.data(), count, axes, backward().data(), padded(), padded(), product.data());
-    for (int r = 0; r < count; r++)
-        for (int i = 0; i < dims(); i++) rows[size_t(r) * dims() + i] = product[size_t(r) * padded() + i] + mean_[i];
+void Axes::restore(const Kernels& kernels, const CodedRows& coded, float* rows) const {
+    for (int r = 0; r < coded.count(); r++) std::copy_n(mean_.data(), dims(), rows + size_t(r) * padded());
+    std::vector<uint32_t> begins(1, 0), ends;
+    begins.insert(begins.end(), coded.ends.begin(), coded.ends.end());
+    begins.pop_back();
+    for (int first = 0; first < dims(); first += kAxesAtOnce) {
+        ends = begins;
+        for (int r = 0; r < coded.count(); r++)
+            while (ends[r] < coded.ends[r] && coded.axes[ends[r]] < first + kAxesAtOnce) ends[r]++;
+        const SparseRows some{coded.count(), begins.data(), ends.data(), coded.axes.data(), coded.values.data()};
+        for (int i = 0; i < Panels::panels_for(dims()); i++) kernels.add_sparse_product(some, backward().panel(i), rows + i * kPanelColumns, padded());
+        begins.swap(ends);
+    }
 }
 
 }  // namespace deltastore

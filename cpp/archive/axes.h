@@ -5,10 +5,18 @@
 #include <mutex>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "panels.h"
 #include "units.h"
 
 namespace deltastore {
+
+// Rows along axes, one after the other. Most are 0 along most axes, and those are left out.
+struct CodedRows {
+    std::vector<uint32_t> ends;  // [row]
+    std::vector<uint16_t> axes;  // ascending in a row
+    std::vector<float> values;
+    int count() const { return int(ends.size()); }
+};
 
 // Bytes: {f32 mean [dims], f32 scale [tables], i8 width [dims], f32 step [dims], i8 elements [axis][dims]}.
 class Axes {
@@ -22,18 +30,18 @@ public:
     int dims() const { return int(mean_.size()); }
     // In 1 / kOctave octaves: an axis' standard deviation. Descending.
     int width(int axis) const { return widths_[axis]; }
-    // rows: [count][dims], which are changed; along: [count][padded], of which the first `axes` are set.
+    // rows: [count][dims], which are changed; along: [count][padded], all 0 before; the first `axes` are set.
     void transform(const Kernels& kernels, float* rows, int count, int axes, float* along) const;
-    // The reverse, for all axes.
-    void restore(const Kernels& kernels, const float* along, int count, float* rows) const;
-    // Floats of a row along the axes.
-    int padded() const { return (dims() + kProductColumns - 1) / kProductColumns * kProductColumns; }
+    // The reverse. rows: [count][padded]
+    void restore(const Kernels& kernels, const CodedRows& coded, float* rows) const;
+    // Floats of a row in panels of a product.
+    int padded() const { return Panels::panels_for(dims()) * kPanelColumns; }
 
 private:
     std::vector<float> scale_of_elements() const;
     // The elements as floats, which take four times the memory: only once they are needed, and for one direction.
-    const std::vector<float>& forward() const;
-    const std::vector<float>& backward() const;
+    const Panels& forward() const;
+    const Panels& backward() const;
 
     std::vector<int> table_dims_;
     std::vector<float> mean_, table_scales_;
@@ -41,8 +49,8 @@ private:
     std::vector<float> steps_;      // [axis]
     std::vector<int8_t> elements_;  // [axis][element], in steps
     mutable std::once_flag forward_once_, backward_once_;
-    mutable std::vector<float> forward_;   // [element][padded axis], divided by the element's scale
-    mutable std::vector<float> backward_;  // [axis][padded element], times the element's scale
+    mutable Panels forward_;   // [element][axis], divided by the element's scale
+    mutable Panels backward_;  // [axis][element], times the element's scale
 };
 
 }  // namespace deltastore

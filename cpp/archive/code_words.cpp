@@ -9,11 +9,11 @@ namespace deltastore {
 static constexpr int kTogether = 64;  // vectors whose distances stay in the processor's cache
 static constexpr int kIterations = 8;
 
-CodeWords::CodeWords(const std::vector<float>& words, int dims) : dims_(dims), words_(words.size()), offsets_(kCount) {
+CodeWords::CodeWords(const std::vector<float>& words, int dims) : dims_(dims), words_(dims, kCount), offsets_(kCount) {
     for (int word = 0; word < kCount; word++)
         for (int d = 0; d < dims; d++) {
             const float x = words[size_t(word) * dims + d];
-            words_[size_t(d) * kCount + word] = x;
+            words_.at(d, word) = x;
             offsets_[word] -= x * x / 2;
         }
 }
@@ -37,13 +37,13 @@ void CodeWords::nearest(const Kernels& kernels, const float* vectors, int count,
     for (int first = 0; first < count; first += kTogether) {
         const int some = std::min(kTogether, count - first);
         for (int i = 0; i < some; i++) std::copy(offsets_.begin(), offsets_.end(), &nearness[size_t(i) * kCount]);
-        kernels.add_product(vectors + size_t(first) * dims_, some, dims_, words_.data(), kCount, kCount, nearness.data());
+        words_.add_product(kernels, vectors + size_t(first) * dims_, some, kCount, nearness.data(), kCount);
         for (int i = 0; i < some; i++) codes[first + i] = index_of_largest(&nearness[size_t(i) * kCount]);
     }
 }
 
 void CodeWords::copy(uint8_t code, float* vector) const {
-    for (int d = 0; d < dims_; d++) vector[d] = words_[size_t(d) * kCount + code];
+    for (int d = 0; d < dims_; d++) vector[d] = words_.at(d, code);
 }
 
 // k-means++ (Arthur & Vassilvitskii 2007): the next word is a vector, chosen with a probability that grows with its squared distance from the words so far.

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "panels.h"
 
 namespace deltastore {
 
@@ -19,7 +19,7 @@ public:
 
 private:
     int dims_;
-    std::vector<float> words_;    // [dim][word]
+    Panels words_;                // [dim][word]
     std::vector<float> offsets_;  // [word] -|word|^2 / 2
 };
 

@@ -120,7 +120,8 @@ void TransformCodec::encode_all(const std::vector<RowRuns>& parts, bool fine, st
             if (stack.rows() == 0) return;
             std::vector<float> rows(size_t(stack.rows()) * of.dims), along(size_t(stack.rows()) * axes.padded());
             for (size_t i = 0; i < stack.parts.size(); i++)
-                tables[stack.parts[i]].for_rows(of, &rows[size_t(stack.begins[i]) * of.dims], [](const float* from, float* to, int dims) { std::copy_n(from, dims, to); });
+                tables[stack.parts[i]].for_rows(of, &rows[size_t(stack.begins[i]) * of.dims], of.dims,
+                                                [](const float* from, float* to, int dims) { std::copy_n(from, dims, to); });
             axes.transform(kernels_, rows.data(), stack.rows(), axes_within(axes, kLevels - 1 - kLevelOffset, step_of(of, step)), along.data());
             for (size_t i = 0; i < stack.parts.size(); i++)
                 put_rows(axes, step_of(of, step), &along[size_t(stack.begins[i]) * axes.padded()], stack.rows(i), writers[stack.parts[i]]);
@@ -142,14 +143,13 @@ void TransformCodec::decode_all(std::vector<RowRuns>& parts, std::vector<Reader>
         }
         for_stacks(head_, unit, tables, even, [&](const Unit& of, const Axes& axes, const Stack& stack) {
             if (stack.rows() == 0) return;
-            std::vector<float> rows(size_t(stack.rows()) * of.dims), along(size_t(stack.rows()) * axes.padded());
-            for (size_t i = 0; i < stack.parts.size(); i++) {
-                const size_t part = stack.parts[i];
-                get_rows(axes, step_of(of, steps[part]), stack.rows(i), readers[part], &along[size_t(stack.begins[i]) * axes.padded()]);
-            }
-            axes.restore(kernels_, along.data(), stack.rows(), rows.data());
+            CodedRows coded;
+            for (size_t i = 0; i < stack.parts.size(); i++) get_rows(axes, step_of(of, steps[stack.parts[i]]), stack.rows(i), readers[stack.parts[i]], coded);
+            std::vector<float> rows(size_t(stack.rows()) * axes.padded());
+            axes.restore(kernels_, coded, rows.data());
             for (size_t i = 0; i < stack.parts.size(); i++)
-                tables[stack.parts[i]].for_rows(of, &rows[size_t(stack.begins[i]) * of.dims], [](float* to, const float* from, int dims) { std::copy_n(from, dims, to); });
+                tables[stack.parts[i]].for_rows(of, &rows[size_t(stack.begins[i]) * axes.padded()], axes.padded(),
+                                                [](float* to, const float* from, int dims) { std::copy_n(from, dims, to); });
         });
     }
     KeyTurns::Angles angles;
@@ -169,12 +169,23 @@ void TransformCodec::put_rows(const Axes& axes, int step, const float* along, in
     encoder.write(writer);
 }
 
-void TransformCodec::get_rows(const Axes& axes, int step, int count, Reader& reader, float* along) const {
+void TransformCodec::get_rows(const Axes& axes, int step, int count, Reader& reader, CodedRows& coded) const {
     const float each = std::exp2(float(step) / kOctave);
-    RangeDecoder decoder(uint64_t(count) * (3 * axes.dims() + 1) + 2, reader);
-    for (int r = 0; r < count; r++, along += axes.padded()) {
+    RangeDecoder decoder(uint64_t(count) * (3 * axes.dims() + 1) + 4, reader);
+    for (int r = 0; r < count; r++) {
         const int level = decoder.get(book_.levels) - kLevelOffset, within = axes_within(axes, level, step);
-        for (int axis = 0; axis < within; axis++) along[axis] = float(book_.widths.get(decoder, width_of(axes, axis, level, step))) * each;
+        size_t at = coded.axes.size();
+        coded.axes.resize(at + within);
+        coded.values.resize(at + within);
+        for (int axis = 0; axis < within; axis++) {
+            const int32_t value = book_.widths.get(decoder, width_of(axes, axis, level, step));
+            coded.axes[at] = uint16_t(axis);
+            coded.values[at] = float(value) * each;
+            at += value != 0;
+        }
+        coded.axes.resize(at);
+        coded.values.resize(at);
+        coded.ends.push_back(uint32_t(at));
     }
     decoder.finish();
 }

@@ -22,7 +22,7 @@ private:
     int step_for(float ratio) const;
     // along: [count][padded axis]
     void put_rows(const Axes& axes, int step, const float* along, int count, Writer& writer) const;
-    void get_rows(const Axes& axes, int step, int count, Reader& reader, float* along) const;
+    void get_rows(const Axes& axes, int step, int count, Reader& reader, CodedRows& coded) const;
 
     const StoredHead& head_;
     const Kernels& kernels_;

@@ -18,7 +18,7 @@ RowRuns turned_back(const StoredHead& head, const KeyTurns& turns, const RowRuns
 }
 
 TransformTraining::TransformTraining(const StoredHead& head, ByteSpan turns, const Kernels& kernels) : head_(head), kernels_(kernels) {
-    if (turns.data != nullptr) {
+    if (turns.size > 0) {
         SpanReader span(turns);
         Reader reader = span.reader();
         turns_ = KeyTurns::read(key_dims_of_layers(head), reader);
@@ -33,7 +33,7 @@ TransformTraining::TransformTraining(const StoredHead& head, ByteSpan turns, con
 }
 
 void TransformTraining::Sums::add(const Kernels& kernels, const std::vector<float>& matrix, int count) {
-    const int dims = unit.dims, padded = (dims + kProductColumns - 1) / kProductColumns * kProductColumns;
+    const int dims = unit.dims, padded = Panels::panels_for(dims) * kPanelColumns;
     if (rows == 0) {
         pivot.assign(dims, 0);
         sums.assign(dims, 0);
@@ -41,14 +41,15 @@ void TransformTraining::Sums::add(const Kernels& kernels, const std::vector<floa
         for (int r = 0; r < count; r++)
             for (int i = 0; i < dims; i++) pivot[i] += matrix[size_t(r) * dims + i] / float(count);
     }
-    std::vector<float> across(size_t(dims) * count), along(size_t(count) * padded);
+    std::vector<float> across(size_t(dims) * count);
+    Panels along(count, dims);
     for (int r = 0; r < count; r++)
         for (int i = 0; i < dims; i++) {
             const float x = matrix[size_t(r) * dims + i] - pivot[i];
             sums[i] += x;
-            across[size_t(i) * count + r] = along[size_t(r) * padded + i] = x;
+            across[size_t(i) * count + r] = along.at(r, i) = x;
         }
-    kernels.add_product(across.data(), dims, count, along.data(), padded, padded, products.data());
+    along.add_product(kernels, across.data(), dims, dims, products.data(), padded);
     rows += count;
 }
 
@@ -67,7 +68,7 @@ void TransformTraining::add_all(const Kernels& kernels, const RunsByTable<RowRun
     const int count = tables.rows(sums.unit.first);
     if (count == 0) return;
     std::vector<float> matrix(size_t(count) * sums.unit.dims);
-    tables.for_rows(sums.unit, matrix.data(), [](const float* from, float* to, int dims) { std::copy_n(from, dims, to); });
+    tables.for_rows(sums.unit, matrix.data(), sums.unit.dims, [](const float* from, float* to, int dims) { std::copy_n(from, dims, to); });
     sums.add(kernels, matrix, count);
 }
 

@@ -50,16 +50,16 @@ public:
         }
         return true;
     }
-    // Calls move(element of a run, element of the matrix, count) for all rows of an even unit. matrix: [row][dims]
+    // Calls move(element of a run, element of the matrix, count) for all rows of an even unit. The matrix' rows begin `stride` floats apart.
     template <typename Move>
-    void for_rows(const Unit& unit, float* matrix, Move move) const {
+    void for_rows(const Unit& unit, float* matrix, int stride, Move move) const {
         int offset = 0;
         for (int table = unit.first; table < unit.first + unit.count; table++) {
             int row = 0, dim = 0;
             for (Run* run : runs_[table]) {
                 auto& elements = unit.keys ? run->keys : run->values;
                 dim = int(elements.size()) / run->rows();
-                for (int r = 0; r < run->rows(); r++, row++) move(elements.data() + size_t(r) * dim, matrix + size_t(row) * unit.dims + offset, dim);
+                for (int r = 0; r < run->rows(); r++, row++) move(elements.data() + size_t(r) * dim, matrix + size_t(row) * stride + offset, dim);
             }
             offset += dim;
         }

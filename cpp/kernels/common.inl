@@ -384,30 +384,45 @@ constexpr int kProductRows = 6;
 
 // `b` and `product` begin at the columns.
 template <int N>
-inline void multiply_rows(const float* a, int inner, const float* b, int stride, float* product, int columns) {
+inline void multiply_rows(const float* a, int inner, const float* b, float* product, int stride) {
     Lanes sums[N];
-    for (int r = 0; r < N; r++) sums[r] = load_lanes(product + r * columns);
-    for (int i = 0; i < inner; i++, b += stride) {
+    for (int r = 0; r < N; r++) sums[r] = load_lanes(product + r * stride);
+    for (int i = 0; i < inner; i++, b += kPanelColumns) {
         const Lanes lanes = load_lanes(b);
         for (int r = 0; r < N; r++) sums[r] = fused(spread(a[r * inner + i]), lanes, sums[r]);
     }
-    for (int r = 0; r < N; r++) store_lanes(product + r * columns, sums[r]);
+    for (int r = 0; r < N; r++) store_lanes(product + r * stride, sums[r]);
 }
 
 template <int N>
-inline void multiply_last(int rows, const float* a, int inner, const float* b, int stride, float* product, int columns) {
-    if (rows == N) return multiply_rows<N>(a, inner, b, stride, product, columns);
-    if constexpr (N > 1) multiply_last<N - 1>(rows, a, inner, b, stride, product, columns);
+inline void multiply_last(int rows, const float* a, int inner, const float* b, float* product, int stride) {
+    if (rows == N) return multiply_rows<N>(a, inner, b, product, stride);
+    if constexpr (N > 1) multiply_last<N - 1>(rows, a, inner, b, product, stride);
 }
 
 // Columns outside: those of `b` stay in the processor's cache for all rows.
-void add_product(const float* a, int rows, int inner, const float* b, int stride, int columns, float* product) {
-    for (int column = 0; column < columns; column += kLanes) {
+void add_product(const float* a, int rows, int inner, const PanelRow* b, float* product, int stride) {
+    for (int column = 0; column < kPanelColumns; column += kLanes) {
         int row = 0;
         const auto rows_from = [&](int first) { return a + long(first) * inner; };
-        const auto target = [&](int first) { return product + long(first) * columns + column; };
-        for (; row + kProductRows <= rows; row += kProductRows) multiply_rows<kProductRows>(rows_from(row), inner, b + column, stride, target(row), columns);
-        if (row < rows) multiply_last<kProductRows - 1>(rows - row, rows_from(row), inner, b + column, stride, target(row), columns);
+        const auto target = [&](int first) { return product + long(first) * stride + column; };
+        for (; row + kProductRows <= rows; row += kProductRows) multiply_rows<kProductRows>(rows_from(row), inner, b->at + column, target(row), stride);
+        if (row < rows) multiply_last<kProductRows - 1>(rows - row, rows_from(row), inner, b->at + column, target(row), stride);
+    }
+}
+
+void add_sparse_product(const SparseRows& a, const PanelRow* b, float* product, int stride) {
+    constexpr int kCount = kPanelColumns / kLanes;
+    for (int r = 0; r < a.count; r++, product += stride) {
+        if (a.begins[r] == a.ends[r]) continue;
+        Lanes sums[kCount];
+        for (int l = 0; l < kCount; l++) sums[l] = load_lanes(product + l * kLanes);
+        for (uint32_t i = a.begins[r]; i < a.ends[r]; i++) {
+            const float* row = b[a.columns[i]].at;
+            const Lanes value = spread(a.values[i]);
+            for (int l = 0; l < kCount; l++) sums[l] = fused(value, load_lanes(row + l * kLanes), sums[l]);
+        }
+        for (int l = 0; l < kCount; l++) store_lanes(product + l * kLanes, sums[l]);
     }
 }
 

@@ -46,7 +46,19 @@ struct PageRows {
     const float* centre = nullptr;  // [key_dim]: of latent values, what was taken from them
 };
 
-inline constexpr int kProductColumns = 16;
+// Columns of a matrix that lie together, in whole lines of the processor's cache.
+inline constexpr int kPanelColumns = 64;
+struct alignas(64) PanelRow {
+    float at[kPanelColumns];
+};
+
+// Rows of which few elements are not 0. Row r has values[i] in column columns[i], for i from begins[r] to ends[r].
+struct SparseRows {
+    int count;
+    const uint32_t *begins, *ends;
+    const uint16_t* columns;
+    const float* values;
+};
 
 struct Kernels {
     const char* name;
@@ -73,9 +85,11 @@ struct Kernels {
     // dots[i] = row i . vector. rows: [count][dim]
     void (*dot_rows)(const float* rows, int count, int dim, const float* vector, float* dots);
 
-    // product += a b, for a: [rows][inner], b: [inner][columns], whose rows begin `stride` floats apart, and product: [rows][columns]. columns: a multiple
-    // of kProductColumns. The sets give the same bits, but for the scalar one.
-    void (*add_product)(const float* a, int rows, int inner, const float* b, int stride, int columns, float* product);
+    // product += a b, for a: [rows][inner], a panel b: [inner], and product, whose rows begin `stride` floats apart. The sets give the same bits, but for the
+    // scalar one.
+    void (*add_product)(const float* a, int rows, int inner, const PanelRow* b, float* product, int stride);
+    // The same for rows of few elements. Row r of b is at b[r].
+    void (*add_sparse_product)(const SparseRows& a, const PanelRow* b, float* product, int stride);
 
     // Adds a page's rows at or before each query's position. `scratch` has attention_scratch_bytes(), aligned to 64.
     void (*attend_half)(const PageRows& rows, const QueryBlock& queries, void* scratch);

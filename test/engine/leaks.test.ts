@@ -33,19 +33,24 @@ async function usage(): Promise<Usage> {
     };
 }
 
-async function growth(rounds: number, warmUp: number, round: () => Promise<void>): Promise<Usage> {
+/** How usage grew over so many rounds. malloc's arenas grow now and then by as much as a leak would, but a leak grows each time: the least of three counts. */
+async function growth(rounds: number, warmUp: number, most: number, round: () => Promise<void>): Promise<Usage> {
     for (let i = 0; i < warmUp; i++) await round();
-    const before = await usage();
-    for (let i = 0; i < rounds; i++) await round();
-    const after = await usage();
-    return {
-        memory: after.memory - before.memory, files: after.files - before.files,
-        threads: after.threads - before.threads, mappings: after.mappings - before.mappings
-    };
+    let before = await usage(), grown: Usage | undefined;
+    for (let tries = 0; tries < 3 && (grown === undefined || grown.memory >= most); tries++) {
+        for (let i = 0; i < rounds; i++) await round();
+        const after = await usage();
+        grown = {
+            memory: Math.min(after.memory - before.memory, grown?.memory ?? Infinity), files: after.files - before.files,
+            threads: after.threads - before.threads, mappings: after.mappings - before.mappings
+        };
+        before = after;
+    }
+    return grown!;
 }
 
 t.test("contexts that are opened and closed leave nothing behind", async (t) => {
-    const grown = await growth(120, 150, async () => {
+    const grown = await growth(120, 150, 40e6, async () => {
         const context = await createSmall(model, "high", {sequences: 2});
         const [first, second] = [context.getSequence(), context.getSequence()];
         await first.evaluateWithoutGeneratingNewTokens(instancePrompt);
@@ -58,7 +63,7 @@ t.test("contexts that are opened and closed leave nothing behind", async (t) => 
 });
 
 t.test("models that are loaded and disposed leave nothing behind", async (t) => {
-    const grown = await growth(12, 4, async () => {
+    const grown = await growth(12, 4, 25e6, async () => {
         const model = await loadTiny(llama, "qwen2-biases");
         const context = await createSmall(model, "exact");
         await context.getSequence().evaluateWithoutGeneratingNewTokens(instancePrompt.slice(0, 20));
@@ -70,7 +75,7 @@ t.test("models that are loaded and disposed leave nothing behind", async (t) => 
 
 t.test("contexts that are refused leave nothing behind", async (t) => {
     const refused = await loadTiny(llama, "mamba");
-    const grown = await growth(60, 20, async () => {
+    const grown = await growth(60, 20, 25e6, async () => {
         if (await codeOf(createSmall(refused, "high")) !== "MODEL_UNSUPPORTED") throw new Error("mamba was served");
     });
     t.comment(JSON.stringify(grown));
@@ -79,7 +84,7 @@ t.test("contexts that are refused leave nothing behind", async (t) => {
 
 t.test("sequences that come and go leave nothing behind", async (t) => {
     const context = await createSmall(model, "high", {sequences: 2});
-    const grown = await growth(60, 20, async () => {
+    const grown = await growth(60, 20, 15e6, async () => {
         const sequence = context.getSequence();
         await sequence.evaluateWithoutGeneratingNewTokens(instancePrompt);
         await sequence.eraseContextTokenRanges([{start: 20, end: 60}]);

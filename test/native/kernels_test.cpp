@@ -321,21 +321,47 @@ static void check_definition(const Kernels& kernels, const PageFormat& kind, con
     CHECK_AT_MOST(relative, coded ? 0.02 : 1e-5);
 }
 
-// Of any number of rows, and in a part of a wider matrix.
+// Of any number of rows, into a part of a wider matrix; of matrices with most elements 0 in two pieces, as if they had a border.
 static void check_product(const Kernels& kernels, Random& random) {
     for (int round = 0; round < check::rounds(60) && check::clean(); round++) {
-        const int rows = random.between(1, 20), inner = random.between(1, 70), columns = kProductColumns * random.between(1, 5);
-        const int stride = columns + kProductColumns * random.between(0, 2);
-        const std::vector<float> a = random.gaussians(size_t(rows) * inner), b = random.gaussians(size_t(inner) * stride);
-        const std::vector<float> before = random.gaussians(size_t(rows) * columns);
+        const int rows = random.between(1, 20), inner = random.between(1, 70), stride = kPanelColumns + 3 * random.between(0, 2);
+        std::vector<float> a = random.gaussians(size_t(rows) * inner);
+        std::vector<PanelRow> b(inner);
+        for (PanelRow& row : b)
+            for (float& x : row.at) x = random.gaussian();
+        const std::vector<float> before = random.gaussians(size_t(rows) * stride);
+        const auto check = [&](const std::vector<float>& product) {
+            for (int r = 0; r < rows; r++)
+                for (int c = 0; c < stride; c++) {
+                    double expected = before[size_t(r) * stride + c];
+                    for (int i = 0; c < kPanelColumns && i < inner; i++) expected += double(a[size_t(r) * inner + i]) * b[i].at[c];
+                    CHECK_AT_MOST(std::abs(product[size_t(r) * stride + c] - expected), 1e-4);
+                }
+        };
         std::vector<float> product = before;
-        kernels.add_product(a.data(), rows, inner, b.data(), stride, columns, product.data());
-        for (int r = 0; r < rows; r++)
-            for (int c = 0; c < columns; c++) {
-                double expected = before[size_t(r) * columns + c];
-                for (int i = 0; i < inner; i++) expected += double(a[size_t(r) * inner + i]) * b[size_t(i) * stride + c];
-                CHECK_AT_MOST(std::abs(product[size_t(r) * columns + c] - expected), 1e-4);
+        kernels.add_product(a.data(), rows, inner, b.data(), product.data(), stride);
+        check(product);
+
+        for (float& x : a) x = random.chance(0.3) ? x : 0;
+        const int border = random.between(0, inner);
+        std::vector<uint32_t> begins, borders, ends;
+        std::vector<uint16_t> columns;
+        std::vector<float> values;
+        for (int r = 0; r < rows; r++) {
+            begins.push_back(uint32_t(values.size()));
+            borders.push_back(begins.back());
+            for (int i = 0; i < inner; i++) {
+                if (a[size_t(r) * inner + i] == 0) continue;
+                columns.push_back(uint16_t(i));
+                values.push_back(a[size_t(r) * inner + i]);
+                if (i < border) borders.back()++;
             }
+            ends.push_back(uint32_t(values.size()));
+        }
+        product = before;
+        kernels.add_sparse_product({rows, begins.data(), borders.data(), columns.data(), values.data()}, b.data(), product.data(), stride);
+        kernels.add_sparse_product({rows, borders.data(), ends.data(), columns.data(), values.data()}, b.data(), product.data(), stride);
+        check(product);
     }
 }
 

@@ -21,7 +21,7 @@ for (const gone of someKeys) {
         // Whatever is asked first notices the loss and answers right.
         const looks: [string, () => Promise<unknown>, unknown][] = [
             ["keys", () => collected(other.keys("")), lost("entries") ? [] : ["a", "b"]],
-            ["stored", async () => [...await other.stored(names)], left],
+            ["stored", async () => [...(await other.stored(names)).keys()], left],
             ["holders", () => holdersOf(other), Object.fromEntries(left.map((name) => [name, !isCounted ? Infinity : lost("entries") || name === "free" ? 0 : name === "shared" ? 2 : 1]))],
             ["bytes", () => other.bytes(), (lost("entries") ? 0 : 2 * "entry a".length) + left.reduce((sum, name) => sum + `object ${name}`.length, 0)]
         ];
@@ -38,7 +38,7 @@ for (const gone of someKeys) {
             expect: [["a", before]], put: [["a", bytes("entry A")]], objects: ["shared", "of a", "new"].map((name) => [name, bytes(`object ${name}`)]), retain: ["shared", "of a", "new"]
         }), null);
         await contentsOf(store);
-        t.strictSame([...await other.stored(["shared", "of a", "of b", "new"])], lost("objects") ? ["shared", "of a", "new"] : ["shared", "of a", "of b", "new"]);
+        t.strictSame([...(await other.stored(["shared", "of a", "of b", "new"])).keys()], lost("objects") ? ["shared", "of a", "new"] : ["shared", "of a", "of b", "new"]);
         t.equal(await store.step({retain: ["shared"]}), null, "what somebody has brought again is there for others");
 
         // Another client releases, and takes nothing along that is needed.
@@ -47,7 +47,7 @@ for (const gone of someKeys) {
         for (const [at, value] of (await store.objects(["shared", "of a", "new"])).entries())
             t.equal(value && Buffer.from(value).toString(), `object ${["shared", "of a", "new"][at]}`);
         await other.step({sweep: names});
-        t.strictSame([...await store.stored(["shared", "of a", "new"])], ["shared", "of a", "new"]);
+        t.strictSame([...(await store.stored(["shared", "of a", "new"])).keys()], ["shared", "of a", "new"]);
 
         // A recount is exact, and then what nobody holds can be swept.
         let counts = 0;
