@@ -31,6 +31,7 @@ Axes::Axes(const std::vector<double>& covariance, const std::vector<float>& mean
         steps_.push_back(float(most / kMostElement));
         for (int i = 0; i < size; i++) elements_.push_back(int8_t(std::lround(vector[i] / most * kMostElement)));
     }
+    invert_widths();
 }
 
 Axes::Axes(const std::vector<int>& dims, Reader& reader) : table_dims_(dims), table_scales_(dims.size()) {
@@ -51,6 +52,11 @@ Axes::Axes(const std::vector<int>& dims, Reader& reader) : table_dims_(dims), ta
     finite(steps_, 0, "step");
     elements_.resize(size_t(size) * size);
     reader.bytes(elements_.data(), elements_.size());
+    invert_widths();
+}
+
+void Axes::invert_widths() {
+    for (int8_t width : widths_) inverse_deviations_.push_back(std::exp2(-float(width) / kOctave));
 }
 
 void Axes::write(Writer& writer) const {

@@ -30,6 +30,7 @@ public:
     int dims() const { return int(mean_.size()); }
     // In 1 / kOctave octaves: an axis' standard deviation. Descending.
     int width(int axis) const { return widths_[axis]; }
+    float inverse_deviation(int axis) const { return inverse_deviations_[axis]; }
     // rows: [count][dims], which are changed; along: [count][padded], all 0 before; the first `axes` are set.
     void transform(const Kernels& kernels, float* rows, int count, int axes, float* along) const;
     // The reverse. rows: [count][padded]
@@ -38,6 +39,7 @@ public:
     int padded() const { return Panels::panels_for(dims()) * kPanelColumns; }
 
 private:
+    void invert_widths();
     std::vector<float> scale_of_elements() const;
     // The elements as floats, which take four times the memory: only once they are needed, and for one direction.
     const Panels& forward() const;
@@ -46,6 +48,7 @@ private:
     std::vector<int> table_dims_;
     std::vector<float> mean_, table_scales_;
     std::vector<int8_t> widths_;
+    std::vector<float> inverse_deviations_;  // [axis], as the widths have it
     std::vector<float> steps_;      // [axis]
     std::vector<int8_t> elements_;  // [axis][element], in steps
     mutable std::once_flag forward_once_, backward_once_;

@@ -29,13 +29,18 @@ int axes_within(const Axes& axes, int level, int step) {
     return count;
 }
 
+int32_t rounded(float x) {
+    const float within = std::clamp(x, -1e6f, 1e6f);
+    return int32_t(within + (within < 0 ? -0.5f : 0.5f));
+}
+
 // How large the row is, against what is usual along the axes that matter.
 int level_of(const Axes& axes, const float* along, int step) {
     const int count = axes_within(axes, 0, step);
     if (count == 0) return 0;
     double sum = 0;
     for (int axis = 0; axis < count; axis++) {
-        const double x = along[axis] / std::exp2(double(axes.width(axis)) / kOctave);
+        const double x = double(along[axis]) * axes.inverse_deviation(axis);
         sum += x * x;
     }
     return std::clamp(int(std::lround(2 * std::log2(std::max(sum / count, 1e-9)))), -kLevelOffset, kLevels - 1 - kLevelOffset);
@@ -164,7 +169,7 @@ void TransformCodec::put_rows(const Axes& axes, int step, const float* along, in
         const int level = level_of(axes, along, step), within = axes_within(axes, level, step);
         encoder.put(book_.levels, level + kLevelOffset);
         for (int axis = 0; axis < within; axis++)
-            book_.widths.put(encoder, width_of(axes, axis, level, step), int32_t(std::lround(std::clamp(along[axis] * each, -1e6f, 1e6f))));
+            book_.widths.put(encoder, width_of(axes, axis, level, step), rounded(along[axis] * each));
     }
     encoder.write(writer);
 }

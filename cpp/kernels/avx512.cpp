@@ -13,6 +13,7 @@ namespace deltastore {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr int kProductVectors = 4;  // of a row of a product, kept in registers
 struct Lanes {
     __m512 x;
 };

@@ -379,19 +379,25 @@ void dot_rows(const float* rows, int count, int dim, const float* vector, float*
     }
 }
 
-// As many rows of the product as the registers of AVX2 hold, kLanes columns at a time.
+// As many rows of the product as the registers hold, in kProductVectors vectors each.
 constexpr int kProductRows = 6;
 
 // `b` and `product` begin at the columns.
 template <int N>
 inline void multiply_rows(const float* a, int inner, const float* b, float* product, int stride) {
-    Lanes sums[N];
-    for (int r = 0; r < N; r++) sums[r] = load_lanes(product + r * stride);
+    Lanes sums[N][kProductVectors];
+    for (int r = 0; r < N; r++)
+        for (int v = 0; v < kProductVectors; v++) sums[r][v] = load_lanes(product + r * stride + v * kLanes);
     for (int i = 0; i < inner; i++, b += kPanelColumns) {
-        const Lanes lanes = load_lanes(b);
-        for (int r = 0; r < N; r++) sums[r] = fused(spread(a[r * inner + i]), lanes, sums[r]);
+        Lanes lanes[kProductVectors];
+        for (int v = 0; v < kProductVectors; v++) lanes[v] = load_lanes(b + v * kLanes);
+        for (int r = 0; r < N; r++) {
+            const Lanes x = spread(a[r * inner + i]);
+            for (int v = 0; v < kProductVectors; v++) sums[r][v] = fused(x, lanes[v], sums[r][v]);
+        }
     }
-    for (int r = 0; r < N; r++) store_lanes(product + r * stride, sums[r]);
+    for (int r = 0; r < N; r++)
+        for (int v = 0; v < kProductVectors; v++) store_lanes(product + r * stride + v * kLanes, sums[r][v]);
 }
 
 template <int N>
@@ -402,7 +408,7 @@ inline void multiply_last(int rows, const float* a, int inner, const float* b, f
 
 // Columns outside: those of `b` stay in the processor's cache for all rows.
 void add_product(const float* a, int rows, int inner, const PanelRow* b, float* product, int stride) {
-    for (int column = 0; column < kPanelColumns; column += kLanes) {
+    for (int column = 0; column < kPanelColumns; column += kProductVectors * kLanes) {
         int row = 0;
         const auto rows_from = [&](int first) { return a + long(first) * inner; };
         const auto target = [&](int first) { return product + long(first) * stride + column; };

@@ -11,6 +11,7 @@ namespace deltastore {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr int kProductVectors = 1;  // of a row of a product, kept in registers
 struct Lanes {
     float at[kLanes];
 };
