@@ -5,11 +5,13 @@
 import {existsSync, readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import {parseArgs} from "node:util";
-import type {LlamaContextSequence} from "node-llama-cpp";
-import {coldFacts, coldTable, type ColdReport, type ColdRow} from "./cold-report.js";
+import type {LlamaContextSequence, Token} from "node-llama-cpp";
+import {coldFacts, coldPicture, coldTable, type ColdReport, type ColdRow} from "./cold-report.js";
 import {batchSize} from "./support/bench-model.js";
+import {besideGeneration, type Beside} from "./support/beside.js";
 import {chosenModel, modelOption, resultsFile} from "./support/model-option.js";
 import {dist, root} from "./support/package.js";
+import {answered} from "./support/recall.js";
 import {Runtime} from "./support/runtime.js";
 
 const {values} = parseArgs({options: {
@@ -21,15 +23,17 @@ const learnedTokens = 4200;
 
 const {MemoryStore} = await dist("turns/stores/memory.js"), {EvalText} = await dist("eval/text.js"), {f16Weights} = await dist("eval/weights.js");
 const {DivergenceRecorder, summarizeDivergence} = await dist("eval/divergence.js"), {addonContextOf} = await dist("runtime/contexts.js");
-const {loadNative} = await dist("engine/load.js"), {readWeights} = await dist("models/weights.js"), {withContextLock} = await dist("runtime/context-lock.js");
+const {needleDocuments, mostTokens} = await dist("eval/needles.js"), {loadNative} = await dist("engine/load.js"), {readWeights} = await dist("models/weights.js"), {withContextLock} = await dist("runtime/context-lock.js");
 
 await using runtime = await Runtime.open({threads, modelPath: async () => await f16Weights(await loadNative(), await chosenModel(values.model)), policy: {}});
 const {model, store, native} = runtime;
-const text = new EvalText(model, readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8"));
+const raw = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8"), text = new EvalText(model, raw);
 /** The chunks of `eval`; behind them what codecs learn from, and then what is measured. */
 const pieces = Array.from({length: chunks}, (_, index) => text.beginning((1 + index) * chunkTokens, chunkTokens + 1, "chunks"));
 const learnedAt = (1 + chunks) * chunkTokens, learned = [0, 1].map((index) => text.beginning(learnedAt + index * learnedTokens, learnedTokens, "learning"));
 const long = text.beginning(learnedAt + 2 * learnedTokens, tokens, "a conversation");
+/** Facts that are asked for after restoring, hidden in the text's last quarter, which nothing else uses. */
+const documents = needleDocuments(new EvalText(model, raw.slice(-raw.length / 4)));
 
 const open = async (kvCache: string, sequences: number, contextSize: number) =>
     (await model.createContext({contextSize, sequences, batchSize, threads, kvCache, flashAttention: true}));
@@ -49,7 +53,14 @@ async function score(sequence: LlamaContextSequence, chunk: readonly number[], e
 }
 
 const expected: Float32Array[][] = [];
-const stock = await open("stock", 1, chunkTokens);
+const stock = await open("stock", 1, Math.max(chunkTokens, mostTokens));
+let stockHits = 0;
+for (const document of documents) {
+    const sequence = stock.getSequence();
+    await sequence.evaluateWithoutGeneratingNewTokens(document.tokens as Token[]);
+    stockHits += await answered(sequence, document);
+    sequence.dispose();
+}
 for (const chunk of pieces) {
     const sequence = stock.getSequence(), logits: Float32Array[] = [];
     await sequence.evaluateWithoutGeneratingNewTokens(chunk.slice(0, promptTokens));
@@ -65,9 +76,10 @@ interface Filled {
     readonly evaluateSeconds: number;
 }
 
-/** A context whose sequences hold what is frozen: learned texts, the long one, the chunks' prompts; and one that is restored into. */
+/** A context whose sequences hold what is frozen: learned texts, the long one, the chunks' prompts, documents with facts; and one that is restored into. */
 async function filled(kvCache: string): Promise<Filled> {
-    const prompts = [...learned, long, ...pieces.map((chunk) => chunk.slice(0, promptTokens))];
+    const learns = settings.some((setting) => setting.kvCache === kvCache && setting.codec !== "packed");
+    const prompts = [...learned.map((piece) => learns ? piece : piece.slice(0, promptTokens)), long, ...pieces.map((chunk) => chunk.slice(0, promptTokens)), ...documents.map(({tokens}) => tokens as Token[])];
     const context = await open(kvCache, prompts.length + 1, learnedTokens + 64), sequences: LlamaContextSequence[] = [];
     let evaluateSeconds = 0;
     for (const prompt of prompts) {
@@ -85,7 +97,7 @@ interface Setting {
     readonly codec: ColdRow["codec"];
     readonly options: Record<string, number>;
 }
-const packed = ["exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "ultra"].map((tier): Setting => ({name: tier, kvCache: tier, codec: "packed", options: {}}));
+const tiers = ["exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "ultra"], packed = tiers.map((tier): Setting => ({name: tier, kvCache: tier, codec: "packed", options: {}}));
 const frozen = (name: string, codec: Setting["codec"], options: Record<string, number> = {}, kvCache = "exact"): Setting => ({name, kvCache, codec, options});
 const settings = [
     ...packed,
@@ -95,11 +107,11 @@ const settings = [
     frozen("pq 2, F16 above 0.08", "pq", {parts: 2, threshold: 0.08}), frozen("pq 8", "pq", {parts: 8, threshold: 0}),
     frozen("channel K4V4 g32", "channel", {keyBits: 4, valueBits: 4, group: 32}), frozen("channel K4V2 g64", "channel", {keyBits: 4, valueBits: 2, group: 64}),
     frozen("tokens", "tokens")
-].filter(({name}) => values.only === undefined || values.only.split(";").includes(name));
+].sort((a, b) => tiers.indexOf(a.kvCache) - tiers.indexOf(b.kvCache)).filter(({name}) => values.only === undefined || values.only.split(";").includes(name));
 
 async function measure({name, codec, options}: Setting, {sequences, target}: Filled): Promise<ColdRow> {
     await using turns = await store.openTurns({store: new MemoryStore()});
-    const names = ["learned", "learned too", "long", ...pieces.map((_, index) => `chunk ${index}`)];
+    const names = ["learned", "learned too", "long", ...pieces.map((_, index) => `chunk ${index}`), ...documents.map(({name}) => name)];
     const freeze = async (conversation: string) => codec === "packed" ? undefined : await turns.freeze(conversation, {codec, ...options});
     for (const index of [0, 1]) await turns.save(names[index]!, sequences[index]!);
     const first = await freeze(names[0]!);  // learns from both; what is measured comes later
@@ -116,8 +128,15 @@ async function measure({name, codec, options}: Setting, {sequences, target}: Fil
         await score(target, chunk, async (logits, next) => recorder.add(await native.compareLogits(expected[index]![batch++]!, logits, next)));
         await target.clearHistory();
     }
+    let hits = 0;
+    for (const document of documents) {
+        await freeze(document.name);
+        await turns.restore(document.name, target);
+        hits += await answered(target, document);
+    }
+    await target.clearHistory();
     const {kld, kldError, sameTop1} = summarizeDivergence([recorder.finish()]);
-    return {name, codec, options, bytes: freezing?.bytesAfter ?? (await turns.sizeOf("long")).all, bookBytes, freezeSeconds: codec === "packed" ? 0 : freezeSeconds, restoreSeconds, kld, kldError, sameTop1};
+    return {name, codec, options, hits, bytes: freezing?.bytesAfter ?? (await turns.sizeOf("long")).all, bookBytes, freezeSeconds: codec === "packed" ? 0 : freezeSeconds, restoreSeconds, kld, kldError, sameTop1};
 }
 
 const contexts = new Map<string, Filled>();
@@ -125,13 +144,31 @@ const contexts = new Map<string, Filled>();
 const elements = runtime.stockBytes(1, 4096) / 4096 / 2;
 let report: ColdReport = {
     model: path.basename(runtime.modelPath), elements, parameters: (await readWeights(runtime.modelPath)).parameters, tokens, threads,
-    positions: chunks * scoredTokens, stockBytes: 2 * elements * tokens, evaluateSeconds: 0, rows: []
+    positions: chunks * scoredTokens, questions: documents.reduce((sum, {needles}) => sum + needles.length, 0), stockHits, stockBytes: 2 * elements * tokens, evaluateSeconds: 0, rows: [], beside: []
 };
 if (existsSync(values.out)) report = JSON.parse(readFileSync(values.out, "utf8")) as ColdReport;
+const contextOf = async (kvCache: string): Promise<Filled> => {
+    if (!contexts.has(kvCache)) contexts.set(kvCache, await filled(kvCache));
+    return contexts.get(kvCache)!;
+};
+if (values.only === undefined && report.beside.length === 0) {
+    const {sequences, target} = await contextOf("exact");
+    await using turns = await store.openTurns({store: new MemoryStore()});
+    for (const index of [0, 1]) await turns.save(`${index}`, sequences[index]!);
+    const freeze = async (name: string) => { await turns.freeze(name, {codec: "transform", ratio: 12}); };
+    await freeze("0");
+    const beside: Beside[] = [];
+    for (let round = 0; round < 5; round++) {
+        await turns.save("long", sequences[2]!);
+        beside.push(await besideGeneration(target, long.slice(0, promptTokens), () => freeze("long")));
+        await turns.delete("long");
+    }
+    report = {...report, beside};
+    writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");
+}
 for (const setting of settings) {
     if (report.rows.some(({name}) => name === setting.name)) continue;
-    if (!contexts.has(setting.kvCache)) contexts.set(setting.kvCache, await filled(setting.kvCache));
-    const row = await measure(setting, contexts.get(setting.kvCache)!);
+    const row = await measure(setting, await contextOf(setting.kvCache));
     const {evaluateSeconds} = contexts.get("exact") ?? {evaluateSeconds: report.evaluateSeconds};
     report = {...report, evaluateSeconds, rows: [...report.rows, row]};
     writeFileSync(values.out, JSON.stringify(report, null, 2) + "\n");
@@ -142,4 +179,5 @@ for (const setting of settings) {
     }
 }
 console.log(`\n${coldTable(report)}`);
+writeFileSync(values.out.replace(/(\.json)?$/, ".svg"), coldPicture(report));
 if (values.only === undefined) writeFileSync(path.join(root, "ts/plan/facts/cold.json"), JSON.stringify(coldFacts(report), null, 4) + "\n");

@@ -8,6 +8,7 @@
 #include "archive/part_rows.h"
 #include "byte_values.h"
 #include "live.h"
+#include "low_priority.h"
 #include "promise_worker.h"
 
 namespace deltastore {
@@ -106,7 +107,9 @@ Napi::Value add_training(const Napi::CallbackInfo& info) {
         return PromiseWorker::run(info.Env(), keeper(info), [=]() -> PromiseWorker::Result {
             const StoredHead head({trainer->bytes.data(), trainer->bytes.size()}, centres);
             std::lock_guard<std::mutex> guard(trainer->adding);
-            for (const ByteSpan& block : blocks) trainer->training->add(rows_of(head, read_part(head, block), *select_kernels()));
+            at_low_priority([&] {
+                for (const ByteSpan& block : blocks) trainer->training->add(rows_of(head, read_part(head, block), *select_kernels()));
+            });
             return [rows = trainer->training->rows()](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, rows); };
         });
     });
@@ -119,7 +122,7 @@ Napi::Value end_training(const Napi::CallbackInfo& info) {
             const auto book = std::make_shared<Bytes>();
             Writer writer = writer_to(*book);
             std::lock_guard<std::mutex> guard(trainer->adding);
-            trainer->training->write(writer);
+            at_low_priority([&] { trainer->training->write(writer); });
             return [book](Napi::Env env) -> Napi::Value { return give(env, std::move(*book)); };
         });
     });
@@ -140,7 +143,9 @@ Napi::Value freeze_parts(const Napi::CallbackInfo& info) {
     return throwing_coded(info.Env(), [&]() -> Napi::Value {
         const bool fine = info[5].ToBoolean();
         return on_parts(info, [fine](const StoredHead& head, const Book& book, const std::vector<ByteSpan>& parts) {
-            return freeze_parts(head, *book.codec, book.kind, fine, parts);
+            std::vector<Bytes> frozen;
+            at_low_priority([&] { frozen = freeze_parts(head, *book.codec, book.kind, fine, parts); });
+            return frozen;
         });
     });
 }

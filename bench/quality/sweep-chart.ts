@@ -1,8 +1,11 @@
 import * as echarts from "echarts";
 import {paretoFront, type SweepPoint} from "./pareto.js";
 
-/** Resident ratio against KLD as SVG. A line joins the points of the Pareto front. Their names stand below it, the others' above. */
-export function sweepChart(points: readonly SweepPoint[], tokens: number): string {
+export const sweepChart = (points: readonly SweepPoint[], tokens: number): string =>
+    frontChart(points, `stock F16 bytes over resident bytes at ${tokens.toLocaleString("en")} tokens`);
+
+/** A ratio of bytes against KLD as SVG. A line joins the points of the Pareto front. Their names stand below it, the others' above. */
+export function frontChart(points: readonly SweepPoint[], ratioName: string): string {
     const front = new Set(paretoFront(points));
     const chart = echarts.init(null, null, {renderer: "svg", ssr: true, width: 760, height: 460});
     const at = ({memoryRatio, kld}: SweepPoint) => [memoryRatio, kld];
@@ -21,8 +24,7 @@ export function sweepChart(points: readonly SweepPoint[], tokens: number): strin
         title: {text: "KL divergence from F16, nats (blue line: Pareto front)", left: 12, top: 8, textStyle: {fontSize: 13, fontWeight: "normal"}},
         grid: {left: 60, right: 60, top: 44, bottom: 48},
         xAxis: {
-            type: "value", name: `stock F16 bytes over resident bytes at ${tokens.toLocaleString("en")} tokens`, nameLocation: "middle", nameGap: 28,
-            min: 1
+            type: "value", name: ratioName, nameLocation: "middle", nameGap: 28, min: 1
         },
         yAxis: {type: "log", axisLabel: {formatter: (value: number) => String(Number(value.toPrecision(1)))}},
         series: [

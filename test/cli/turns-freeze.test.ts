@@ -38,11 +38,20 @@ t.test("the policy says what is due", async (t) => {
     t.match(await deltastore(["turns", "freeze", "--policy", policy, "--json"]), {code: 0, stdout: /"conversation": "c"/});
 });
 
+t.test("of several names, those that can't be frozen are told beside those that were", async (t) => {
+    await turns.save("d", sequence);
+    const args = ["turns", "freeze", "none", "d", "", "--codec", "tokens", "--store", folder];
+    t.match(await deltastore(args), {code: 1, stdout: /^d +tokens +1 [^]*\nnone stays as it is: TURN_NOT_FOUND[^]*stays as it is: OPTION_INVALID/m});
+    t.match((await turns.list()).find(({name}) => name === "d"), {codec: "tokens"});
+    t.match(await deltastore(["turns", "freeze", "--codec", "tokens", "--after", "900d", "--store", folder]), {code: 0, stdout: "No conversation is due.\n"});
+});
+
 t.test("wrong usage is told by option", async (t) => {
     for (const [args, message] of [
         [["--codec", "tokens"], /Which conversations\?/], [["a", "--codec", "tokens", "--after", "7d"], /--after is for all conversations/],
         [["--codec", "tokens", "--after", "soon"], /--after is "soon"; allowed is a number with a unit/], [["a", "--codec", "transform", "--ratio", "much"], /ratio is 'much'/]
     ] as const) t.match(await deltastore(["turns", "freeze", ...args, "--store", folder]), {code: 2, stdout: "", stderr: message}, args.join(" "));
+    t.match(await deltastore(["turns", "freeze", "a", "--ratio", "12", "--store", folder]), {code: 2, stderr: /ratio needs a codec; give --codec/});
     t.match(await deltastore(["turns", "freeze", "none", "--codec", "tokens", "--store", folder]), {code: 1, stderr: /TURN_NOT_FOUND/});
 });
 
@@ -52,6 +61,7 @@ t.test("estimates name the cheapest codec", async (t) => {
     t.equal(code, 0);
     t.match(stdout, /^1,000 conversations of 4000 tokens, in a month:\n/);
     t.match(stdout, /\nThe cheapest is \w+\./);
+    t.match((await deltastore(["turns", "estimate", "--disk-price", "0", "--cpu-price", "0"])).stdout, /\nThe cheapest is tokens\./, "of equal prices the smallest");
     const {codecs} = JSON.parse((await deltastore(["turns", "estimate", ...prices, "--model", "llama-3-8b", "--returns", "1", "--json"])).stdout) as {codecs: {disk: number; cpu: number}[]};
     const costs = codecs.map(({disk, cpu}) => disk + cpu);
     t.strictSame(costs, [...costs].sort((a, b) => a - b));

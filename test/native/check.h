@@ -51,10 +51,10 @@ void compare(bool holds, const char* file, int line, const char* left, const cha
     fail(file, line, text.str());
 }
 
-// As many random rounds, or a fifth where sanitizers make each several times slower.
+// As many random rounds, or a tenth where sanitizers make each several times slower.
 inline int rounds(int plain) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return (plain + 4) / 5;
+    return (plain + 9) / 10;
 #else
     return plain;
 #endif

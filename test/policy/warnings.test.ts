@@ -70,3 +70,14 @@ t.test("a pool limit that holds next to nothing is warned of", (t) => {
     t.strictSame(placesOf({pool: {limit: 2 ** 20}}), []);
     t.end();
 });
+
+t.test("cold steps that come too late, or can't follow the step before, are warned of", (t) => {
+    t.strictSame(warningsOf({turns: {store: "./turns", ttl: 86_400, cold: [{after: "7d", codec: "transform"}]}}), [
+        '/turns/cold/0/after: "604800s" never comes, because "ttl" drops turns after 86400 s.'
+    ]);
+    t.strictSame(placesOf({turns: {store: "./turns", cold: [{after: "7d", codec: "tokens"}, {after: "90d", codec: "transform"}]}}), ["/turns/cold/1"]);
+    t.strictSame(warningsOf({turns: {store: "./turns", cold: [{after: "7d", codec: "transform"}, {after: "30d", codec: "transform", ratio: 24}, {after: "90d", codec: "tokens"}]}}), [
+        '/turns/cold/1: {"codec":"transform","ratio":24} freezes only conversations that the step before has missed, because "transform" (ratio 24) can\'t follow "transform" (ratio 12).'
+    ]);
+    t.end();
+});

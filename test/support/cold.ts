@@ -31,7 +31,9 @@ export async function openCold(t: Test) {
     const taughtStore = async (): Promise<MemoryStore> => await copyOf(await (taught ??= (async () => {
         const memory = new MemoryStore(), turns = await store.openTurns({store: memory});
         await teach(turns);
-        await turns.fork("lessons", "learned");
+        const context = await createContext();
+        await evaluated(turns, "learned", context.getSequence(), randomTokens(300, 78));
+        await context.dispose();
         await turns.freeze("learned", {codec: "transform"});
         await turns.delete("learned");
         return memory;

@@ -64,8 +64,27 @@ t.test("a codec that has too little to learn from says so; another lossy codec i
     t.equal(await turns.bytes(), bytes, "nothing is left of the attempt");
     await teach(turns);
     await turns.freeze("c", {codec: "transform"});
-    t.match(await rejection(turns.freeze("c", {codec: "transform", ratio: 20})), {code: "OPTION_INVALID", message: /is frozen with .*12.*, and the codec is .*20/});
+    t.match(await rejection(turns.freeze("c", {codec: "transform", ratio: 20})), {code: "OPTION_INVALID", message: /can't be frozen with "transform" \(ratio 20\): it is frozen with "transform" \(ratio 12\)/});
     t.equal(await codeOf(turns.freeze("c", {codec: "channel"})), "OPTION_INVALID");
+    await isWell(t, turns);
+    await context.dispose();
+});
+
+t.test("what would be no smaller stays packed, and free for another codec", async (t) => {
+    const turns = await openTurns(t), context = await createContext(), source = context.getSequence();
+    const {id} = await evaluated(turns, "c", source, prompt), before = await turns.list();
+    t.match(await turns.freeze("c", {codec: "channel", keyBits: 8, valueBits: 8, group: 16}), {turns: 0});
+    t.strictSame(await turns.list(), before);
+    await turns.fork("c", "shared");
+    await teach(turns);
+    const bytes = await turns.bytes();
+    t.match(await turns.freeze("shared", {codec: "transform"}), {turns: 0});
+    t.ok(await turns.bytes() < bytes + 1000, "nothing was learned, as all is shared");
+    await turns.delete("shared");
+    t.match(await turns.freeze("c", {codec: "transform"}), {turns: 1});
+    t.match(await turns.restore("c", source), {turn: {id}, codec: "transform", evaluated: 0});
+    await turns.freeze("c", {codec: "tokens"});
+    t.match(await rejection(turns.freeze("c", {codec: "transform"})), {code: "OPTION_INVALID", message: /keeps no rows; allowed is "tokens"/});
     await isWell(t, turns);
     await context.dispose();
 });
@@ -93,7 +112,9 @@ t.test("a book is learned once, and again when there is twice as much to learn f
 
     const [one, two] = await Promise.all([openTurns(t, memory), openTurns(t, memory)]);
     await teach(turns, "exact");
-    await turns.fork("lessons", "d");
+    const exact = await createContext("exact");
+    await evaluated(turns, "d", exact.getSequence(), prompt);
+    await exact.dispose();
     await Promise.all([one.freeze("lessons", {codec: "transform"}), two.freeze("d", {codec: "transform"})]);
     t.equal((await books()).length, 2, "one of two that learn at once takes the other's");
     await isWell(t, turns);

@@ -80,8 +80,8 @@ t.test("what freezing can't do is told, and changes nothing", async (t) => {
     t.equal(await codeOf(turns.freeze("\0parked", {codec: "tokens"})), "OPTION_INVALID");
     for (const [cold, message] of [
         [5, /cold is 5/], [[5], /cold\[0\] is 5/], [[{after: 7, codec: "tokens"}], /cold\[0\]\.after is 7; allowed is a number with a unit/],
-        [[{after: "7w", codec: "tokens"}], /after is '7w'/], [[{after: "7d"}], /codec is undefined/],
-        [[{after: "7d", codec: "tokens"}, {after: "168h", codec: "tokens"}], /cold\[1\]\.after is no later/]
+        [[{after: "7w", codec: "tokens"}], /after is '7w'/], [[{after: "7d"}], /cold\[0\]\.codec is undefined/],
+        [[{after: "7d", codec: "tokens"}, {after: "168h", codec: "tokens"}], /cold\[1\]\.after is "168h", no later than "7d"/]
     ] as const) t.match(await rejection(store.openTurns({store: memory, cold: wrong(cold)})), {code: "OPTION_INVALID", message});
     t.strictSame(await inventoryOf(memory), before);
     await turns.close();

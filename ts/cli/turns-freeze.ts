@@ -6,7 +6,7 @@ import {ageRule, parseAge, type ColdStep} from "../policy/cold.js";
 import {openNative} from "../store/open-native.js";
 import type {Freezing} from "../turns/cold/freeze.js";
 import type {Turns} from "../turns/turns.js";
-import {formatTable, printJson, printLine} from "./output.js";
+import {exitCodes, formatTable, printJson, printLine} from "./output.js";
 import {policyOf, printable, storeCommand, using, type StoreOptions} from "./turns-store.js";
 
 interface FreezeCommandOptions extends StoreOptions {
@@ -45,14 +45,23 @@ async function freeze(turns: Turns, names: readonly string[], options: FreezeCom
         const {frozen, left} = await turns.freezeByAge(steps);
         return report(frozen, left.map(({conversation, error}) => ({conversation, code: error.code, message: error.message})), options);
     }
-    const frozen: Frozen[] = [], {name, ...rest} = codec!;
-    for (const conversation of names) frozen.push({conversation, ...await turns.freeze(conversation, {codec: name, ...rest})});
-    report(frozen, [], options);
+    const frozen: Frozen[] = [], left: Left[] = [], {name, ...rest} = codec!;
+    for (const conversation of names) {
+        try {
+            frozen.push({conversation, ...await turns.freeze(conversation, {codec: name, ...rest})});
+        } catch (error) {
+            if (names.length === 1 || !(error instanceof DeltaStoreError) || error.code === "STORE_FAILED") throw error;
+            left.push({conversation, code: error.code, message: error.message});
+        }
+    }
+    report(frozen, left, options);
 }
 
 function chosenCodec({codec, store: _, policy: __, json: ___, after: ____, ...options}: FreezeCommandOptions): ColdCodec | null {
     const numbers = Object.entries(options).map(([name, text]) => [name, /^\d+(\.\d+)?$/.test(text) ? Number(text) : text]);
-    return codec === undefined && numbers.length === 0 ? null : codecOf("turns freeze", {codec, ...Object.fromEntries(numbers) as object});
+    if (codec === undefined && numbers.length > 0)
+        throw new DeltaStoreError("OPTION_INVALID", `${numbers.map(([name]) => name).join(", ")} needs a codec; give --codec: ${codecNames.join(", ")}`);
+    return codec === undefined ? null : codecOf("turns freeze", {codec, ...Object.fromEntries(numbers) as object});
 }
 
 function stepsOf(codec: ColdCodec | null, options: FreezeCommandOptions): readonly ColdStep[] {
@@ -68,7 +77,9 @@ type Frozen = Freezing & {readonly conversation: string};
 type Left = {readonly conversation: string; readonly code: string; readonly message: string};
 
 function report(frozen: readonly Frozen[], left: readonly Left[], {json}: StoreOptions): void {
+    if (left.length > 0) process.exitCode = exitCodes.failure;
     if (json) return printJson({frozen, left});
+    if (frozen.length === 0 && left.length === 0) return printLine("No conversation is due.");
     printLine(formatTable([
         ["conversation", "codec", "turns", "before", "after"],
         ...frozen.map(({conversation, codec, turns, bytesBefore, bytesAfter}) =>

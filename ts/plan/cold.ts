@@ -48,7 +48,7 @@ export function coldCosts({tokens, diskPrice, cpuPrice, returns, model}: ColdCas
         return {codec, options, bytes: bytes * (evaluates ? length : rows), seconds: restore, cpu: returns * restore * cores / secondsPerHour * cpuPrice};
     });
     return lines.map((line) => ({...line, disk: line.bytes / bytesPerGb * diskPrice, cheapest: cheapestAt(line, lines)}))
-        .sort((a, b) => a.disk + a.cpu - b.disk - b.cpu);
+        .sort((a, b) => a.disk + a.cpu - b.disk - b.cpu || a.bytes - b.bytes);
 }
 
 interface Line {

@@ -51,27 +51,34 @@ const codecOptionNames = [...new Set(Object.values(rules).flatMap((options) => O
 
 export const optionsOf = (codec: CodecName): readonly OptionName[] => Object.keys(rules[codec]) as OptionName[];
 
+/** `"transform" (ratio 12)` */
+export function codecText({name, ...options}: ColdCodec): string {
+    const given = Object.entries(options).map(([option, value]) => `${option} ${value}`).join(", ");
+    return `"${name}"${given === "" ? "" : ` (${given})`}`;
+}
+
 /**
  * The codec that options name, with the defaults of those that are left out.
  * @param method whose options they are
+ * @param place what stands before an option's name in a list of steps, such as `cold[0].`
  * @throws DeltaStoreError OPTION_INVALID: none or an unknown codec, an option that it does not have, or a value that is not allowed
  */
-export function codecOf(method: string, options: unknown): ColdCodec {
+export function codecOf(method: string, options: unknown, place = ""): ColdCodec {
     if (!isRecord(options))
         throw invalid(`${method}'s options are ${inspect(options, {depth: 0})}; allowed is an object with ${quoteList(["codec", ...codecOptionNames])}`);
     const {codec: name, ...given} = options;
     if (!codecNames.some((known) => known === name))
-        throw invalid(`codec is ${inspect(name, {depth: 0})}; allowed are ${quoteList(codecNames)}${typeof name === "string" ? didYouMean(name, codecNames) : ""}`);
+        throw invalid(`${place}codec is ${inspect(name, {depth: 0})}; allowed are ${quoteList(codecNames)}${typeof name === "string" ? didYouMean(name, codecNames) : ""}`);
     const known = optionsOf(name as CodecName);
     for (const option of Object.keys(given))
         if (!known.some((one) => one === option))
             throw invalid(`${method} has no option ${JSON.stringify(option)} with the codec "${name as string}"; ` +
-                `${known.length === 0 ? "it has none" : `allowed are ${quoteList(known)}`}${didYouMean(option, known)}`);
-    const values = known.map((option) => [option, valueOf(option, given[option], rules[name as CodecName][option]!)]);
+                `${known.length === 0 ? "it has none" : `allowed ${known.length === 1 ? "is" : "are"} ${quoteList(known)}`}${didYouMean(option, known)}`);
+    const values = known.map((option) => [option, valueOf(place + option, given[option], rules[name as CodecName][option]!)]);
     return {name: name as CodecName, ...Object.fromEntries(values) as CodecOptions};
 }
 
-function valueOf(option: OptionName, value: unknown, {default: usual, allowed}: Rule): number {
+function valueOf(option: string, value: unknown, {default: usual, allowed}: Rule): number {
     if (value === undefined) return usual;
     const fits = (number: number): boolean => "least" in allowed
         ? number >= allowed.least && number <= allowed.most && (!allowed.whole || Number.isInteger(number)) : allowed.includes(number);

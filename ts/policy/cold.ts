@@ -1,7 +1,7 @@
-import {inspect} from "node:util";
+import {inspect, isDeepStrictEqual} from "node:util";
 import {quoteList} from "../nearest.js";
 import {invalid, isRecord} from "../options.js";
-import {codecNames, codecOf, optionsOf, type CodecName, type ColdCodec} from "./codecs.js";
+import {codecNames, codecOf, codecText, optionsOf, type CodecName, type ColdCodec} from "./codecs.js";
 import type {PolicyCold} from "./policy-file.js";
 import {problem} from "./schema-problems.js";
 
@@ -37,11 +37,24 @@ export function requireColdSteps(steps: unknown): ColdStep[] {
         if (!isRecord(step)) throw invalid(`cold[${index}] is ${inspect(step, {depth: 0})}; allowed is a step such as {after: "7d", codec: "transform"}`);
         const {after, ...options} = step, seconds = typeof after === "string" ? parseAge(after) : null;
         if (seconds === null) throw invalid(`cold[${index}].after is ${inspect(after, {depth: 0})}; allowed is ${ageRule}`);
-        return {after: seconds, codec: codecOf(`cold[${index}]`, options)};
+        return {after: seconds, codec: codecOf(`cold[${index}]`, options, `cold[${index}].`)};
     });
     const late = checked.findIndex(({after}, index) => index > 0 && after <= checked[index - 1]!.after);
-    if (late > 0) throw invalid(`cold[${late}].after is no later than that of the step before; order the steps by age`);
+    if (late > 0) throw invalid(`cold[${late}].after is ${quoted(steps, late)}, no later than ${quoted(steps, late - 1)} of the step before; order the steps by age`);
     return checked;
+}
+
+const quoted = (steps: readonly {after: string}[], index: number): string => JSON.stringify(steps[index]!.after);
+
+/** What valid steps say in vain. */
+export function coldWarnings(steps: readonly ColdStep[], ttl: number): string[] {
+    return steps.flatMap(({after, codec}, index) => {
+        const pointer = `/turns/cold/${index}`, before = steps[index - 1]?.codec;
+        if (after >= ttl) return [problem(`${pointer}/after`, `${after}s`, `never comes, because "ttl" drops turns after ${ttl} s`)];
+        if (before === undefined || codec.name === "tokens" || isDeepStrictEqual(before, codec)) return [];
+        const {name, ...options} = codec;
+        return [problem(pointer, {codec: name, ...options}, `freezes only conversations that the step before has missed, because ${codecText(codec)} can't follow ${codecText(before)}`)];
+    });
 }
 
 /** Mistakes of a policy's steps that its schema can't express. What the schema refuses is left to it. */

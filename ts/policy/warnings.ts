@@ -1,4 +1,5 @@
 import {formatBytes} from "./bytes.js";
+import {coldWarnings} from "./cold.js";
 import {problem} from "./schema-problems.js";
 import {bitsOf, tiersBeside, type Policy, type Rule, type Tier} from "./tiers.js";
 
@@ -23,6 +24,7 @@ export function policyWarnings(policy: Policy): string[] {
     }
     if (poolLimitBytes > 0 && poolLimitBytes < leastUsefulLimit)
         warnings.push(`/pool/limit: ${formatBytes(poolLimitBytes)} can hold next to nothing. A context without room for one token is refused when it is created.`);
+    if (policy.turns !== null) warnings.push(...coldWarnings(policy.turns.cold, policy.turns.ttl));
     return warnings;
 }
 

@@ -3,9 +3,12 @@ import {isEvaluating} from "../context/evaluating.js";
 
 /**
  * While something is evaluated, work on stored rows rests this many times as long as it lasts. Two threads that share a core run at half speed each, so
- * evaluations lose a twentieth then.
+ * evaluations lose a twentieth then. Freezing computes on a thread of low priority, and takes less from them.
  */
-const restToWork = 11;
+const restToWork = 11, restToFreezing = 5;
+
+/** Milliseconds that freezing rests. Beside threads on all cores its work lasts long, and takes little from them. */
+const longestRest = 250;
 
 /** Rests after work that began then, in `performance.now()`'s milliseconds. @param longest milliseconds */
 export async function restAfter(began: number, longest = Infinity): Promise<void> {
@@ -23,7 +26,7 @@ export interface Pace {
 /** Gives way after a piece of work that began then, while any context of this process evaluates. */
 export async function giveWay({background, ensureOpen}: Pace, began: number): Promise<void> {
     ensureOpen();
-    const milliseconds = isEvaluating() ? (performance.now() - began) * restToWork : 0;
+    const milliseconds = isEvaluating() ? Math.min((performance.now() - began) * restToFreezing, longestRest) : 0;
     if (milliseconds > 0 || background) await pause(milliseconds, undefined, {ref: !background});
     ensureOpen();
 }

@@ -1,7 +1,7 @@
 import {isDeepStrictEqual} from "node:util";
 import {DeltaStoreError} from "../../errors.js";
 import {invalid} from "../../options.js";
-import type {ColdCodec} from "../../policy/codecs.js";
+import {codecText, type ColdCodec} from "../../policy/codecs.js";
 import {notFound, unlessLost, type Archive} from "../archive.js";
 import {countOf} from "../counts.js";
 import type {Pace} from "../pace.js";
@@ -103,12 +103,13 @@ async function freezeTurn(archive: Archive, rows: FrozenRows, {turn, record}: Re
     };
 }
 
-/** A codec that loses rows can't take the place of another one. */
+/** A codec that loses rows can't take the place of another one, and needs rows. */
 function refuseOtherCodecs(codec: ColdCodec, conversation: string, turns: readonly ReadTurn[]): void {
-    const other = turns.map(({record}) => record?.frozen?.codec).find((one) => one !== undefined && one.name !== "tokens" && !isDeepStrictEqual(one, codec));
-    if (codec.name !== "tokens" && other !== undefined)
-        throw invalid(`The conversation ${JSON.stringify(conversation)} is frozen with ${JSON.stringify(other)}, and the codec is ${JSON.stringify(codec)}; ` +
-            "allowed are the same codec, and \"tokens\"");
+    if (codec.name === "tokens") return;
+    const before = turns.map(({record}) => record?.frozen?.codec), refusal = `The conversation ${JSON.stringify(conversation)} can't be frozen with ${codecText(codec)}: it `;
+    if (before.every((one) => one?.name === "tokens")) throw invalid(`${refusal}keeps no rows; allowed is "tokens", and any codec once it was restored and saved again`);
+    const other = before.find((one) => one !== undefined && one.name !== "tokens" && !isDeepStrictEqual(one, codec));
+    if (other !== undefined) throw invalid(`${refusal}is frozen with ${codecText(other)}; allowed are the same codec, and "tokens"`);
 }
 
 /** The blocks with the newest rows of the newest turn. */

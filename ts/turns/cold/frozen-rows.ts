@@ -6,6 +6,9 @@ import type {Conversation, TurnRecord} from "../record.js";
 import type {Books} from "./books.js";
 import {attachedEngine, isFrozen, nativeCodec, ofStored} from "./engine.js";
 
+/** A turn whose rows would take more than this share of their bytes stays packed: it would lose precision for next to nothing. */
+const mostLeft = 0.95;
+
 /** Bytes of packed parts that are frozen together. */
 const bytesAtOnce = 1 << 20;
 
@@ -52,8 +55,8 @@ export class FrozenRows {
     }
 
     /**
-     * A turn's record with frozen rows, and the bytes that these added to the store. Null if the turn stays as it is: an earlier version saved it, or it has
-     * no rows.
+     * A turn's record with frozen rows, and the bytes that these added to the store. Null if the turn stays as it is: an earlier version saved it, it has
+     * no rows, warm conversations hold them all, or it would be hardly smaller.
      * @param whole whether the turn has its tail
      * @throws DeltaStoreError CODEC_UNTRAINED; TURN_DAMAGED, TURN_FOREIGN; BINARY_MISSING; DISPOSED
      */
@@ -61,6 +64,7 @@ export class FrozenRows {
         if (madeWith(record.head) === null || record.frozen?.codec.name === "tokens") return null;
         if (this.#codec.name === "tokens") return {record: this.#withoutRows(record), bytes: 0};
         const tail = whole ? record.tail : null, native = await attachedEngine();
+        if ([...record.blocks, ...tail === null ? [] : [tail]].every((part) => blocks.stays(part))) return null;
         const book = record.frozen === null ? await this.#books.choose(native, this.#codec, record, conversation, this.#pace) : record.frozen.book;
         const kind = {head: record.head, centres: await this.#archive.open(record.centres), book};
         const todo = record.blocks.filter((block) => !blocks.stays(block)), fine = todo.filter((block) => blocks.isFine(block));
@@ -69,7 +73,15 @@ export class FrozenRows {
         await this.#freezeAll(tail === null || blocks.stays(tail) ? fine : [...fine, tail], {...kind, fine: true});
         const nameOf = (part: string): string => blocks.stays(part) ? part : this.#frozen.get(keyOf(book, part))!;
         const parts = {blocks: record.blocks.map(nameOf), tail: tail === null ? null : nameOf(tail)};
+        if (record.frozen === null && !await this.#pays([...record.blocks, tail], [...parts.blocks, parts.tail])) return null;
         return {record: {...record, ...parts, frozen: {codec: this.#codec, book}}, bytes: this.#bytes};
+    }
+
+    async #pays(before: readonly (string | null)[], after: readonly (string | null)[]): Promise<boolean> {
+        const names = (parts: readonly (string | null)[]): string[] => parts.filter((part) => part !== null);
+        const stored = await this.#archive.store.stored([...new Set(names([...before, ...after]))]);
+        const bytes = (parts: readonly (string | null)[]): number => names(parts).reduce((sum, name) => sum + (stored.get(name)?.bytes ?? 0), 0);
+        return bytes(after) < mostLeft * bytes(before);
     }
 
     #withoutRows(record: TurnRecord): TurnRecord {
