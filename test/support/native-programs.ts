@@ -1,4 +1,5 @@
 import {execFile} from "node:child_process";
+import {existsSync} from "node:fs";
 import {join} from "node:path";
 import {promisify} from "node:util";
 import type {Test} from "tap";
@@ -11,6 +12,14 @@ export const ofOneKernel = ["cache", "attention", "eviction", "state", "state_re
 export const ofNone = ["pool", "scoring", "channel_codec"];
 
 const endedWith = "# ended with";
+
+/** The addon's engine, as its sources are now. Null where the addon was not built here. */
+export async function builtEngine(): Promise<string | null> {
+    const addon = join(root, "build/native");
+    if (!existsSync(join(addon, "CMakeCache.txt"))) return null;
+    await run("cmake", ["--build", addon, "--target", "deltastore_engine", "--parallel", "2"], {maxBuffer: 1 << 26});
+    return join(addon, "libdeltastore_engine.a");
+}
 
 export async function build(folder: string, ...options: string[]): Promise<string> {
     const path = join(root, "build", folder);
