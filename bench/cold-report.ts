@@ -1,7 +1,7 @@
 import type {ColdFacts} from "../ts/plan/facts.js";
 import {frontChart} from "./quality/sweep-chart.js";
 import type {Beside} from "./support/beside.js";
-import {count, table, withError} from "./support/format.js";
+import {count, percent, spread, table, threadCount, withError} from "./support/format.js";
 
 /** A codec, or a tier whose conversations are not frozen. */
 export interface ColdRow {
@@ -47,19 +47,21 @@ export function coldTable({tokens, threads, positions, questions, stockHits, sto
         name, `${(stockBytes / bytes).toFixed(1)}x`, megabytes(bytes), bookBytes === 0 ? "" : megabytes(bookBytes), withError(kld, kldError, 4), percent(sameTop1),
         percent(hits / stockHits), speed(freezeSeconds), speed(restoreSeconds), restoreSeconds.toFixed(2), `${(evaluateSeconds / restoreSeconds).toFixed(0)}x`
     ]);
-    const head = ["", "ratio at rest", "MB", "learned once, MB", "KLD after restoring", "same top-1", "facts found, of stock's", "freezing, MB/s", "restoring, MB/s", "restoring, s", "sooner than evaluating"];
+    const head = [
+        "", "ratio at rest", "MB", "learned once, MB", "KLD after restoring", "same top-1", "facts found, of stock's", "freezing, MB/s", "restoring, MB/s", "restoring, s",
+        "sooner than evaluating"
+    ];
     return `${table(head, lines)}\n\nA conversation of ${count(tokens)} tokens; ${megabytes(stockBytes)} MB in stock's state file; evaluating takes ` +
-        `${evaluateSeconds.toFixed(1)} s on ${threads === 1 ? "1 thread" : `${threads} threads`}. KLD against stock's F16 cache over ${count(positions)} positions: 512 tokens are restored, and the next 512 scored. ` +
-        `Facts: ${questions} questions about texts of 512 to 2,048 tokens that were restored; stock's F16 cache answers ${stockHits}. MB/s are of F16 rows.${besideText(beside)}`;
+        `${evaluateSeconds.toFixed(1)} s on ${threadCount(threads)}. KLD against stock's F16 cache over ${count(positions)} positions: 512 tokens are restored, and the ` +
+        `next 512 scored. Facts: ${questions} questions about texts of 512 to 2,048 tokens that were restored; stock's F16 cache answers ${stockHits}. MB/s are of ` +
+        `F16 rows.${besideText(beside)}`;
 }
-
-const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
 
 function besideText(beside: readonly Beside[]): string {
     if (beside.length === 0) return "";
-    const range = (values: number[], digits: number) => `${Math.min(...values).toFixed(digits)} to ${Math.max(...values).toFixed(digits)}`;
-    return ` Freezing it with \`transform\` beside a generation takes ${range(beside.map(({seconds}) => seconds), 1)} s, and the generation has ` +
-        `${range(beside.map(({speed}) => speed), 3)} of its speed (${beside.length} rounds).`;
+    const seconds = beside.map((round) => round.seconds);
+    return ` Freezing it with \`transform\` beside a generation takes ${Math.min(...seconds).toFixed(1)} to ${Math.max(...seconds).toFixed(1)} s, and the ` +
+        `generation has ${spread(beside.map(({speed}) => speed))} of its speed: median of ${beside.length} rounds.`;
 }
 
 /** Ratio at rest against KLD. `tokens`, which has no rows, would be far to the right. */

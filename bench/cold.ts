@@ -23,7 +23,8 @@ const learnedTokens = 4200;
 
 const {MemoryStore} = await dist("turns/stores/memory.js"), {EvalText} = await dist("eval/text.js"), {f16Weights} = await dist("eval/weights.js");
 const {DivergenceRecorder, summarizeDivergence} = await dist("eval/divergence.js"), {addonContextOf} = await dist("runtime/contexts.js");
-const {needleDocuments, mostTokens} = await dist("eval/needles.js"), {loadNative} = await dist("engine/load.js"), {readWeights} = await dist("models/weights.js"), {withContextLock} = await dist("runtime/context-lock.js");
+const {needleDocuments, mostTokens} = await dist("eval/needles.js"), {withContextLock} = await dist("runtime/context-lock.js");
+const {loadNative} = await dist("engine/load.js"), {readWeights} = await dist("models/weights.js");
 
 await using runtime = await Runtime.open({threads, modelPath: async () => await f16Weights(await loadNative(), await chosenModel(values.model)), policy: {}});
 const {model, store, native} = runtime;
@@ -79,7 +80,8 @@ interface Filled {
 /** A context whose sequences hold what is frozen: learned texts, the long one, the chunks' prompts, documents with facts; and one that is restored into. */
 async function filled(kvCache: string): Promise<Filled> {
     const learns = settings.some((setting) => setting.kvCache === kvCache && setting.codec !== "packed");
-    const prompts = [...learned.map((piece) => learns ? piece : piece.slice(0, promptTokens)), long, ...pieces.map((chunk) => chunk.slice(0, promptTokens)), ...documents.map(({tokens}) => tokens as Token[])];
+    const beginning = (tokens: readonly Token[]) => tokens.slice(0, promptTokens);
+    const prompts = [...learns ? learned : learned.map(beginning), long, ...pieces.map(beginning), ...documents.map(({tokens}) => tokens as Token[])];
     const context = await open(kvCache, prompts.length + 1, learnedTokens + 64), sequences: LlamaContextSequence[] = [];
     let evaluateSeconds = 0;
     for (const prompt of prompts) {
@@ -97,7 +99,8 @@ interface Setting {
     readonly codec: ColdRow["codec"];
     readonly options: Record<string, number>;
 }
-const tiers = ["exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "ultra"], packed = tiers.map((tier): Setting => ({name: tier, kvCache: tier, codec: "packed", options: {}}));
+const tiers = ["exact", "high", "conservative", "compact", "recommended", "balanced", "aggressive", "ultra"];
+const packed = tiers.map((tier): Setting => ({name: tier, kvCache: tier, codec: "packed", options: {}}));
 const frozen = (name: string, codec: Setting["codec"], options: Record<string, number> = {}, kvCache = "exact"): Setting => ({name, kvCache, codec, options});
 const settings = [
     ...packed,
@@ -136,7 +139,8 @@ async function measure({name, codec, options}: Setting, {sequences, target}: Fil
     }
     await target.clearHistory();
     const {kld, kldError, sameTop1} = summarizeDivergence([recorder.finish()]);
-    return {name, codec, options, hits, bytes: freezing?.bytesAfter ?? (await turns.sizeOf("long")).all, bookBytes, freezeSeconds: codec === "packed" ? 0 : freezeSeconds, restoreSeconds, kld, kldError, sameTop1};
+    const bytes = freezing?.bytesAfter ?? (await turns.sizeOf("long")).all;
+    return {name, codec, options, hits, bytes, bookBytes, freezeSeconds: codec === "packed" ? 0 : freezeSeconds, restoreSeconds, kld, kldError, sameTop1};
 }
 
 const contexts = new Map<string, Filled>();
@@ -144,7 +148,8 @@ const contexts = new Map<string, Filled>();
 const elements = runtime.stockBytes(1, 4096) / 4096 / 2;
 let report: ColdReport = {
     model: path.basename(runtime.modelPath), elements, parameters: (await readWeights(runtime.modelPath)).parameters, tokens, threads,
-    positions: chunks * scoredTokens, questions: documents.reduce((sum, {needles}) => sum + needles.length, 0), stockHits, stockBytes: 2 * elements * tokens, evaluateSeconds: 0, rows: [], beside: []
+    positions: chunks * scoredTokens, questions: documents.flatMap(({needles}) => needles).length, stockHits, stockBytes: 2 * elements * tokens, evaluateSeconds: 0,
+    rows: [], beside: []
 };
 if (existsSync(values.out)) report = JSON.parse(readFileSync(values.out, "utf8")) as ColdReport;
 const contextOf = async (kvCache: string): Promise<Filled> => {

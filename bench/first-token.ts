@@ -14,6 +14,7 @@ import {batchSize} from "./support/bench-model.js";
 import {chosenModel, modelOption, resultsFile} from "./support/model-option.js";
 import {root} from "./support/package.js";
 import {Runtime} from "./support/runtime.js";
+import {timed} from "./support/token-times.js";
 
 /** Sequences of the context: three users, and the target of a fork. */
 const sharedBy = 4, sharingTier = "conservative";
@@ -27,12 +28,6 @@ const {values} = parseArgs({options: {
 const tokens = Number(values.tokens), rounds = Number(values.rounds), threads = Number(values.threads ?? availableParallelism());
 const modelPath = () => chosenModel(values.model);
 const text = readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8");
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-    const start = performance.now();
-    await work();
-    return performance.now() - start;
-}
 
 const firstToken = (sequence: LlamaContextSequence, prompt: Token[]) => timed(() => sequence.evaluate(prompt, {temperature: 0}).next());
 

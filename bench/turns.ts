@@ -12,6 +12,7 @@ import {dist, root} from "./support/package.js";
 import {batchSize} from "./support/bench-model.js";
 import {chosenModel, resultsFile} from "./support/model-option.js";
 import {Runtime} from "./support/runtime.js";
+import {mean, timed, tokenTimes, tokenTimesDuring} from "./support/token-times.js";
 import {turnsTables, turnTokens, type HistoryReport, type TurnReport, type TurnsReport, type WakeReport} from "./turns-report.js";
 
 const {values} = parseArgs({options: {
@@ -32,12 +33,6 @@ const {attach} = await dist("index.js");
 const text = model.tokenize(readFileSync(path.join(root, "bench/data/wikitext-2-test-excerpt.txt"), "utf8"));
 
 const createContext = (kvCache: string, sequences: number) => model.createContext({contextSize: tokens + 512, sequences, batchSize, threads, kvCache, flashAttention: true});
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-    const start = performance.now();
-    await work();
-    return performance.now() - start;
-}
 
 async function stateBytes(sequence: LlamaContextSequence): Promise<number> {
     const file = newFolder();
@@ -138,11 +133,7 @@ async function measureSaving(tier: string): Promise<{saving: number[]; decoding:
         const generation = busy.evaluate([text[500]!], {temperature: 0.8, yieldEogToken: true});
         const turns = await store.openTurns({store: newFolder()});
         const before = await tokenTimes(generation, (done) => done === 30);
-        let saved = false;
-        const saving = turns.save("conversation", source).finally(() => { saved = true; });
-        saving.catch(() => undefined);  // awaited below, unless something else ends this first
-        const during = await tokenTimes(generation, () => saved);
-        await saving;
+        const {tokens: during} = await tokenTimesDuring(generation, () => turns.save("conversation", source));
         await turns.close();
         const after = await tokenTimes(generation, (done) => done === 30);
         await generation.return();
@@ -151,14 +142,6 @@ async function measureSaving(tier: string): Promise<{saving: number[]; decoding:
     }
     await context.dispose();
     return report;
-}
-
-const mean = (times: number[]) => times.reduce((sum, time) => sum + time, 0) / times.length;
-
-async function tokenTimes(generation: AsyncGenerator<Token>, enough: (done: number) => boolean): Promise<number[]> {
-    const times: number[] = [];
-    while (!enough(times.length)) times.push(await timed(() => generation.next()));
-    return times;
 }
 
 /** Waits until the sequence's rows are in the store. The event is told by its tokens: no other sequence has as many. */
@@ -191,11 +174,7 @@ async function measureTurn(tier: string): Promise<TurnReport> {
     for (let turn = 0; turn < 4; turn++) {
         await evaluate();
         await tokenTimes(generation, (done) => done === 3);
-        let saved = false;
-        const saving = timed(save).finally(() => { saved = true; });
-        saving.catch(() => undefined);  // awaited below, unless something else ends this first
-        await tokenTimes(generation, () => saved);
-        report.beside.push(await saving);
+        report.beside.push((await tokenTimesDuring(generation, save)).work);
     }
     await generation.return();
     await turns.close();

@@ -14,7 +14,7 @@ public:
     // All 0.
     Panels(int rows, int columns) : rows_(rows), panels_(size_t(rows) * panels_for(columns)) {}
     float& at(int row, int column) { return panels_[size_t(column / kPanelColumns) * rows_ + row].at[column % kPanelColumns]; }
-    float at(int row, int column) const { return const_cast<Panels*>(this)->at(row, column); }
+    float at(int row, int column) const { return panel(column / kPanelColumns)[row].at[column % kPanelColumns]; }
     const PanelRow* panel(int index) const { return panels_.data() + size_t(index) * rows_; }
     // product += a times the first columns, for a: [rows][rows of this], and product, whose rows begin `stride` floats apart.
     void add_product(const Kernels& kernels, const float* a, int rows, int columns, float* product, int stride) const {

@@ -95,7 +95,8 @@ public:
         return value;
     }
     void finish() const {
-        if (state_ != RangeEncoder::kLeast || other_ != RangeEncoder::kLeast || next_ != words_.size() - 1) throw CodedError("STATE_DAMAGED", "Coded rows of the state don't end where they should");
+        if (state_ != RangeEncoder::kLeast || other_ != RangeEncoder::kLeast || next_ != words_.size() - 1)
+            throw CodedError("STATE_DAMAGED", "Coded rows of the state don't end where they should");
     }
 
 private:

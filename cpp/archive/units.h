@@ -8,8 +8,8 @@
 
 namespace deltastore {
 
-// Elements of a unit at most, unless one head has more. Rows of one token are alike over heads and layers: six layers together take a third fewer bits (docs/findings.md).
-// Books and the time for a row grow with the square.
+// Elements of a unit at most, unless one head has more. Rows of one token are alike over heads and layers: six layers together take a third fewer
+// bits (docs/findings.md). Books and the time for a row grow with the square.
 inline constexpr int kMostUnitDims = 1152;
 
 // Keys or values of consecutive tables.

@@ -209,7 +209,7 @@ constexpr int value_tiles() { return N == 1 ? 8 : 2; }
 #include "wide.inl"
 #include "common.inl"
 
-const Kernels kAvx2Kernels = {"avx2", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, add_product, add_sparse_product, attend_half,
-                              attend_coded};
+const Kernels kAvx2Kernels = {"avx2", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, add_product,
+                              add_sparse_product, attend_half, attend_coded};
 
 }  // namespace deltastore

@@ -194,7 +194,7 @@ constexpr int value_tiles() { return 4; }
 #include "wide.inl"
 #include "common.inl"
 
-const Kernels kAvx512Kernels = {"avx512", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, add_product, add_sparse_product, attend_half,
-                                attend_coded};
+const Kernels kAvx512Kernels = {"avx512", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, add_product,
+                                add_sparse_product, attend_half, attend_coded};
 
 }  // namespace deltastore

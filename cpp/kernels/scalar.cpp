@@ -219,7 +219,7 @@ void float_sums(const float* values, const float (*weights)[kPageRows], int end,
 
 #include "common.inl"
 
-const Kernels kScalarKernels = {"scalar", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, add_product, add_sparse_product, attend_half,
-                                attend_coded};
+const Kernels kScalarKernels = {"scalar", store_half, load_half, rotate, pack_keys, pack_values, quantize_queries, dot_rows, add_product,
+                                add_sparse_product, attend_half, attend_coded};
 
 }  // namespace deltastore

@@ -239,24 +239,24 @@ int main(int argc, char** argv) {
                 const std::string name = std::string(format_info(format).name) + ", window " + std::to_string(window) + ", sinks " +
                                          std::to_string(sinks);
                 seed += 10;
-                check::run("cache: holds what the model does after random operations, " + name, [&] { check_operations(make_options(format, window, sinks, 0), check::operations(60), seed); });
+                check::run("cache: holds what the model does after random operations, " + name, [&] { check_operations(make_options(format, window, sinks, 0), 60, seed); });
                 check::run("cache: holds what the model does within a limit, " + name,
-                           [&] { check_operations(make_options(format, window, sinks, 500 << 10), check::operations(60), seed + 1); });
+                           [&] { check_operations(make_options(format, window, sinks, 500 << 10), 60, seed + 1); });
                 for (const char* scorer : {"attention", "recency"}) {
                     check::run("cache: holds what the model does with eviction by " + std::string(scorer) + ", " + name,
-                               [&] { check_operations(evicting(make_options(format, window, sinks, 0), scorer), check::operations(90), seed + 2); });
+                               [&] { check_operations(evicting(make_options(format, window, sinks, 0), scorer), 90, seed + 2); });
                     check::run("cache: holds what the model does with eviction within a limit, by " + std::string(scorer) + ", " + name,
-                               [&] { check_operations(evicting(make_options(format, window, sinks, 500 << 10), scorer), check::operations(60), seed + 3); });
+                               [&] { check_operations(evicting(make_options(format, window, sinks, 500 << 10), scorer), 60, seed + 3); });
                 }
                 check::run("cache: sinks and window are exact, and whole pages before them are packed, " + name, [&] { check_window(make_options(format, window, sinks, 0), seed); });
             }
     for (const Format format : {Format::f16, Format::k4v4, Format::k4v2r6}) {
         const std::string name = format_info(format).name;
         check::run("cache: holds what the model does with sliding windows, " + name,
-                   [&] { check_operations(sliding(make_options(format, 16, 4, 0), 150), check::operations(200), seed + 7); });
+                   [&] { check_operations(sliding(make_options(format, 16, 4, 0), 150), 200, seed + 7); });
     }
     check::run("cache: holds what the model does with sliding windows within a limit",
-               [&] { check_operations(sliding(make_options(Format::k4v2, 16, 4, 500 << 10), 150), check::operations(200), seed + 8); });
+               [&] { check_operations(sliding(make_options(Format::k4v2, 16, 4, 500 << 10), 150), 200, seed + 8); });
     check::run("cache: rows that no later token sees are given back", [&] { check_unseen_rows_go(seed); });
     check::run("cache: caches that share a limit admit and reserve within it", [&] { check_shared_limit(seed); });
     check::run("cache: holds what the model does while tiers change", [&] { check_operations(mixed_tiers(0), kLongRun, seed + 5); });

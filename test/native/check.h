@@ -51,16 +51,14 @@ void compare(bool holds, const char* file, int line, const char* left, const cha
     fail(file, line, text.str());
 }
 
+// As many random rounds, or a fifth where sanitizers make each several times slower.
+inline int rounds(int plain) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
+    return (plain + 4) / 5;
 #else
-inline constexpr bool kSanitized = false;
+    return plain;
 #endif
-
-// As many random rounds, or a tenth where sanitizers make each several times slower.
-inline int rounds(int plain) { return kSanitized ? (plain + 9) / 10 : plain; }
-// As many random operations on one cache, or half as many there.
-inline int operations(int plain) { return kSanitized ? plain / 2 : plain; }
+}
 
 // True if nothing failed in the current case so far: long random cases stop at the first failure.
 inline bool clean() { return state().failures == 0; }

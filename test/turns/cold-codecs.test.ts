@@ -64,7 +64,7 @@ t.test("a codec that has too little to learn from says so; another lossy codec i
     t.equal(await turns.bytes(), bytes, "nothing is left of the attempt");
     await teach(turns);
     await turns.freeze("c", {codec: "transform"});
-    t.match(await rejection(turns.freeze("c", {codec: "transform", ratio: 20})), {code: "OPTION_INVALID", message: /can't be frozen with "transform" \(ratio 20\): it is frozen with "transform" \(ratio 12\)/});
+    t.match(await rejection(turns.freeze("c", {codec: "transform", ratio: 20})), {code: "OPTION_INVALID", message: /can't be frozen with transform \(ratio 20\): it is frozen with transform \(ratio 12\)/});
     t.equal(await codeOf(turns.freeze("c", {codec: "channel"})), "OPTION_INVALID");
     await isWell(t, turns);
     await context.dispose();

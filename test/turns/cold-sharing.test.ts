@@ -51,6 +51,20 @@ t.test("what a warm conversation holds stays packed, until that is cold, too", a
     await turns.close();
 });
 
+t.test("few rows of its own are frozen beside many that are shared", async (t) => {
+    const memory = await taughtStore(), turns = await openTurns(t, memory), long = await createContext("high", 6144), first = long.getSequence();
+    await evaluated(turns, "c", first, randomTokens(6000, 6));
+    await turns.fork("c", "d");
+    await evaluated(turns, "c", first, moreTokens(70, 2));
+    const before = await frozenParts(memory);
+    t.match(await turns.freeze("c", transform), {turns: 1}, "the turn that d does not have");
+    t.ok(await frozenParts(memory) > before);
+    t.match(await turns.restore("c", first), {codec: "transform", evaluated: 0, damaged: []});
+    await isWell(t, turns);
+    await turns.close();
+    await long.dispose();
+});
+
 t.test("age finds what became due by another conversation's freezing", async (t) => {
     const memory = await taughtStore(), turns = await openTurns(t, memory, {cold: [{after: "0s", ...transform}]});
     await source.clearHistory();

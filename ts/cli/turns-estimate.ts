@@ -2,6 +2,7 @@ import {InvalidArgumentError, type Command} from "commander";
 import {DeltaStoreError} from "../errors.js";
 import type {ColdCost} from "../plan/cold.js";
 import {formatBytes} from "../policy/bytes.js";
+import {codecText} from "../policy/codecs.js";
 import {wholeNumber} from "./options.js";
 import {formatTable, printJson, printLine} from "./output.js";
 
@@ -51,9 +52,8 @@ async function estimate({model: name, json, ...given}: EstimateOptions): Promise
 }
 
 function rowOf({codec, options, bytes, seconds, disk, cpu, cheapest}: ColdCost): string[] {
-    const given = Object.entries(options).map(([option, value]) => `${option} ${value}`).join(", ");
     return [
-        given === "" ? codec : `${codec} (${given})`, formatBytes(Math.round(bytes)), `${digits(seconds)} s`,
+        codecText({name: codec, ...options}), formatBytes(Math.round(bytes)), `${digits(seconds)} s`,
         ...[disk, cpu, disk + cpu].map((price) => digits(conversations * price)),
         cheapest === null ? "never" : cheapest.to === Infinity ? `from ${digits(cheapest.from)} on` : `${digits(cheapest.from)} to ${digits(cheapest.to)}`
     ];

@@ -4,6 +4,7 @@ import {formatBytes} from "../policy/bytes.js";
 import {codecNames, codecOf, type ColdCodec} from "../policy/codecs.js";
 import {ageRule, parseAge, type ColdStep} from "../policy/cold.js";
 import {openNative} from "../store/open-native.js";
+import {isOfOne} from "../turns/cold/aging.js";
 import type {Freezing} from "../turns/cold/freeze.js";
 import type {Turns} from "../turns/turns.js";
 import {exitCodes, formatTable, printJson, printLine} from "./output.js";
@@ -50,7 +51,7 @@ async function freeze(turns: Turns, names: readonly string[], options: FreezeCom
         try {
             frozen.push({conversation, ...await turns.freeze(conversation, {codec: name, ...rest})});
         } catch (error) {
-            if (names.length === 1 || !(error instanceof DeltaStoreError) || error.code === "STORE_FAILED") throw error;
+            if (names.length === 1 || !isOfOne(error)) throw error;
             left.push({conversation, code: error.code, message: error.message});
         }
     }

@@ -289,7 +289,7 @@ export interface NativeBinding {
     /** A book for `freezeParts` and `thawParts`. Off the event loop. Rejects with STATE_DAMAGED, STATE_FOREIGN, STATE_MODEL_MISMATCH. */
     openBook(codec: ArchiveCodec, head: Uint8Array, bytes: Uint8Array): Promise<object>;
     /**
-     * Packed blocks, or tails, as frozen ones, off the event loop. The same parts give the same bytes. A part that can't be made smaller comes back as it is, and so does a
+     * Packed blocks, or tails, as frozen ones, off the event loop. A part that can't be made smaller comes back as it is, and so does a
      * tail with a state of windows or recurrent layers. The bytes must not change meanwhile. Rejects with STATE_*.
      * @param book of `openBook`; null for `channel`
      * @param fine whether these are the newest rows, which are read most

@@ -51,10 +51,10 @@ const codecOptionNames = [...new Set(Object.values(rules).flatMap((options) => O
 
 export const optionsOf = (codec: CodecName): readonly OptionName[] => Object.keys(rules[codec]) as OptionName[];
 
-/** `"transform" (ratio 12)` */
-export function codecText({name, ...options}: ColdCodec): string {
+/** `transform (ratio 12)` */
+export function codecText({name, ...options}: CodecOptions & {readonly name: string}): string {
     const given = Object.entries(options).map(([option, value]) => `${option} ${value}`).join(", ");
-    return `"${name}"${given === "" ? "" : ` (${given})`}`;
+    return given === "" ? name : `${name} (${given})`;
 }
 
 /**
@@ -68,7 +68,8 @@ export function codecOf(method: string, options: unknown, place = ""): ColdCodec
         throw invalid(`${method}'s options are ${inspect(options, {depth: 0})}; allowed is an object with ${quoteList(["codec", ...codecOptionNames])}`);
     const {codec: name, ...given} = options;
     if (!codecNames.some((known) => known === name))
-        throw invalid(`${place}codec is ${inspect(name, {depth: 0})}; allowed are ${quoteList(codecNames)}${typeof name === "string" ? didYouMean(name, codecNames) : ""}`);
+        throw invalid(`${place}codec is ${inspect(name, {depth: 0})}; allowed are ${quoteList(codecNames)}` +
+            (typeof name === "string" ? didYouMean(name, codecNames) : ""));
     const known = optionsOf(name as CodecName);
     for (const option of Object.keys(given))
         if (!known.some((one) => one === option))

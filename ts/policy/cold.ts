@@ -52,8 +52,8 @@ export function coldWarnings(steps: readonly ColdStep[], ttl: number): string[] 
         const pointer = `/turns/cold/${index}`, before = steps[index - 1]?.codec;
         if (after >= ttl) return [problem(`${pointer}/after`, `${after}s`, `never comes, because "ttl" drops turns after ${ttl} s`)];
         if (before === undefined || codec.name === "tokens" || isDeepStrictEqual(before, codec)) return [];
-        const {name, ...options} = codec;
-        return [problem(pointer, {codec: name, ...options}, `freezes only conversations that the step before has missed, because ${codecText(codec)} can't follow ${codecText(before)}`)];
+        return [problem(`${pointer}/codec`, codec.name, "freezes only conversations that the step before has missed, because " +
+            `${codecText(codec)} can't follow ${codecText(before)}`)];
     });
 }
 

@@ -16,8 +16,10 @@ export interface Aged {
     readonly left: readonly {readonly conversation: string; readonly error: DeltaStoreError}[];
 }
 
-/** Why a conversation can stay as it is for now: the next one may well be frozen. */
 const ofOne: readonly string[] = ["TURN_NOT_FOUND", "TURN_DAMAGED", "TURN_FOREIGN", "OPTION_INVALID", "CODEC_UNTRAINED"];
+
+/** Whether a conversation stays as it is, and the next one may well be frozen. */
+export const isOfOne = (error: unknown): error is DeltaStoreError => error instanceof DeltaStoreError && ofOne.includes(error.code);
 
 /** The last step whose age the conversation has. */
 const stepOf = ({usedAt}: Conversation, steps: readonly ColdStep[], now: number): ColdStep | undefined =>
@@ -47,7 +49,7 @@ export async function freezeByAge(archive: Archive, books: Books, steps: readonl
             const one = await freezeConversation(archive, books, name, {...pace, codec, usedUntil: now - 1000 * after, coldHolders: held});
             if (one !== null) frozen.push({conversation: name, ...one});
         } catch (error) {
-            if (!(error instanceof DeltaStoreError) || !ofOne.includes(error.code)) throw error;
+            if (!isOfOne(error)) throw error;
             left.push({conversation: name, error});
         }
     }

@@ -106,7 +106,8 @@ async function freezeTurn(archive: Archive, rows: FrozenRows, {turn, record}: Re
 /** A codec that loses rows can't take the place of another one, and needs rows. */
 function refuseOtherCodecs(codec: ColdCodec, conversation: string, turns: readonly ReadTurn[]): void {
     if (codec.name === "tokens") return;
-    const before = turns.map(({record}) => record?.frozen?.codec), refusal = `The conversation ${JSON.stringify(conversation)} can't be frozen with ${codecText(codec)}: it `;
+    const before = turns.map(({record}) => record?.frozen?.codec);
+    const refusal = `The conversation ${JSON.stringify(conversation)} can't be frozen with ${codecText(codec)}: it `;
     if (before.every((one) => one?.name === "tokens")) throw invalid(`${refusal}keeps no rows; allowed is "tokens", and any codec once it was restored and saved again`);
     const other = before.find((one) => one !== undefined && one.name !== "tokens" && !isDeepStrictEqual(one, codec));
     if (other !== undefined) throw invalid(`${refusal}is frozen with ${codecText(other)}; allowed are the same codec, and "tokens"`);

@@ -6,7 +6,7 @@ import type {Conversation, TurnRecord} from "../record.js";
 import type {Books} from "./books.js";
 import {attachedEngine, isFrozen, nativeCodec, ofStored} from "./engine.js";
 
-/** A turn whose rows would take more than this share of their bytes stays packed: it would lose precision for next to nothing. */
+/** A turn stays packed if what of it can be frozen would take more than this share of its bytes: it would lose precision for next to nothing. */
 const mostLeft = 0.95;
 
 /** Bytes of packed parts that are frozen together. */
@@ -37,6 +37,8 @@ export class FrozenRows {
     readonly #pace: Pace;
     /** Names of frozen parts, by book and name of the packed one. */
     readonly #frozen = new Map<string, string>();
+    /** Bytes at rest of both, by name. */
+    readonly #sizes = new Map<string, number>();
     /** Names of objects that were stored. Those that nobody holds in the end can be swept. */
     readonly stored = new Set<string>();
     #bytes = 0;
@@ -64,24 +66,22 @@ export class FrozenRows {
         if (madeWith(record.head) === null || record.frozen?.codec.name === "tokens") return null;
         if (this.#codec.name === "tokens") return {record: this.#withoutRows(record), bytes: 0};
         const tail = whole ? record.tail : null, native = await attachedEngine();
-        if ([...record.blocks, ...tail === null ? [] : [tail]].every((part) => blocks.stays(part))) return null;
+        const todo = [...record.blocks, ...tail === null ? [] : [tail]].filter((part) => !blocks.stays(part));
+        if (todo.length === 0) return null;
         const book = record.frozen === null ? await this.#books.choose(native, this.#codec, record, conversation, this.#pace) : record.frozen.book;
         const kind = {head: record.head, centres: await this.#archive.open(record.centres), book};
-        const todo = record.blocks.filter((block) => !blocks.stays(block)), fine = todo.filter((block) => blocks.isFine(block));
+        const isFine = (part: string): boolean => part === tail || blocks.isFine(part);
         this.#bytes = 0;
-        await this.#freezeAll(todo.filter((block) => !blocks.isFine(block)), {...kind, fine: false});
-        await this.#freezeAll(tail === null || blocks.stays(tail) ? fine : [...fine, tail], {...kind, fine: true});
-        const nameOf = (part: string): string => blocks.stays(part) ? part : this.#frozen.get(keyOf(book, part))!;
+        await this.#freezeAll(todo.filter((part) => !isFine(part)), {...kind, fine: false});
+        await this.#freezeAll(todo.filter(isFine), {...kind, fine: true});
+        const frozen = (part: string): string => this.#frozen.get(keyOf(book, part))!, nameOf = (part: string): string => blocks.stays(part) ? part : frozen(part);
+        if (record.frozen === null && this.#bytesOf(todo.map(frozen)) > mostLeft * this.#bytesOf(todo)) return null;
         const parts = {blocks: record.blocks.map(nameOf), tail: tail === null ? null : nameOf(tail)};
-        if (record.frozen === null && !await this.#pays([...record.blocks, tail], [...parts.blocks, parts.tail])) return null;
         return {record: {...record, ...parts, frozen: {codec: this.#codec, book}}, bytes: this.#bytes};
     }
 
-    async #pays(before: readonly (string | null)[], after: readonly (string | null)[]): Promise<boolean> {
-        const names = (parts: readonly (string | null)[]): string[] => parts.filter((part) => part !== null);
-        const stored = await this.#archive.store.stored([...new Set(names([...before, ...after]))]);
-        const bytes = (parts: readonly (string | null)[]): number => names(parts).reduce((sum, name) => sum + (stored.get(name)?.bytes ?? 0), 0);
-        return bytes(after) < mostLeft * bytes(before);
+    #bytesOf(parts: readonly string[]): number {
+        return parts.reduce((sum, part) => sum + (this.#sizes.get(part) ?? 0), 0);
     }
 
     #withoutRows(record: TurnRecord): TurnRecord {
@@ -101,6 +101,7 @@ export class FrozenRows {
             this.#bytes += brought.bytes;
             for (const name of some) this.#frozen.set(keyOf(book, name), name);
             for (const [at, index] of packed.entries()) this.#frozen.set(keyOf(book, some[index]!), brought.names[at]!);
+            for (const [name, {bytes}] of await this.#archive.store.stored([...some, ...brought.names])) this.#sizes.set(name, bytes);
             atOnce = Math.max(1, Math.floor(bytesAtOnce / stored[0]!.length));
             await giveWay(this.#pace, began);
         }
